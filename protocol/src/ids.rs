@@ -1,0 +1,66 @@
+//! The identifiers that everything else speaks of: one newtype each, so that no two integers of
+//! one call can be exchanged by mistake.
+
+use std::fmt;
+use std::time::Duration;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($raw:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $raw);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// A queue for as long as it exists; never given to another one.
+    QueueId(u64)
+}
+id! {
+    /// A Raft group. Set 0 holds the catalog too.
+    SetId(u32)
+}
+id! {
+    /// A message inside its queue: its sequence there, from 1, below 2^63.
+    ///
+    /// Messages sent with a delay have a sequence of their own, with [`MessageId::DELAYED_BIT`]
+    /// set, so that the others lie in the queue without gaps.
+    MessageId(u64)
+}
+id! {
+    /// Proof of one receive, below 2^63. Valid for the latest receive of a message only.
+    ReceiptHandle(u64)
+}
+id! {
+    /// Milliseconds since the Unix epoch, by the replicated clock of a set.
+    Timestamp(u64)
+}
+
+impl MessageId {
+    /// Marks the ids of messages that were sent with a delay.
+    pub const DELAYED_BIT: u64 = 1 << 62;
+
+    /// Whether the message was sent with a delay.
+    pub const fn is_delayed(self) -> bool {
+        self.0 & Self::DELAYED_BIT != 0
+    }
+}
+
+impl Timestamp {
+    /// The instant `duration` after this one; fractions of a millisecond are dropped.
+    pub fn after(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.after_ms(millis)
+    }
+
+    /// The instant `millis` milliseconds after this one.
+    pub const fn after_ms(self, millis: u64) -> Self {
+        Timestamp(self.0.saturating_add(millis))
+    }
+}

@@ -1,0 +1,51 @@
+//! Every limit of the protocol, by name. `spec/limits.md` lists them with their reasons; a test
+//! compares the two. Lengths are in bytes, times in milliseconds unless the name says otherwise.
+
+/// Longest payload of one frame.
+pub const FRAME_LEN_MAX: usize = 4 * 1024 * 1024 + 64 * 1024;
+/// Longest body of one message.
+pub const BODY_LEN_MAX: usize = 1024 * 1024;
+/// Most messages in one send, handles in one delete, messages in one receive.
+pub const BATCH_COUNT_MAX: usize = 256;
+/// Longest encoded batch of one send.
+pub const BATCH_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Longest encoded headers of one message.
+pub const HEADERS_LEN_MAX: usize = 4 * 1024;
+/// Longest group key and longest deduplication key (reserved: both must be empty for now).
+pub const KEY_LEN_MAX: usize = 128;
+/// Longest queue name.
+pub const QUEUE_NAME_LEN_MAX: usize = 64;
+/// Longest SecretId.
+pub const SECRET_ID_LEN_MAX: usize = 128;
+/// Longest text in an error frame.
+pub const ERROR_TEXT_LEN_MAX: usize = 1024;
+/// Longest receive reply that a client can ask for, and what it gets by default: 4 MiB.
+pub const RECEIVE_LEN_MAX: u32 = 16 * 1024 * 1024;
+/// What a receive that names no length gets.
+pub const RECEIVE_LEN_DEFAULT: u32 = 4 * 1024 * 1024;
+/// A receive reply is cut into frames of about this length.
+pub const RECEIVE_FRAME_LEN: usize = 256 * 1024;
+/// Longest wait of a receive.
+pub const RECEIVE_WAIT_MAX_MS: u32 = 30_000;
+/// Shortest visibility timeout of a receive or a queue. A change of visibility may also say 0.
+pub const VISIBILITY_TIMEOUT_MIN_MS: u32 = 1_000;
+/// Longest visibility timeout: 12 hours.
+pub const VISIBILITY_TIMEOUT_MAX_MS: u32 = 43_200_000;
+/// Visibility timeout of a queue that names none.
+pub const VISIBILITY_TIMEOUT_DEFAULT_MS: u32 = 30_000;
+/// Shortest retention: 1 minute.
+pub const RETENTION_MIN_MS: u64 = 60_000;
+/// Longest retention: 15 days.
+pub const RETENTION_MAX_MS: u64 = 1_296_000_000;
+/// Retention of a queue that names none: 4 days.
+pub const RETENTION_DEFAULT_MS: u64 = 345_600_000;
+/// Smallest `max_message_size` of a queue.
+pub const MESSAGE_SIZE_MIN: u32 = 1;
+/// Requests of one connection that may be unanswered at one time.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 4_096;
+/// Refusals of authentication before a connection is closed.
+pub const AUTHENTICATION_FAILURES_MAX: u32 = 3;
+/// Queues of one cluster.
+pub const QUEUE_COUNT_MAX: usize = 10_000;
+/// Most queues in one reply to a list request.
+pub const QUEUE_LIST_COUNT_MAX: usize = 1_000;
