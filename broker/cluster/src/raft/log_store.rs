@@ -1,0 +1,196 @@
+//! A set's share of the node's log, as openraft wants to see it.
+//!
+//! The log itself knows nothing of Raft; this file knows nothing of files. An append returns at
+//! once, and openraft is told from the log's thread when the sync is done.
+//!
+//! Entries that the log no longer has in memory are read on a blocking thread, in pieces of
+//! [`READ_LEN_MAX`], so that a restart never holds more than that of the log at a time.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+
+use futures::Stream;
+use futures::stream;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::vote::RaftVote as _;
+use sampan_protocol::SetId;
+use sampan_storage::log::{Log, LogEntry, Vote};
+use tokio::sync::oneshot;
+
+use super::payload::LogPayload;
+use super::types::{RaftEntry, RaftLogId, RaftVote, SetConfig, from_stored, to_stored};
+
+/// Longest piece of the log that is read at one time.
+const READ_LEN_MAX: usize = 2 * 1024 * 1024;
+
+/// Reads and writes the entries of one set. Cloned for each reader.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    log: Log<LogPayload>,
+    set: SetId,
+}
+
+impl LogStore {
+    pub(crate) fn new(log: Log<LogPayload>, set: SetId) -> Self {
+        LogStore { log, set }
+    }
+
+    /// One piece of `from..until`: at least one entry, when there is one.
+    async fn read_piece(&self, from: u64, until: u64) -> io::Result<Vec<RaftEntry>> {
+        let set = self.set;
+        let cached = self.log.read_cached(set, from, until, READ_LEN_MAX);
+        let entries = match cached {
+            Some(entries) => entries,
+            None => {
+                let log = self.log.clone();
+                let read = move || log.read(set, from, until, READ_LEN_MAX);
+                let joined = tokio::task::spawn_blocking(read).await;
+                joined.map_err(io::Error::other)?.map_err(io::Error::other)?
+            }
+        };
+        entries.into_iter().map(to_raft_entry).collect()
+    }
+
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(from) => from + 1,
+            Bound::Unbounded => 0,
+        };
+        let until = match range.end_bound() {
+            Bound::Included(last) => last + 1,
+            Bound::Excluded(until) => *until,
+            Bound::Unbounded => u64::MAX,
+        };
+        let end = self.log.state(self.set).last.map_or(0, |last| last.index + 1);
+        (from, until.min(end))
+    }
+}
+
+fn to_raft_entry(entry: LogEntry<LogPayload>) -> io::Result<RaftEntry> {
+    let payload = entry.payload.into_raft().map_err(io::Error::other)?;
+    Ok(RaftEntry { log_id: from_stored(entry.id), payload })
+}
+
+impl RaftLogReader<SetConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
+        let (mut from, until) = self.bounds(&range);
+        let mut entries = Vec::new();
+        while from < until {
+            let piece = self.read_piece(from, until).await?;
+            from += piece.len() as u64;
+            entries.extend(piece);
+        }
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
+        let vote = self.log.state(self.set).vote;
+        Ok(vote.map(|vote| RaftVote {
+            leader_id: super::types::LeaderId { term: vote.term, voted_for: vote.node },
+            committed: vote.committed,
+        }))
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
+        self.read_piece(start, end).await
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<RaftEntry, io::Error>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug,
+    {
+        let (from, until) = self.bounds(&range);
+        let pieces = stream::unfold((self.clone(), from), move |(store, from)| async move {
+            if from >= until {
+                return None;
+            }
+            match store.read_piece(from, until).await {
+                Ok(entries) => {
+                    let next = from + entries.len() as u64;
+                    let entries: Vec<_> = entries.into_iter().map(Ok).collect();
+                    Some((stream::iter(entries), (store, next)))
+                }
+                Err(error) => Some((stream::iter(vec![Err(error)]), (store, until))),
+            }
+        });
+        Box::pin(futures::StreamExt::flatten(pieces))
+    }
+}
+
+impl RaftLogStorage<SetConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<SetConfig>, io::Error> {
+        let state = self.log.state(self.set);
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(from_stored),
+            last_log_id: state.last.or(state.purged).map(from_stored),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
+        let leader = vote.leader_id();
+        let vote =
+            Vote { term: leader.term, node: leader.voted_for, committed: vote.is_committed() };
+        let (done, saved) = oneshot::channel();
+        self.log.save_vote(self.set, vote, answer_to(done));
+        wait_for(saved).await
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<SetConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = RaftEntry>,
+    {
+        let entries = entries
+            .into_iter()
+            .map(|entry| LogEntry {
+                id: to_stored(&entry.log_id),
+                payload: LogPayload::from_raft(entry.payload),
+            })
+            .collect();
+        let done = move |result: Result<(), _>| callback.io_completed(result.map_err(io::Error::other));
+        self.log.append(self.set, entries, Box::new(done));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<RaftLogId>) -> Result<(), io::Error> {
+        let index = last_log_id.map_or(0, |id| id.index);
+        let (done, truncated) = oneshot::channel();
+        self.log.truncate_after(self.set, index, answer_to(done));
+        wait_for(truncated).await
+    }
+
+    async fn purge(&mut self, log_id: RaftLogId) -> Result<(), io::Error> {
+        let (done, purged) = oneshot::channel();
+        self.log.purge(self.set, to_stored(&log_id), answer_to(done));
+        wait_for(purged).await
+    }
+}
+
+type LogResult = Result<(), sampan_storage::log::LogError>;
+
+/// The log answers from its own thread; a receiver that is gone no longer wants to know.
+fn answer_to(done: oneshot::Sender<LogResult>) -> sampan_storage::log::Done {
+    Box::new(move |result| drop(done.send(result)))
+}
+
+async fn wait_for(receiver: oneshot::Receiver<LogResult>) -> io::Result<()> {
+    let answer = receiver.await;
+    answer.map_err(|_| io::Error::other("the log stopped"))?.map_err(io::Error::other)
+}
