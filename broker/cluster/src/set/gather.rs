@@ -1,0 +1,114 @@
+//! Gathers the commands of a set into entries.
+//!
+//! An entry closes at [`ENTRY_LEN`]; a larger command is an entry of its own. Entries leave while
+//! fewer than [`ENTRIES_IN_FLIGHT_MAX`] are on their way, so an idle set proposes each command at
+//! once and a busy one proposes many together: nothing ever waits for company.
+//!
+//! Invariant: commands leave in the order they came, each with the asker of its reply.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sampan_core::{Command, Reply};
+use sampan_protocol::QueueId;
+use tokio::sync::oneshot;
+
+use super::request::{Origin, Refused};
+
+/// Entries that may be proposed and not yet applied.
+pub(crate) const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// An entry takes no further command at this length.
+pub(crate) const ENTRY_LEN: usize = 512 * 1024;
+/// Gathered and not yet proposed; when there are more, requests wait in their channel.
+const ENTRIES_GATHERED_MAX: usize = 4;
+
+/// Who waits for the reply to a command.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// A client.
+    Client(Origin),
+    /// A receive in the waiters.
+    Waiter(u64),
+    /// The node itself.
+    Node(oneshot::Sender<Result<Reply, Refused>>),
+    /// Nobody: a release.
+    Nobody,
+}
+
+/// How the messages of a queue will change by what is gathered or on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Messages that sends will add.
+    pub(crate) sent: u64,
+    /// Messages that receives will take.
+    pub(crate) claimed: u64,
+}
+
+/// One entry in the making, and later on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) askers: Vec<Asker>,
+    pub(crate) expected: Vec<(QueueId, Expected)>,
+    len: usize,
+}
+
+/// The entries in the making, and what all unapplied ones are expected to do.
+#[derive(Debug, Default)]
+pub(crate) struct Gather {
+    entries: VecDeque<Gathered>,
+    expected: BTreeMap<QueueId, Expected>,
+}
+
+impl Gather {
+    /// Adds a command at the end.
+    pub(crate) fn push(&mut self, command: Command, asker: Asker, expected: Option<Expected>) {
+        let len = command.encoded_len();
+        let full = |entry: &Gathered| !entry.commands.is_empty() && entry.len + len > ENTRY_LEN;
+        if self.entries.back().is_none_or(full) {
+            self.entries.push_back(Gathered::default());
+        }
+        let entry = self.entries.back_mut().expect("one was pushed if there was none");
+        if let (Some(expected), Some(queue)) = (expected, command.queue()) {
+            let sum = self.expected.entry(queue).or_default();
+            sum.sent += expected.sent;
+            sum.claimed += expected.claimed;
+            entry.expected.push((queue, expected));
+        }
+        entry.len += len;
+        entry.commands.push(command);
+        entry.askers.push(asker);
+    }
+
+    /// The oldest entry, to be proposed.
+    pub(crate) fn pop(&mut self) -> Option<Gathered> {
+        self.entries.pop_front()
+    }
+
+    /// Whether nothing waits to be proposed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether more requests may be taken in.
+    pub(crate) fn has_room(&self) -> bool {
+        self.entries.len() < ENTRIES_GATHERED_MAX
+    }
+
+    /// The messages a receive could get once everything gathered and proposed is applied.
+    pub(crate) fn available(&self, queue: QueueId, ready_count: u64) -> u64 {
+        let expected = self.expected.get(&queue).copied().unwrap_or_default();
+        (ready_count + expected.sent).saturating_sub(expected.claimed)
+    }
+
+    /// An entry was applied or refused: nothing is expected of it any more.
+    pub(crate) fn settle(&mut self, settled: &[(QueueId, Expected)]) {
+        for (queue, expected) in settled {
+            let Some(sum) = self.expected.get_mut(queue) else { continue };
+            sum.sent -= expected.sent;
+            sum.claimed -= expected.claimed;
+            if *sum == Expected::default() {
+                self.expected.remove(queue);
+            }
+        }
+    }
+}

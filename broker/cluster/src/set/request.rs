@@ -1,0 +1,207 @@
+//! What a set is asked, and what it answers.
+//!
+//! A request names the client that waits for the answer, by a handle that the set's core thread can
+//! call without waiting. The set never learns what kind of client that is.
+//!
+//! Invariant: every request is answered exactly once, or its client is gone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sampan_core::{Command, Delivery, Reply};
+use sampan_protocol::{
+    Applied, ErrorCode, HandleResults, MessageBatch, QueueAttributes, QueueCounts, QueueId, Sent,
+    Timestamp,
+};
+use tokio::sync::oneshot;
+
+/// Tells the clients of a node apart. Never given to two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// Where answers go. Called on the core thread of a set: it must not block.
+pub trait Client: Send + Sync {
+    /// Which client this is.
+    fn id(&self) -> ClientId;
+
+    /// Takes the answers of one applied entry, in order.
+    ///
+    /// Returns the receives that could not be taken, because the client is gone or has too much
+    /// unread already: their messages go back to the queue, as if they had not been received.
+    #[must_use]
+    fn answer(&self, answers: Vec<Answer>) -> Vec<Received>;
+}
+
+/// Who asked: the client and its own number for the request.
+#[derive(Clone)]
+pub struct Origin {
+    /// The client.
+    pub client: Arc<dyn Client>,
+    /// Unique among the unanswered requests of the client.
+    pub request_id: u64,
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {} request {}", self.client.id().0, self.request_id)
+    }
+}
+
+/// One question to a set.
+#[derive(Debug)]
+pub enum SetRequest {
+    /// Carry a command out: send, delete, change visibility.
+    Command {
+        /// Who asked.
+        origin: Origin,
+        /// What to do.
+        command: Command,
+    },
+    /// Receive, waiting for a message if there is none.
+    Receive {
+        /// Who asked.
+        origin: Origin,
+        /// What to receive.
+        receive: Receive,
+    },
+    /// Describe a queue as it is now.
+    Show {
+        /// Who asked.
+        origin: Origin,
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Carry a command out for the node itself.
+    Propose {
+        /// What to do.
+        command: Command,
+        /// Gets the reply. Dropped when the set stops.
+        done: oneshot::Sender<Result<Reply, Refused>>,
+    },
+    /// The client is gone: forget what it waits for.
+    Forget(ClientId),
+    /// Answer what waits, finish what is in hand, and stop.
+    Drain(oneshot::Sender<()>),
+}
+
+/// A receive with everything said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// The queue.
+    pub queue: QueueId,
+    /// 1 to 256 messages.
+    pub count_max: u16,
+    /// Bytes of bodies, at least one message.
+    pub len_max: u32,
+    /// How long to wait for a message, in milliseconds.
+    pub wait_ms: u32,
+    /// `None`: the queue's own.
+    pub visibility_timeout_ms: Option<u32>,
+}
+
+/// One answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The client's number for the request.
+    pub request_id: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The batch is stored, synced.
+    Sent(Sent),
+    /// The handles that were not accepted; the others are done.
+    Handles(HandleResults),
+    /// The messages received; none when the wait ended without one.
+    Received(Received),
+    /// The queue.
+    Shown(Shown),
+    /// It was not done (or it is not known whether: the code says so).
+    Refused(Refused),
+}
+
+/// A queue's state, without what the catalog knows of it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The queue.
+    pub queue: QueueId,
+    /// Its attributes in force.
+    pub attributes: QueueAttributes,
+    /// How many messages are in which state.
+    pub counts: QueueCounts,
+}
+
+/// Messages handed out by one receive.
+#[derive(Debug)]
+pub struct Received {
+    /// The queue they are from.
+    pub queue: QueueId,
+    /// The messages in order.
+    pub deliveries: Vec<Delivery>,
+    /// Where their bodies are, in the same order, adding up to as many.
+    pub bodies: Vec<BodyRun>,
+}
+
+/// Where the bodies of some consecutive deliveries are.
+#[derive(Debug)]
+pub struct BodyRun {
+    /// How many deliveries.
+    pub count: usize,
+    /// Where.
+    pub source: BodySource,
+}
+
+/// Where a body is.
+#[derive(Debug)]
+pub enum BodySource {
+    /// In memory: consecutive messages of one batch.
+    Memory {
+        /// The batch.
+        batch: MessageBatch,
+        /// The place of the first of them in the batch.
+        index: usize,
+        /// When the batch was sent.
+        sent_at: Timestamp,
+    },
+    /// In a segment file: to be read with the store's reader, off the core thread.
+    Disk,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Refused {
+    /// The error's number.
+    pub code: ErrorCode,
+    /// When to try again, in milliseconds; 0 for no advice.
+    pub retry_after_ms: u32,
+    /// What exactly was wrong.
+    pub text: String,
+}
+
+impl Refused {
+    /// A refusal with the code's own text.
+    pub fn new(code: ErrorCode) -> Self {
+        Refused { code, retry_after_ms: 0, text: code.text().to_owned() }
+    }
+
+    /// A refusal that can be tried again after `retry_after_ms` milliseconds.
+    pub fn retry_after(code: ErrorCode, retry_after_ms: u32) -> Self {
+        Refused { retry_after_ms, ..Refused::new(code) }
+    }
+
+    /// Whether anything was done.
+    pub fn applied(&self) -> Applied {
+        self.code.applied()
+    }
+}
+
+impl From<sampan_core::Refusal> for Refused {
+    fn from(refusal: sampan_core::Refusal) -> Self {
+        let code = refusal.code;
+        Refused { code, retry_after_ms: 0, text: refusal.to_string() }
+    }
+}

@@ -1,0 +1,243 @@
+//! The applied state of a set on this node: the core's state machine and the queue store, moved
+//! together by the entries of the log.
+//!
+//! Shared between openraft's adapter, which applies, and the set's driver, which reads; both run on
+//! the set's core thread and neither holds it across an await.
+//!
+//! Invariants: `applied` is the log id of the last entry that both the core and the store have
+//! seen. A checkpoint covers exactly the entries up to the id it names.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use sampan_core::{Broker, Effect, Entry, Need, Reply, RestoreError, RowKey};
+use sampan_protocol::QueueId;
+use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Reader, Recovered, Store, StoreError};
+use tokio::sync::Notify;
+
+use super::request::{BodyRun, BodySource, Received};
+use crate::catalog::DirectoryPublisher;
+use crate::raft::payload::{decode_membership, encode_membership};
+use crate::raft::types::{RaftLogId, StoredMembership, from_stored, to_stored};
+
+/// See the module's documentation.
+pub(crate) struct SetState {
+    pub(crate) broker: Broker,
+    pub(crate) store: Store,
+    applied: Option<RaftLogId>,
+    membership: StoredMembership,
+    checkpoint: Option<(RaftLogId, StoredMembership)>,
+    checkpointing: Option<(RaftLogId, StoredMembership)>,
+    /// Queues that gained ready messages since the driver last looked.
+    gained: Vec<QueueId>,
+    effects: Vec<Effect>,
+    directory: Option<DirectoryPublisher>,
+    driver: Rc<Notify>,
+}
+
+/// Why a set's state could not be taken up from its store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStateError {
+    /// The rows do not make a state.
+    #[error("state rows of the store do not fit together")]
+    Rows(#[source] RestoreError),
+    /// The membership is not readable.
+    #[error("membership in the store is damaged: {0}")]
+    Membership(String),
+}
+
+impl SetState {
+    /// Takes up the state of the store's last checkpoint.
+    pub(crate) fn open(
+        store: Store,
+        recovered: Recovered,
+        directory: Option<DirectoryPublisher>,
+    ) -> Result<Self, OpenStateError> {
+        let broker = Broker::restore(recovered.rows).map_err(OpenStateError::Rows)?;
+        let applied = recovered.applied.map(from_stored);
+        let membership = decode_stored_membership(recovered.membership)?;
+        let checkpoint = applied.map(|id| (id, membership.clone()));
+        let mut state = SetState {
+            broker,
+            store,
+            applied,
+            membership,
+            checkpoint,
+            checkpointing: None,
+            gained: Vec::new(),
+            effects: Vec::new(),
+            directory,
+            driver: Rc::new(Notify::new()),
+        };
+        state.publish_catalog();
+        Ok(state)
+    }
+
+    /// Rung whenever entries were applied.
+    pub(crate) fn driver(&self) -> Rc<Notify> {
+        self.driver.clone()
+    }
+
+    pub(crate) fn notify_driver(&self) {
+        self.driver.notify_one();
+    }
+
+    pub(crate) fn applied(&self) -> Option<RaftLogId> {
+        self.applied
+    }
+
+    pub(crate) fn membership(&self) -> &StoredMembership {
+        &self.membership
+    }
+
+    /// The newest durable checkpoint.
+    pub(crate) fn checkpoint(&self) -> Option<(RaftLogId, StoredMembership)> {
+        self.checkpoint.clone()
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        self.store.reader()
+    }
+
+    pub(crate) fn on_blank(&mut self, id: RaftLogId) {
+        self.applied = Some(id);
+    }
+
+    pub(crate) fn on_membership(&mut self, id: RaftLogId, membership: StoredMembership) {
+        self.applied = Some(id);
+        self.membership = membership;
+    }
+
+    /// Applies one entry. When pages are needed, nothing has changed.
+    pub(crate) fn apply(&mut self, id: RaftLogId, entry: &Entry) -> Result<Vec<Reply>, Need> {
+        let mut replies = Vec::with_capacity(entry.commands.len());
+        self.broker.apply(entry, &mut self.effects, &mut replies)?;
+        let mut catalog_changed = false;
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Stored { queue, first, index, count, sent_at, batch } => {
+                    self.store.insert(queue, first, index, count, sent_at, batch);
+                }
+                Effect::Removed { queue, first, count } => self.store.remove(queue, first, count),
+                Effect::QueueRemoved { queue } => self.store.remove_queue(queue),
+                Effect::Ready { queue } => self.gained.push(queue),
+                Effect::CatalogChanged => catalog_changed = true,
+            }
+        }
+        self.applied = Some(id);
+        if catalog_changed {
+            self.publish_catalog();
+        }
+        Ok(replies)
+    }
+
+    /// Gives the core the pages it asked for.
+    pub(crate) fn supply(&mut self, rows: Vec<(RowKey, Option<Bytes>)>) -> Result<(), SupplyError> {
+        for (key, row) in rows {
+            let row = row.ok_or(SupplyError::Missing(key))?;
+            self.broker.supply(key, &row).map_err(SupplyError::Row)?;
+        }
+        Ok(())
+    }
+
+    /// Queues that gained ready messages since the last call.
+    pub(crate) fn take_gained(&mut self) -> Vec<QueueId> {
+        std::mem::take(&mut self.gained)
+    }
+
+    /// Where the bodies of `deliveries` are.
+    pub(crate) fn locate(&self, queue: QueueId, deliveries: Vec<sampan_core::Delivery>) -> Received {
+        let mut bodies = Vec::new();
+        let mut at = 0;
+        while at < deliveries.len() {
+            let first = deliveries[at].id;
+            let consecutive = deliveries[at..]
+                .iter()
+                .zip(0..)
+                .take_while(|(delivery, place)| delivery.id == first.plus(*place))
+                .count();
+            let run = match self.store.locate(queue, first, consecutive) {
+                Some(found) => BodyRun {
+                    count: found.count,
+                    source: BodySource::Memory {
+                        batch: found.batch,
+                        index: found.index,
+                        sent_at: found.sent_at,
+                    },
+                },
+                None => BodyRun { count: 1, source: BodySource::Disk },
+            };
+            at += run.count;
+            bodies.push(run);
+        }
+        Received { queue, deliveries, bodies }
+    }
+
+    /// Begins a checkpoint of what is applied now. `None` while one is running, or without entries.
+    pub(crate) fn begin_checkpoint(&mut self) -> Option<CheckpointJob> {
+        let applied = self.applied?;
+        if self.checkpointing.is_some() {
+            return None;
+        }
+        let membership = encode_stored_membership(&self.membership);
+        let rows = self.broker.freeze();
+        self.checkpointing = Some((applied, self.membership.clone()));
+        Some(self.store.begin_checkpoint(to_stored(&applied), membership, rows))
+    }
+
+    /// Takes in how a checkpoint ended.
+    pub(crate) fn finish_checkpoint(&mut self, outcome: CheckpointOutcome) -> Result<(), StoreError> {
+        let checkpoint = self.checkpointing.take();
+        self.store.finish_checkpoint(outcome)?;
+        self.broker.checkpointed();
+        self.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    fn publish_catalog(&mut self) {
+        if let Some(directory) = &mut self.directory {
+            directory.publish(self.broker.catalog());
+        }
+    }
+}
+
+/// Why pages that the core asked for could not be given.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SupplyError {
+    #[error("row {0:?} is missing in the store")]
+    Missing(RowKey),
+    #[error("row of the store is damaged")]
+    Row(#[source] RestoreError),
+}
+
+/// The log id that set the membership (term u64, index u64; 0 and 0 for none), then the membership.
+fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
+    let (term, index) =
+        stored.log_id().map_or((0, 0), |id| (id.committed_leader_id().term, id.index));
+    let mut out = Vec::new();
+    out.extend_from_slice(&term.to_le_bytes());
+    out.extend_from_slice(&index.to_le_bytes());
+    out.extend_from_slice(&encode_membership(stored.membership()));
+    out
+}
+
+fn decode_stored_membership(bytes: Vec<u8>) -> Result<StoredMembership, OpenStateError> {
+    if bytes.is_empty() {
+        return Ok(StoredMembership::default());
+    }
+    let (id, rest) = bytes
+        .split_at_checked(16)
+        .ok_or_else(|| OpenStateError::Membership("cut short".to_owned()))?;
+    let number = |bytes: &[u8]| {
+        u64::from_le_bytes(bytes.try_into().expect("a half of sixteen bytes is eight"))
+    };
+    let stored = sampan_storage::log::LogId {
+        term: number(&id[..8]),
+        node: 0,
+        index: number(&id[8..]),
+    };
+    let membership = decode_membership(Bytes::copy_from_slice(rest))
+        .map_err(OpenStateError::Membership)?;
+    let id = (stored.term, stored.index) != (0, 0);
+    Ok(StoredMembership::new(id.then(|| from_stored(stored)), membership))
+}
