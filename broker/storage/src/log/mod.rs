@@ -1,0 +1,5 @@
+//! The log of a node.
+pub mod fuzzing;
+mod id;
+
+pub use id::{LogId, LogIdentity, Vote};

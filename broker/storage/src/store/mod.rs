@@ -1,0 +1,1 @@
+//! The queue store of a set.
