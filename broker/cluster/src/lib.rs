@@ -1,1 +1,22 @@
-//! See the crate's documentation.
+//! Consensus adapters, set drivers and the catalog of a node.
+//!
+//! A [`Node`] opens a data folder and spreads its sets over cores; a [`SetHandle`] asks one set;
+//! a [`Client`] is where answers go; the [`Directory`] says which set holds a queue and
+//! [`Catalog`] changes that. Only this crate names openraft, and it knows neither HTTP nor what a
+//! client's bytes look like.
+
+mod catalog;
+mod clock;
+mod identity;
+mod node;
+mod raft;
+mod set;
+
+pub use catalog::{Catalog, CatalogRequest, Directory, Route};
+pub use clock::{Reading, SystemTime, TimeSource};
+pub use identity::IdentityError;
+pub use node::{CorePart, Node, NodeOptions, OpenError, StartError};
+pub use set::{
+    Answer, BodyRun, BodySource, Client, ClientId, OpenStateError, Origin, Outcome, Receive,
+    Received, Refused, SetHandle, SetRequest, Shown,
+};

@@ -8,9 +8,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sampan_core::{Command, Delivery, Reply};
+use sampan_core::{CatalogRecord, Command, Delivery, Reply};
 use sampan_protocol::{
-    Applied, ErrorCode, HandleResults, MessageBatch, QueueAttributes, QueueCounts, QueueId, Sent,
+    Applied, ErrorCode, HandleResults, MessageBatch, QueueAttributes, QueueCounts, QueueId, Sent, SetId,
     Timestamp,
 };
 use tokio::sync::oneshot;
@@ -24,12 +24,12 @@ pub trait Client: Send + Sync {
     /// Which client this is.
     fn id(&self) -> ClientId;
 
-    /// Takes the answers of one applied entry, in order.
+    /// Takes the answers of one burst of `set`, in order.
     ///
     /// Returns the receives that could not be taken, because the client is gone or has too much
     /// unread already: their messages go back to the queue, as if they had not been received.
     #[must_use]
-    fn answer(&self, answers: Vec<Answer>) -> Vec<Received>;
+    fn answer(&self, set: SetId, answers: Vec<Answer>) -> Vec<Received>;
 }
 
 /// Who asked: the client and its own number for the request.
@@ -39,6 +39,8 @@ pub struct Origin {
     pub client: Arc<dyn Client>,
     /// Unique among the unanswered requests of the client.
     pub request_id: u64,
+    /// Length of the request, which comes back with the answer: what the client may send again.
+    pub len: usize,
 }
 
 impl fmt::Debug for Origin {
@@ -71,6 +73,8 @@ pub enum SetRequest {
         /// The queue.
         queue: QueueId,
     },
+    /// The catalog's records that are not finished. For set 0.
+    Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
     /// Carry a command out for the node itself.
     Propose {
         /// What to do.
@@ -104,6 +108,8 @@ pub struct Receive {
 pub struct Answer {
     /// The client's number for the request.
     pub request_id: u64,
+    /// The length of the request.
+    pub len: usize,
     /// What came of it.
     pub outcome: Outcome,
 }

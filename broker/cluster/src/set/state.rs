@@ -11,13 +11,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use sampan_core::{Broker, Effect, Entry, Need, Reply, RestoreError, RowKey};
-use sampan_protocol::QueueId;
+use sampan_protocol::{QueueId, SetId};
+use sampan_storage::log::Log;
 use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Reader, Recovered, Store, StoreError};
 use tokio::sync::Notify;
 
 use super::request::{BodyRun, BodySource, Received};
 use crate::catalog::DirectoryPublisher;
-use crate::raft::payload::{decode_membership, encode_membership};
+use crate::raft::payload::{LogPayload, decode_membership, encode_membership};
 use crate::raft::types::{RaftLogId, StoredMembership, from_stored, to_stored};
 
 /// See the module's documentation.
@@ -33,6 +34,10 @@ pub(crate) struct SetState {
     effects: Vec<Effect>,
     directory: Option<DirectoryPublisher>,
     driver: Rc<Notify>,
+    /// Length of the entries applied since the last checkpoint began.
+    log_len: u64,
+    log: Log<LogPayload>,
+    set: SetId,
 }
 
 /// Why a set's state could not be taken up from its store.
@@ -49,6 +54,8 @@ pub enum OpenStateError {
 impl SetState {
     /// Takes up the state of the store's last checkpoint.
     pub(crate) fn open(
+        set: SetId,
+        log: Log<LogPayload>,
         store: Store,
         recovered: Recovered,
         directory: Option<DirectoryPublisher>,
@@ -68,6 +75,9 @@ impl SetState {
             effects: Vec::new(),
             directory,
             driver: Rc::new(Notify::new()),
+            log_len: 0,
+            log,
+            set,
         };
         state.publish_catalog();
         Ok(state)
@@ -93,6 +103,16 @@ impl SetState {
     /// The newest durable checkpoint.
     pub(crate) fn checkpoint(&self) -> Option<(RaftLogId, StoredMembership)> {
         self.checkpoint.clone()
+    }
+
+    /// Length of the log since the last checkpoint.
+    pub(crate) fn log_len(&self) -> u64 {
+        self.log_len
+    }
+
+    /// Whether this node's own log has synced everything that is applied.
+    pub(crate) fn is_applied_flushed(&self) -> bool {
+        self.applied.is_none_or(|id| self.log.flushed(self.set) >= Some(id.index))
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -125,6 +145,7 @@ impl SetState {
             }
         }
         self.applied = Some(id);
+        self.log_len += entry.encoded_len() as u64;
         if catalog_changed {
             self.publish_catalog();
         }
@@ -182,13 +203,18 @@ impl SetState {
         let membership = encode_stored_membership(&self.membership);
         let rows = self.broker.freeze();
         self.checkpointing = Some((applied, self.membership.clone()));
+        self.log_len = 0;
         Some(self.store.begin_checkpoint(to_stored(&applied), membership, rows))
     }
 
     /// Takes in how a checkpoint ended.
     pub(crate) fn finish_checkpoint(&mut self, outcome: CheckpointOutcome) -> Result<(), StoreError> {
         let checkpoint = self.checkpointing.take();
-        self.store.finish_checkpoint(outcome)?;
+        if let Err(error) = self.store.finish_checkpoint(outcome) {
+            // Due again at once: what was frozen is still to be written.
+            self.log_len = self.log_len.max(1);
+            return Err(error);
+        }
         self.broker.checkpointed();
         self.checkpoint = checkpoint;
         Ok(())

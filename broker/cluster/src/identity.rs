@@ -1,0 +1,173 @@
+//! Who a data folder belongs to: the file `node`, written once, never changed.
+//!
+//! A folder without that file is new only when it is empty: one that has a log or stores and no
+//! identity was damaged or is not ours, and is refused rather than taken over.
+//!
+//! Layout (little-endian): magic "SMPNODE1", node u64, cluster u128, set count u32, reserved u32,
+//! CRC32C u32 of everything before it. Spec: spec/storage.md, "The data folder".
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sampan_storage::io::Folder;
+
+const FILE: &str = "node";
+const FILE_NEW: &str = "node.new";
+const MAGIC: &[u8; 8] = b"SMPNODE1";
+const LEN: usize = 44;
+/// Most sets of a cluster.
+const SET_COUNT_MAX: u32 = 1_024;
+
+/// The identity of a data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) node: u64,
+    pub(crate) cluster: u128,
+    pub(crate) set_count: u32,
+}
+
+/// Why a data folder's identity was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The folder has content but no identity.
+    #[error("{} has files but no identity file `node`: restore it, or use an empty folder", .0.display())]
+    Missing(PathBuf),
+    /// The identity file cannot be what was written.
+    #[error("{} is damaged: restore the file from a backup of this node", .0.display())]
+    Damaged(PathBuf),
+    /// Written by a later version.
+    #[error("{} is of a newer format: use the version of Sampan that wrote it", .0.display())]
+    Newer(PathBuf),
+    /// Another process uses the folder.
+    #[error("{} is in use by another process: stop that one first", .0.display())]
+    InUse(PathBuf),
+    /// A file operation.
+    #[error("{}", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+}
+
+impl Identity {
+    /// An identity for a new cluster of one node.
+    pub(crate) fn new(node: u64, random: fn() -> u64, set_count: u32) -> Self {
+        let cluster = u128::from(random()) << 64 | u128::from(random());
+        Identity { node, cluster, set_count: set_count.clamp(1, SET_COUNT_MAX) }
+    }
+
+    /// The identity in `folder`; an empty folder gets `fresh`.
+    pub(crate) fn open(folder: &Arc<dyn Folder>, fresh: Identity) -> Result<Self, IdentityError> {
+        let failed = |error| IdentityError::Io(folder.path(), error);
+        let files = folder.list().map_err(failed)?;
+        if files.iter().any(|name| name == FILE) {
+            return Identity::read(folder);
+        }
+        if !folder.folders().map_err(failed)?.is_empty() {
+            return Err(IdentityError::Missing(folder.path()));
+        }
+        fresh.write(folder).map_err(failed)?;
+        Ok(fresh)
+    }
+
+    fn read(folder: &Arc<dyn Folder>) -> Result<Self, IdentityError> {
+        let path = folder.path().join(FILE);
+        let failed = |error| IdentityError::Io(path.clone(), error);
+        let file = folder.open(FILE).map_err(failed)?;
+        if file.len().map_err(failed)? != LEN as u64 {
+            return Err(IdentityError::Damaged(path));
+        }
+        let mut bytes = [0; LEN];
+        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+        if bytes[..7] == MAGIC[..7] && bytes[7] > MAGIC[7] {
+            return Err(IdentityError::Newer(path));
+        }
+        Identity::decode(&bytes).ok_or(IdentityError::Damaged(path))
+    }
+
+    fn write(&self, folder: &Arc<dyn Folder>) -> io::Result<()> {
+        if folder.list()?.iter().any(|name| name == FILE_NEW) {
+            folder.remove(FILE_NEW)?;
+        }
+        let file = folder.create(FILE_NEW)?;
+        file.write_all_at(&self.encode(), 0)?;
+        file.sync_data()?;
+        folder.rename(FILE_NEW, FILE)?;
+        folder.sync()
+    }
+
+    fn encode(&self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..16].copy_from_slice(&self.node.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.cluster.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.set_count.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..LEN - 4]);
+        bytes[LEN - 4..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; LEN]) -> Option<Self> {
+        let number = |at: usize| u32::from_le_bytes(take(bytes, at));
+        if &bytes[..8] != MAGIC || number(LEN - 4) != crc32c::crc32c(&bytes[..LEN - 4]) {
+            return None;
+        }
+        let identity = Identity {
+            node: u64::from_le_bytes(take(bytes, 8)),
+            cluster: u128::from_le_bytes(take(bytes, 16)),
+            set_count: number(32),
+        };
+        (1..=SET_COUNT_MAX).contains(&identity.set_count).then_some(identity)
+    }
+}
+
+fn take<const N: usize>(bytes: &[u8; LEN], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("the layout is shorter than the file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sampan_storage::io::DiskFolder;
+
+    fn folder() -> (tempfile::TempDir, Arc<dyn Folder>) {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Arc::new(DiskFolder::open(temp.path()).unwrap());
+        (temp, folder)
+    }
+
+    const FRESH: Identity = Identity { node: 1, cluster: 1 << 100, set_count: 2 };
+
+    #[test]
+    fn a_folder_keeps_the_identity_it_was_given() {
+        let (_temp, folder) = folder();
+        assert_eq!(Identity::open(&folder, FRESH).unwrap(), FRESH);
+        let other = Identity { node: 7, cluster: 3, set_count: 9 };
+        assert_eq!(Identity::open(&folder, other).unwrap(), FRESH);
+    }
+
+    #[test]
+    fn a_folder_with_content_and_no_identity_is_refused() {
+        let (_temp, folder) = folder();
+        folder.folder("log").unwrap();
+        let refused = Identity::open(&folder, FRESH);
+        assert!(matches!(refused, Err(IdentityError::Missing(_))));
+    }
+
+    #[test]
+    fn an_identity_with_any_byte_changed_is_refused() {
+        for at in 0..LEN {
+            let mut bytes = FRESH.encode();
+            bytes[at] ^= 0x40;
+            assert_eq!(Identity::decode(&bytes), None, "byte {at}");
+        }
+        assert_eq!(Identity::decode(&FRESH.encode()), Some(FRESH));
+    }
+
+    #[test]
+    fn an_identity_of_a_newer_format_is_refused_as_such() {
+        let (temp, folder) = folder();
+        let mut bytes = FRESH.encode();
+        bytes[7] = b'2';
+        std::fs::write(temp.path().join(FILE), bytes).unwrap();
+        assert!(matches!(Identity::open(&folder, FRESH), Err(IdentityError::Newer(_))));
+    }
+}

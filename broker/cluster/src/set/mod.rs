@@ -1,0 +1,18 @@
+//! A set on this node: its applied state, the driver that proposes to it, and the way to ask it.
+
+mod checkpoints;
+mod driver;
+mod gather;
+mod handle;
+mod request;
+mod state;
+
+pub(crate) use checkpoints::{CheckpointPolicy, Checkpointer};
+pub(crate) use driver::{Driver, DriverParts};
+pub use handle::SetHandle;
+pub use request::{
+    Answer, BodyRun, BodySource, Client, ClientId, Origin, Outcome, Receive, Received, Refused,
+    SetRequest, Shown,
+};
+pub use state::OpenStateError;
+pub(crate) use state::SetState;

@@ -1,0 +1,126 @@
+//! Reads of a set's state: confirmed by ReadIndex before they are answered, one round per burst.
+//!
+//! A leader that was cut off may not know yet that another one leads; so it asks a majority first,
+//! and never trusts a clock. Reads write nothing to the log.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use openraft::ReadPolicy;
+use sampan_core::CatalogRecord;
+use sampan_protocol::{ErrorCode, QueueId};
+use tokio::sync::{Notify, oneshot};
+
+use super::driver::Driver;
+use super::request::{Origin, Outcome, Refused, Shown};
+use crate::raft::types::SetRaft;
+
+/// A read that waits for its confirmation.
+pub(super) enum Read {
+    Show { origin: Origin, queue: QueueId },
+    Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
+    /// A receive whose wait ended: is there really nothing?
+    Empty { origin: Origin },
+}
+
+/// The reads of one set.
+pub(super) struct Reads {
+    waiting: Vec<Read>,
+    confirming: Vec<Read>,
+    /// The result of the round under way, once it is there.
+    result: Rc<RefCell<Option<Result<(), Refused>>>>,
+    wake: Rc<Notify>,
+}
+
+impl Reads {
+    pub(super) fn new(wake: Rc<Notify>) -> Self {
+        Reads { waiting: Vec::new(), confirming: Vec::new(), result: Rc::default(), wake }
+    }
+
+    pub(super) fn show(&mut self, origin: Origin, queue: QueueId) {
+        self.waiting.push(Read::Show { origin, queue });
+    }
+
+    pub(super) fn unfinished(
+        &mut self,
+        done: oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>,
+    ) {
+        self.waiting.push(Read::Unfinished(done));
+    }
+
+    pub(super) fn empty(&mut self, origin: Origin) {
+        self.waiting.push(Read::Empty { origin });
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || !self.confirming.is_empty()
+    }
+
+    /// Starts a round for what waits, unless one is under way.
+    fn begin(&mut self, raft: &SetRaft) {
+        if self.waiting.is_empty() || !self.confirming.is_empty() {
+            return;
+        }
+        self.confirming = std::mem::take(&mut self.waiting);
+        let (raft, result, wake) = (raft.clone(), self.result.clone(), self.wake.clone());
+        tokio::task::spawn_local(async move {
+            let confirmed = confirm(&raft).await;
+            *result.borrow_mut() = Some(confirmed);
+            wake.notify_one();
+        });
+    }
+
+    /// The reads whose round has ended.
+    fn take_confirmed(&mut self) -> Option<(Vec<Read>, Result<(), Refused>)> {
+        let result = self.result.borrow_mut().take()?;
+        Some((std::mem::take(&mut self.confirming), result))
+    }
+}
+
+async fn confirm(raft: &SetRaft) -> Result<(), Refused> {
+    let no_leader = |error: &dyn std::fmt::Display| {
+        tracing::debug!(%error, "a read was not confirmed");
+        Refused::retry_after(ErrorCode::NoLeader, 200)
+    };
+    let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+    let linearizer = linearizer.map_err(|error| no_leader(&error))?;
+    linearizer.await_ready(raft).await.map_err(|error| no_leader(&error))?;
+    Ok(())
+}
+
+impl Driver {
+    /// Answers the reads of a round that has ended, and begins the next.
+    pub(super) fn on_confirmed_reads(&mut self) {
+        if let Some((reads, result)) = self.reads.take_confirmed() {
+            for read in reads {
+                match (read, result.clone()) {
+                    (Read::Unfinished(done), result) => {
+                        let records = result.map(|()| self.state.borrow().broker.catalog().unfinished());
+                        // Whoever asked may be gone.
+                        drop(done.send(records));
+                    }
+                    (Read::Show { origin, .. } | Read::Empty { origin }, Err(refused)) => {
+                        self.answers.push(origin, Outcome::Refused(refused));
+                    }
+                    (Read::Show { origin, queue }, Ok(())) => {
+                        let outcome = self.shown(queue);
+                        self.answers.push(origin, outcome);
+                    }
+                    (Read::Empty { origin }, Ok(())) => self.answer_empty(origin),
+                }
+            }
+        }
+        self.reads.begin(&self.raft);
+    }
+
+    fn shown(&self, queue: QueueId) -> Outcome {
+        let state = self.state.borrow();
+        let attributes = state.broker.attributes(queue);
+        match (attributes, state.broker.counts(queue)) {
+            (Some(attributes), Some(counts)) => {
+                Outcome::Shown(Shown { queue, attributes: *attributes, counts })
+            }
+            _ => Outcome::Refused(Refused::new(ErrorCode::QueueNotFound)),
+        }
+    }
+}
