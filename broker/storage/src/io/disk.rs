@@ -35,7 +35,11 @@ impl DiskFolder {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let kind = entry.file_type()?;
-            let wanted = if want_folders { kind.is_dir() } else { kind.is_file() };
+            let wanted = if want_folders {
+                kind.is_dir()
+            } else {
+                kind.is_file()
+            };
             // A name that is not UTF-8 is none of ours.
             if let (true, Ok(name)) = (wanted, entry.file_name().into_string()) {
                 names.push(name);
@@ -61,13 +65,19 @@ impl Folder for DiskFolder {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new().read(true).write(true).open(self.place(name)?)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.place(name)?)?;
         Ok(Arc::new(DiskFile { file }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file =
-            fs::OpenOptions::new().read(true).write(true).create_new(true).open(self.place(name)?)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(self.place(name)?)?;
         Ok(Arc::new(DiskFile { file }))
     }
 
@@ -132,7 +142,10 @@ impl File for DiskFile {
 /// Refuses names that are not a plain name inside one folder.
 pub(super) fn check_name(name: &str) -> io::Result<()> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a plain file name",
+        ));
     }
     Ok(())
 }
@@ -154,7 +167,10 @@ pub(super) fn make_durably(path: &Path) -> io::Result<()> {
     fs::File::open(parent)?.sync_all()
 }
 
-#[expect(unsafe_code, reason = "the standard library does not tell the free space")]
+#[expect(
+    unsafe_code,
+    reason = "the standard library does not tell the free space"
+)]
 fn available_len(path: &Path) -> io::Result<u64> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "zero byte in a path"))?;
@@ -212,7 +228,11 @@ mod tests {
         file.sync_data().unwrap();
         assert_eq!(file.len().unwrap(), 4103);
         let mut read = [0; 7];
-        folder.open("a").unwrap().read_exact_at(&mut read, 4096).unwrap();
+        folder
+            .open("a")
+            .unwrap()
+            .read_exact_at(&mut read, 4096)
+            .unwrap();
         assert_eq!(&read, b"message");
         assert!(file.read_exact_at(&mut read, 4097).is_err());
         file.set_len(1).unwrap();
@@ -223,7 +243,10 @@ mod tests {
     fn names_that_lead_elsewhere_are_refused() {
         let (_place, folder) = folder();
         for name in ["", ".", "..", "../a", "a/b"] {
-            assert_eq!(folder.create(name).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(
+                folder.create(name).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput
+            );
         }
     }
 

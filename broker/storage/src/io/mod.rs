@@ -98,7 +98,9 @@ pub struct FolderLock {
 impl FolderLock {
     /// A lock that is given up when `held` is dropped.
     pub fn new(held: impl Send + Sync + 'static) -> Self {
-        FolderLock { _held: Box::new(held) }
+        FolderLock {
+            _held: Box::new(held),
+        }
     }
 }
 
@@ -110,5 +112,8 @@ impl fmt::Debug for FolderLock {
 
 /// Whether an error says that the device, or what its user may take of it, is full.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

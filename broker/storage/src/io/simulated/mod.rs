@@ -35,7 +35,10 @@ impl SimulatedDisk {
 
     /// The folder that holds all others.
     pub fn root(&self) -> Arc<dyn Folder> {
-        Arc::new(SimulatedFolder { disk: self.clone(), node: DiskState::ROOT })
+        Arc::new(SimulatedFolder {
+            disk: self.clone(),
+            node: DiskState::ROOT,
+        })
     }
 
     /// How many writes, syncs and changes of names there were.
@@ -67,11 +70,15 @@ impl SimulatedDisk {
     /// choice for every sector and every folder entry.
     pub fn after_crash(&self, seed: u64) -> SimulatedDisk {
         let survivors = self.state().after_crash(seed);
-        SimulatedDisk { state: Arc::new(Mutex::new(survivors)) }
+        SimulatedDisk {
+            state: Arc::new(Mutex::new(survivors)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, DiskState> {
-        self.state.lock().expect("nothing panics while it holds the disk")
+        self.state
+            .lock()
+            .expect("nothing panics while it holds the disk")
     }
 }
 
@@ -89,7 +96,10 @@ struct SimulatedFolder {
 
 impl SimulatedFolder {
     fn file(&self, node: usize) -> Arc<dyn File> {
-        Arc::new(SimulatedFile { disk: self.disk.clone(), node })
+        Arc::new(SimulatedFile {
+            disk: self.disk.clone(),
+            node,
+        })
     }
 }
 
@@ -121,7 +131,13 @@ impl Folder for SimulatedFolder {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
         let node = state.add_file();
-        state.change_entry(self.node, EntryChange::Link { name: name.to_owned(), node })?;
+        state.change_entry(
+            self.node,
+            EntryChange::Link {
+                name: name.to_owned(),
+                node,
+            },
+        )?;
         Ok(self.file(node))
     }
 
@@ -130,7 +146,11 @@ impl Folder for SimulatedFolder {
         let mut state = self.disk.state();
         state.check_power()?;
         let node = state.folder(self.node).find(from)?;
-        let change = EntryChange::Rename { from: from.to_owned(), to: to.to_owned(), node };
+        let change = EntryChange::Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            node,
+        };
         state.change_entry(self.node, change)
     }
 
@@ -138,14 +158,23 @@ impl Folder for SimulatedFolder {
         let mut state = self.disk.state();
         state.check_power()?;
         let node = state.folder(self.node).find(name)?;
-        state.change_entry(self.node, EntryChange::Unlink { name: name.to_owned(), node })
+        state.change_entry(
+            self.node,
+            EntryChange::Unlink {
+                name: name.to_owned(),
+                node,
+            },
+        )
     }
 
     fn folder(&self, name: &str) -> io::Result<Arc<dyn Folder>> {
         check_name(name)?;
         let mut state = self.disk.state();
         let node = state.subfolder(self.node, name)?;
-        Ok(Arc::new(SimulatedFolder { disk: self.disk.clone(), node }))
+        Ok(Arc::new(SimulatedFolder {
+            disk: self.disk.clone(),
+            node,
+        }))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -263,7 +292,11 @@ mod tests {
         for seed in 2..200 {
             let left = disk.after_crash(seed);
             let names = left.root().list().unwrap();
-            let name = if names.contains(&"kept".to_owned()) { "kept" } else { "renamed" };
+            let name = if names.contains(&"kept".to_owned()) {
+                "kept"
+            } else {
+                "renamed"
+            };
             let bytes = content(&left, name);
             assert_eq!(bytes.len(), 1024);
             assert!(bytes.iter().all(|byte| *byte == 1 || *byte == 2));
@@ -298,7 +331,9 @@ mod tests {
         let root = disk.root();
         let file = root.create("a").unwrap();
         file.write_all_at(&[1; 900], 0).unwrap();
-        assert!(super::super::is_full(&file.write_all_at(&[1; 900], 500).unwrap_err()));
+        assert!(super::super::is_full(
+            &file.write_all_at(&[1; 900], 500).unwrap_err()
+        ));
         assert_eq!(root.available_len().unwrap(), 100);
         file.write_all_at(&[2; 900], 0).unwrap();
         root.remove("a").unwrap();

@@ -53,9 +53,19 @@ enum ContentChange {
 
 #[derive(Clone, Debug)]
 pub(super) enum EntryChange {
-    Link { name: String, node: usize },
-    Unlink { name: String, node: usize },
-    Rename { from: String, to: String, node: usize },
+    Link {
+        name: String,
+        node: usize,
+    },
+    Unlink {
+        name: String,
+        node: usize,
+    },
+    Rename {
+        from: String,
+        to: String,
+        node: usize,
+    },
 }
 
 impl Default for DiskState {
@@ -75,7 +85,11 @@ impl DiskState {
     pub(super) const ROOT: usize = 0;
 
     pub(super) fn check_power(&self) -> io::Result<()> {
-        if self.crashed { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+        if self.crashed {
+            Err(io::Error::other("the power is gone"))
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn file(&mut self, node: usize) -> &mut FileNode {
@@ -132,7 +146,13 @@ impl DiskState {
         self.check_room(node, end)?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let result = self.begin();
-        self.change(node, ContentChange::Write { offset, bytes: bytes.to_vec() });
+        self.change(
+            node,
+            ContentChange::Write {
+                offset,
+                bytes: bytes.to_vec(),
+            },
+        );
         result
     }
 
@@ -157,7 +177,8 @@ impl DiskState {
 
     pub(super) fn available_len(&mut self) -> u64 {
         let used = self.used_len();
-        self.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used))
+        self.capacity
+            .map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used))
     }
 
     /// What is left on the disk after the power went.
@@ -167,7 +188,11 @@ impl DiskState {
             Node::File(file) => Node::File(file.after_crash(&mut choices)),
             Node::Folder(folder) => Node::Folder(folder.after_crash(&mut choices)),
         });
-        DiskState { nodes: nodes.collect(), capacity: self.capacity, ..DiskState::default() }
+        DiskState {
+            nodes: nodes.collect(),
+            capacity: self.capacity,
+            ..DiskState::default()
+        }
     }
 
     /// Counts an operation and says whether it goes through.
@@ -204,7 +229,10 @@ impl DiskState {
                 linked.extend(folder.now.values().copied());
             }
         }
-        linked.into_iter().map(|node| self.file(node).now.len() as u64).sum()
+        linked
+            .into_iter()
+            .map(|node| self.file(node).now.len() as u64)
+            .sum()
     }
 }
 
@@ -214,7 +242,11 @@ impl FileNode {
         for change in &self.unsynced {
             change.apply_by_chance(&mut left, choices);
         }
-        FileNode { now: left.clone(), synced: left, unsynced: Vec::new() }
+        FileNode {
+            now: left.clone(),
+            synced: left,
+            unsynced: Vec::new(),
+        }
     }
 }
 
@@ -224,7 +256,10 @@ impl FolderNode {
     }
 
     pub(super) fn find(&self, name: &str) -> io::Result<usize> {
-        self.now.get(name).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        self.now
+            .get(name)
+            .copied()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
     fn after_crash(&self, choices: &mut Choices) -> FolderNode {
@@ -284,7 +319,11 @@ impl ContentChange {
                     let end = bytes.len().min(start + room);
                     let (from, until) = choices.surviving_part(end - start);
                     if from < until {
-                        put(content, offset + start + from, &bytes[start + from..start + until]);
+                        put(
+                            content,
+                            offset + start + from,
+                            &bytes[start + from..start + until],
+                        );
                     }
                     start = end;
                 }
