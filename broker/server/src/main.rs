@@ -1,1 +1,41 @@
-fn main() {}
+//! `sampan`: a message queue broker, and its commands.
+//!
+//! `serve` runs a broker ([`serve`]); every other command is a client of one ([`cli`]).
+//! ARCHITECTURE.md shows how the pieces fit.
+
+mod accounts;
+mod cli;
+mod connection;
+mod serve;
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What `serve` exits with when it could not start or stop cleanly.
+const SERVE_FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        cli::Invocation::Serve(arguments) => {
+            log_to_stderr();
+            match serve::run(&arguments) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!("{error:#}");
+                    ExitCode::from(SERVE_FAILED)
+                }
+            }
+        }
+        cli::Invocation::Client(command) => cli::run(command),
+    }
+}
+
+/// Logs go to stderr; `RUST_LOG` sets the level (default: info).
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

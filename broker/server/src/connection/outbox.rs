@@ -1,0 +1,213 @@
+//! What a connection has to write: answers from the sets and from the connection itself.
+//!
+//! Sets call [`Outbox::answer`] on their own core threads; it encodes what is in memory and hands
+//! bytes over, without waiting. Messages that lie in segment files are handed over as they are:
+//! the connection's writer reads them as the socket drains.
+//!
+//! Invariants: a connection never has more than [`OUTBOX_LEN_MAX`] bytes encoded and unwritten,
+//! plus one answer per set; beyond that, received messages go back to their queues. Every request
+//! that was let in has one place in the channel, so handing over never waits.
+//! Spec: spec/limits.md, "Server".
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use sampan_cluster::{Answer, BodySource, Client, ClientId, Outcome, Received, Refused, Shown};
+use sampan_protocol::limits::{ERROR_TEXT_LEN_MAX, REQUESTS_IN_FLIGHT_MAX};
+use sampan_protocol::{ErrorCode, ErrorReply, QueueDescription, Reply, SetId};
+use tokio::sync::{Notify, mpsc};
+
+use super::deliveries::ReplyWriter;
+
+/// Encoded and unwritten bytes at which a connection is too slow to be given messages.
+pub(crate) const OUTBOX_LEN_MAX: usize = 8 * 1024 * 1024;
+
+/// Something for the writer.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// Whole frames.
+    Frames {
+        /// The frames.
+        bytes: Bytes,
+        /// How many requests they answer.
+        answered_count: usize,
+        /// Length of those requests.
+        answered_len: usize,
+    },
+    /// Messages whose bodies are still to be read.
+    Unread {
+        /// The set they are from.
+        set: SetId,
+        /// The request they answer.
+        request_id: u64,
+        /// The messages.
+        received: Received,
+    },
+}
+
+/// See the module's documentation.
+pub(crate) struct Outbox {
+    id: ClientId,
+    sender: mpsc::Sender<Outgoing>,
+    /// Requests let in and not yet answered on the socket.
+    request_count: AtomicUsize,
+    /// Their length.
+    request_len: AtomicUsize,
+    /// Bytes handed over and not yet written.
+    unwritten_len: AtomicUsize,
+    /// Rung when one of the three has gone down.
+    drained: Notify,
+}
+
+impl Outbox {
+    pub(crate) fn new(id: ClientId) -> (Arc<Outbox>, mpsc::Receiver<Outgoing>) {
+        // Some room beyond the requests, for the connection's own last words.
+        let (sender, receiver) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX + 16);
+        let outbox = Outbox {
+            id,
+            sender,
+            request_count: AtomicUsize::new(0),
+            request_len: AtomicUsize::new(0),
+            unwritten_len: AtomicUsize::new(0),
+            drained: Notify::new(),
+        };
+        (Arc::new(outbox), receiver)
+    }
+
+    /// A request was let in.
+    pub(crate) fn on_request(&self, len: usize) {
+        self.request_count.fetch_add(1, Ordering::Relaxed);
+        self.request_len.fetch_add(len, Ordering::Relaxed);
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn request_count(&self) -> usize {
+        self.request_count.load(Ordering::Relaxed)
+    }
+
+    /// Their length.
+    pub(crate) fn request_len(&self) -> usize {
+        self.request_len.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn unwritten_len(&self) -> usize {
+        self.unwritten_len.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when something was written or answered since the last call.
+    pub(crate) async fn drained(&self) {
+        self.drained.notified().await;
+    }
+
+    /// The writer has written `len` bytes.
+    pub(crate) fn on_written(&self, len: usize) {
+        self.unwritten_len.fetch_sub(len, Ordering::Relaxed);
+        self.drained.notify_one();
+    }
+
+    /// Requests have their whole answer on the socket.
+    pub(crate) fn on_answered(&self, count: usize, len: usize) {
+        self.request_count.fetch_sub(count, Ordering::Relaxed);
+        self.request_len.fetch_sub(len, Ordering::Relaxed);
+        self.drained.notify_one();
+    }
+
+    /// Hands over the connection's own answer to a request of `len` bytes that was let in.
+    pub(crate) fn push(&self, request_id: u64, len: usize, reply: &Reply) {
+        let mut frames = BytesMut::new();
+        reply.encode(request_id, 0, &mut frames);
+        self.hand_over(frames, 1, len);
+    }
+
+    /// Hands over a refusal of a request that was let in.
+    pub(crate) fn refuse(&self, request_id: u64, len: usize, refused: &Refused) {
+        self.push(request_id, len, &Reply::Error(error_reply(refused)));
+    }
+
+    fn hand_over(&self, frames: BytesMut, answered_count: usize, answered_len: usize) {
+        let bytes = frames.freeze();
+        self.unwritten_len.fetch_add(bytes.len(), Ordering::Relaxed);
+        let outgoing = Outgoing::Frames { bytes, answered_count, answered_len };
+        // The only failure is a writer that is gone, and with it the client.
+        drop(self.sender.try_send(outgoing));
+    }
+
+    fn can_take(&self, len: usize) -> bool {
+        self.unwritten_len() + len <= OUTBOX_LEN_MAX && !self.sender.is_closed()
+    }
+
+}
+
+fn description(shown: Shown) -> QueueDescription {
+    QueueDescription {
+        name: shown.route.name.clone(),
+        id: shown.route.queue,
+        set: shown.route.set,
+        created_at: shown.route.created_at,
+        attributes: shown.attributes,
+        counts: shown.counts,
+    }
+}
+
+/// The wire's form of a refusal.
+pub(crate) fn error_reply(refused: &Refused) -> ErrorReply {
+    let mut reply = ErrorReply::new(refused.code, &refused.text);
+    reply.retry_after_ms = refused.retry_after_ms;
+    reply.text.truncate(reply.text.floor_char_boundary(ERROR_TEXT_LEN_MAX));
+    reply
+}
+
+impl Client for Outbox {
+    fn id(&self) -> ClientId {
+        self.id
+    }
+
+    fn answer(&self, set: SetId, answers: Vec<Answer>) -> Vec<Received> {
+        let (mut frames, mut count, mut len) = (BytesMut::new(), 0, 0);
+        let mut not_taken = Vec::new();
+        for Answer { request_id, len: request_len, outcome } in answers {
+            let reply = match outcome {
+                Outcome::Received(received) => {
+                    if !self.can_take(frames.len()) {
+                        let refused = Refused::new(ErrorCode::TooManyRequests);
+                        not_taken.push(received);
+                        Reply::Error(error_reply(&refused))
+                    } else if received.bodies.iter().any(|run| matches!(run.source, BodySource::Disk)) {
+                        self.request_len.fetch_sub(request_len, Ordering::Relaxed);
+                        let unread = Outgoing::Unread { set, request_id, received };
+                        if let Err(error) = self.sender.try_send(unread) {
+                            not_taken.extend(unread_of(error));
+                        }
+                        continue;
+                    } else {
+                        count += 1;
+                        len += request_len;
+                        ReplyWriter::write_in_memory(&received, request_id, &mut frames);
+                        continue;
+                    }
+                }
+                Outcome::Sent(sent) => Reply::Sent(sent),
+                Outcome::Deleted(results) => Reply::Deleted(results),
+                Outcome::VisibilityChanged(results) => Reply::VisibilityChanged(results),
+                Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
+                Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),
+            };
+            count += 1;
+            len += request_len;
+            reply.encode(request_id, 0, &mut frames);
+        }
+        if count > 0 {
+            self.hand_over(frames, count, len);
+        }
+        not_taken
+    }
+}
+
+fn unread_of(error: mpsc::error::TrySendError<Outgoing>) -> Option<Received> {
+    match error.into_inner() {
+        Outgoing::Unread { received, .. } => Some(received),
+        Outgoing::Frames { .. } => None,
+    }
+}

@@ -1,0 +1,214 @@
+//! From a client's request to the set or the catalog that answers it.
+//!
+//! Finds the queue in the directory, checks what the sender can be told at once, and hands the
+//! request over. Queue rules live in the core: nothing here decides about messages.
+
+use std::sync::Arc;
+
+use sampan_cluster::{
+    CatalogRequest, Directory, Origin, Receive, Refused, Route, SetRequest,
+};
+use sampan_core::Command;
+use sampan_protocol::limits::{
+    BATCH_COUNT_MAX, QUEUE_LIST_COUNT_MAX, RECEIVE_LEN_DEFAULT, RECEIVE_LEN_MAX,
+    RECEIVE_WAIT_MAX_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
+};
+use sampan_protocol::{
+    ErrorCode, MessageBatch, Name, QueueList, QueueListPage, Reply, Request, check_queue_name,
+};
+use tokio::sync::watch;
+
+use super::outbox::Outbox;
+use crate::serve::Shared;
+
+/// See the module's documentation.
+pub(super) struct Requests {
+    outbox: Arc<Outbox>,
+    shared: Arc<Shared>,
+    changes: watch::Receiver<Arc<Directory>>,
+    directory: Arc<Directory>,
+}
+
+impl Requests {
+    pub(super) fn new(outbox: Arc<Outbox>, shared: Arc<Shared>) -> Self {
+        let mut changes = shared.node.directory();
+        let directory = changes.borrow_and_update().clone();
+        Requests { outbox, shared, changes, directory }
+    }
+
+    /// Hands one request over. Its answer reaches the outbox, in the end.
+    pub(super) async fn ask(&mut self, request_id: u64, len: usize, request: Request) {
+        if let Err(refused) = self.hand_over(request_id, len, request).await {
+            self.outbox.refuse(request_id, len, &refused);
+        }
+    }
+
+    async fn hand_over(
+        &mut self,
+        request_id: u64,
+        len: usize,
+        request: Request,
+    ) -> Result<(), Refused> {
+        let origin = Origin { client: self.outbox.clone(), request_id, len };
+        match request {
+            Request::Send(send) => {
+                let route = self.find(&send.queue)?;
+                check_bodies(&send.batch)?;
+                let command = Command::Send { queue: route.queue, batch: send.batch };
+                self.to_set(&route, SetRequest::Command { origin, command }).await
+            }
+            Request::Receive(receive) => {
+                let route = self.find(&receive.queue)?;
+                let receive = check_receive(&receive, &route)?;
+                self.to_set(&route, SetRequest::Receive { origin, receive }).await
+            }
+            Request::Delete(delete) => {
+                let route = self.find(&delete.queue)?;
+                let command = Command::Delete { queue: route.queue, handles: delete.handles };
+                self.to_set(&route, SetRequest::Command { origin, command }).await
+            }
+            Request::ChangeVisibility(change) => {
+                let route = self.find(&change.queue)?;
+                check_visibility_timeout(change.visibility_timeout_ms, 0)?;
+                let command = Command::ChangeVisibility {
+                    queue: route.queue,
+                    visibility_timeout_ms: change.visibility_timeout_ms,
+                    handles: change.handles,
+                };
+                self.to_set(&route, SetRequest::Command { origin, command }).await
+            }
+            Request::QueueShow { name } => {
+                let route = self.find(&name)?;
+                let show = SetRequest::Show { origin, route: route.clone() };
+                self.to_set(&route, show).await
+            }
+            Request::QueueList(list) => self.list(request_id, len, &list),
+            Request::QueueCreate(create) => {
+                let name = checked_name(&create.name)?;
+                let change = CatalogRequest::Create { name, changes: create.changes };
+                self.to_catalog(request_id, len, change, Reply::QueueCreated);
+                Ok(())
+            }
+            Request::QueueSet(set) => {
+                let name = checked_name(&set.name)?;
+                let change = CatalogRequest::Set { name, changes: set.changes };
+                self.to_catalog(request_id, len, change, Reply::QueueChanged);
+                Ok(())
+            }
+            Request::QueueDelete { name } => {
+                let change = CatalogRequest::Delete { name: checked_name(&name)? };
+                self.to_catalog(request_id, len, change, Reply::QueueDeleted);
+                Ok(())
+            }
+            Request::Hello(_) | Request::Authenticate(_) | Request::Ping => {
+                unreachable!("the session answers these itself")
+            }
+        }
+    }
+
+    fn find(&mut self, name: &Name) -> Result<Arc<Route>, Refused> {
+        // A sender that is gone means that set 0 has stopped: what is known stays as it is.
+        if self.changes.has_changed().unwrap_or(false) {
+            self.directory = self.changes.borrow_and_update().clone();
+        }
+        match self.directory.find(name.as_str()) {
+            Some(route) => Ok(route.clone()),
+            None => {
+                checked_name(name)?;
+                Err(Refused::new(ErrorCode::QueueNotFound))
+            }
+        }
+    }
+
+    async fn to_set(&self, route: &Route, request: SetRequest) -> Result<(), Refused> {
+        let set = self.shared.node.sets().get(route.set.0 as usize);
+        let set = set.ok_or_else(|| Refused::new(ErrorCode::Internal))?;
+        set.request(request).await
+    }
+
+    /// Changes take several entries in two sets, so they run beside the connection.
+    fn to_catalog(&self, request_id: u64, len: usize, change: CatalogRequest, done: Reply) {
+        let (outbox, catalog) = (self.outbox.clone(), self.shared.node.catalog().clone());
+        tokio::task::spawn_local(async move {
+            match catalog.request(change).await {
+                Ok(()) => outbox.push(request_id, len, &done),
+                Err(refused) => outbox.refuse(request_id, len, &refused),
+            }
+        });
+    }
+
+    fn list(&mut self, request_id: u64, len: usize, list: &QueueList) -> Result<(), Refused> {
+        let count_max = list.count_max as usize;
+        if count_max == 0 || count_max > QUEUE_LIST_COUNT_MAX {
+            return Err(out_of(
+                ErrorCode::ReceiveOutOfRange,
+                &format!("list: 1 to {QUEUE_LIST_COUNT_MAX} names at a time"),
+            ));
+        }
+        self.directory = self.changes.borrow_and_update().clone();
+        let (names, more) =
+            self.directory.list(list.prefix.as_str(), list.after.as_str(), count_max);
+        self.outbox.push(request_id, len, &Reply::QueueListed(QueueListPage { names, more }));
+        Ok(())
+    }
+}
+
+fn checked_name(name: &Name) -> Result<String, Refused> {
+    check_queue_name(name.as_str()).map_err(|code| {
+        out_of(code, "invalid queue name: 1 to 64 letters, digits, `-` or `_`, the first a letter")
+    })?;
+    Ok(name.as_str().to_owned())
+}
+
+fn check_bodies(batch: &MessageBatch) -> Result<(), Refused> {
+    batch.check_bodies().map_err(|index| {
+        let text = format!("the body of message {index} of the batch does not have its checksum");
+        out_of(ErrorCode::ChecksumMismatch, &text)
+    })
+}
+
+fn check_receive(
+    receive: &sampan_protocol::Receive,
+    route: &Route,
+) -> Result<Receive, Refused> {
+    let count_max = usize::from(receive.count_max);
+    if count_max == 0 || count_max > BATCH_COUNT_MAX {
+        let text = format!("receive: 1 to {BATCH_COUNT_MAX} messages");
+        return Err(out_of(ErrorCode::ReceiveOutOfRange, &text));
+    }
+    if receive.len_max > RECEIVE_LEN_MAX {
+        let text = format!("receive: at most {RECEIVE_LEN_MAX} bytes");
+        return Err(out_of(ErrorCode::ReceiveOutOfRange, &text));
+    }
+    let wait_ms = receive.wait_ms.unwrap_or(route.attributes.receive_wait_ms);
+    if wait_ms > RECEIVE_WAIT_MAX_MS {
+        let text = format!("wait: 0 to {RECEIVE_WAIT_MAX_MS} ms");
+        return Err(out_of(ErrorCode::WaitOutOfRange, &text));
+    }
+    if let Some(timeout) = receive.visibility_timeout_ms {
+        check_visibility_timeout(timeout, VISIBILITY_TIMEOUT_MIN_MS)?;
+    }
+    let len_max = if receive.len_max == 0 { RECEIVE_LEN_DEFAULT } else { receive.len_max };
+    Ok(Receive {
+        queue: route.queue,
+        count_max: receive.count_max,
+        len_max,
+        wait_ms,
+        visibility_timeout_ms: receive.visibility_timeout_ms,
+    })
+}
+
+fn check_visibility_timeout(timeout_ms: u32, min_ms: u32) -> Result<(), Refused> {
+    let is_release = timeout_ms == 0 && min_ms == 0;
+    if is_release || (VISIBILITY_TIMEOUT_MIN_MS..=VISIBILITY_TIMEOUT_MAX_MS).contains(&timeout_ms) {
+        return Ok(());
+    }
+    let text = format!(
+        "visibility timeout: {VISIBILITY_TIMEOUT_MIN_MS} to {VISIBILITY_TIMEOUT_MAX_MS} ms"
+    );
+    Err(out_of(ErrorCode::VisibilityTimeoutOutOfRange, &text))
+}
+
+fn out_of(code: ErrorCode, text: &str) -> Refused {
+    Refused { code, retry_after_ms: 0, text: text.to_owned() }
+}

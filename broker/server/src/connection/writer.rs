@@ -1,0 +1,215 @@
+//! The writing half of a connection: answers to the socket, many with one write.
+//!
+//! Messages that lie in segment files are read here, a frame's worth at a time and on a blocking
+//! thread, while the socket takes the frames before: so a reply of megabytes costs the memory of
+//! two frames.
+//!
+//! A message that is gone when its body is read (deleted or expired meanwhile) is left out: its
+//! receipt is worth nothing any more.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use sampan_cluster::{BodySource, Node, Received, Refused};
+use sampan_core::Delivery;
+use sampan_protocol::limits::RECEIVE_FRAME_LEN;
+use sampan_protocol::{ErrorCode, MessageId, QueueId, Reply, SetId};
+use sampan_storage::store::{StoreError, StoredMessage};
+use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::deliveries::ReplyWriter;
+use super::outbox::{Outbox, Outgoing, error_reply};
+use super::{ConnectionError, WRITE_STALL_MAX};
+
+/// Short answers are gathered up to this length before they are written.
+const GATHER_LEN: usize = 256 * 1024;
+/// A piece of this length is written as it is instead of being copied together with others.
+const WRITE_ALONE_LEN: usize = 32 * 1024;
+/// Bodies read from segment files at one time, when they are small.
+const READ_COUNT: usize = 64;
+
+/// See the module's documentation.
+pub(super) struct Writer<S> {
+    stream: WriteHalf<S>,
+    outgoing: mpsc::Receiver<Outgoing>,
+    outbox: Arc<Outbox>,
+    node: Arc<Node>,
+    gathered: BytesMut,
+    answered: (usize, usize),
+}
+
+impl<S: AsyncWrite + Unpin> Writer<S> {
+    pub(super) fn new(
+        stream: WriteHalf<S>,
+        outgoing: mpsc::Receiver<Outgoing>,
+        outbox: Arc<Outbox>,
+        node: Arc<Node>,
+    ) -> Self {
+        let gathered = BytesMut::new();
+        Writer { stream, outgoing, outbox, node, gathered, answered: (0, 0) }
+    }
+
+    /// Writes until the connection is dropped or the client takes nothing any more.
+    pub(super) async fn run(mut self) -> Result<(), ConnectionError> {
+        while let Some(first) = self.outgoing.recv().await {
+            self.write(first).await?;
+            while let Ok(next) = self.outgoing.try_recv() {
+                self.write(next).await?;
+            }
+            self.flush_gathered().await?;
+            self.within(|stream| stream.flush()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, outgoing: Outgoing) -> Result<(), ConnectionError> {
+        match outgoing {
+            Outgoing::Frames { bytes, answered_count, answered_len } => {
+                if bytes.len() >= WRITE_ALONE_LEN {
+                    self.flush_gathered().await?;
+                    self.write_all(&bytes).await?;
+                    self.outbox.on_answered(answered_count, answered_len);
+                    return Ok(());
+                }
+                self.gathered.extend_from_slice(&bytes);
+                self.answered.0 += answered_count;
+                self.answered.1 += answered_len;
+                if self.gathered.len() >= GATHER_LEN {
+                    self.flush_gathered().await?;
+                }
+                Ok(())
+            }
+            Outgoing::Unread { set, request_id, received } => {
+                self.flush_gathered().await?;
+                self.write_unread(set, request_id, received).await?;
+                self.outbox.on_answered(1, 0);
+                Ok(())
+            }
+        }
+    }
+
+    async fn write_unread(
+        &mut self,
+        set: SetId,
+        request_id: u64,
+        received: Received,
+    ) -> Result<(), ConnectionError> {
+        let mut reply = ReplyWriter::new(request_id);
+        let mut frames = BytesMut::new();
+        let mut deliveries = received.deliveries.as_slice();
+        let mut runs = received.bodies.iter().peekable();
+        while let Some(run) = runs.next() {
+            let mut count = run.count;
+            if let BodySource::Memory { batch, index, sent_at } = &run.source {
+                let now = take(&mut deliveries, count);
+                reply.push_run(now, batch, *index, *sent_at, &mut frames);
+            } else {
+                while count < READ_COUNT
+                    && let Some(next) = runs.next_if(|run| matches!(run.source, BodySource::Disk))
+                {
+                    count += next.count;
+                }
+                let now = take(&mut deliveries, count);
+                let messages = match self.read(set, received.queue, now).await {
+                    Ok(messages) => messages,
+                    Err(error) => return self.refuse_unread(set, request_id, &error).await,
+                };
+                for (delivery, message) in now.iter().zip(&messages) {
+                    if let Some(message) = message {
+                        reply.push_stored(delivery, message, &mut frames);
+                    }
+                    if frames.len() >= RECEIVE_FRAME_LEN {
+                        self.write_uncounted(&mut frames).await?;
+                    }
+                }
+            }
+            self.write_uncounted(&mut frames).await?;
+        }
+        reply.finish(&mut frames);
+        self.write_uncounted(&mut frames).await
+    }
+
+    async fn read(
+        &self,
+        set: SetId,
+        queue: QueueId,
+        deliveries: &[Delivery],
+    ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+        let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.id).collect();
+        let reader = self.node.reader(set).expect("a set that answered has a store").clone();
+        let read = move || reader.read(queue, &ids);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(messages) => messages,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// The bodies could not be read. The messages come back when their visibility ends.
+    async fn refuse_unread(
+        &mut self,
+        set: SetId,
+        request_id: u64,
+        error: &StoreError,
+    ) -> Result<(), ConnectionError> {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(%set, error, "stored messages could not be read");
+        let mut frames = BytesMut::new();
+        let reply = Reply::Error(error_reply(&Refused::new(ErrorCode::Internal)));
+        reply.encode(request_id, 0, &mut frames);
+        self.write_uncounted(&mut frames).await
+    }
+
+    async fn flush_gathered(&mut self) -> Result<(), ConnectionError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.gathered.split().freeze();
+        self.write_all(&bytes).await?;
+        let (count, len) = std::mem::take(&mut self.answered);
+        self.outbox.on_answered(count, len);
+        Ok(())
+    }
+
+    /// Bytes that the outbox counts.
+    async fn write_all(&mut self, bytes: &Bytes) -> Result<(), ConnectionError> {
+        self.write_pieces(bytes).await?;
+        self.outbox.on_written(bytes.len());
+        Ok(())
+    }
+
+    /// Bytes that were made here.
+    async fn write_uncounted(&mut self, bytes: &mut BytesMut) -> Result<(), ConnectionError> {
+        let piece = bytes.split().freeze();
+        self.write_pieces(&piece).await
+    }
+
+    async fn write_pieces(&mut self, mut bytes: &[u8]) -> Result<(), ConnectionError> {
+        while !bytes.is_empty() {
+            let written = self.within(|stream| stream.write(bytes)).await?;
+            if written == 0 {
+                return Err(ConnectionError::Socket(std::io::ErrorKind::WriteZero.into()));
+            }
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+
+    async fn within<'s, T, F>(
+        &'s mut self,
+        write: impl FnOnce(&'s mut WriteHalf<S>) -> F,
+    ) -> Result<T, ConnectionError>
+    where
+        F: Future<Output = std::io::Result<T>>,
+    {
+        let written = timeout(WRITE_STALL_MAX, write(&mut self.stream)).await;
+        written.map_err(|_| ConnectionError::Stalled)?.map_err(ConnectionError::Socket)
+    }
+}
+
+fn take<'d>(deliveries: &mut &'d [Delivery], count: usize) -> &'d [Delivery] {
+    let (now, later) = deliveries.split_at(count);
+    *deliveries = later;
+    now
+}
