@@ -11,6 +11,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::lengths::to_usize;
 use crate::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, HEADERS_LEN_MAX, KEY_LEN_MAX};
 use crate::{ErrorCode, MessageId};
 
@@ -55,7 +56,7 @@ impl MessageRecord {
 
     /// Length of everything this message has in the content: headers, keys and body.
     pub fn content_len(&self) -> usize {
-        self.body_len as usize
+        to_usize(self.body_len)
             + usize::from(self.headers_len)
             + usize::from(self.group_key_len)
             + usize::from(self.dedup_key_len)
@@ -86,7 +87,7 @@ impl MessageRecord {
         if self.body_len == 0 {
             return Err(ErrorCode::BodyEmpty);
         }
-        if self.body_len as usize > BODY_LEN_MAX {
+        if to_usize(self.body_len) > BODY_LEN_MAX {
             return Err(ErrorCode::MessageTooLarge);
         }
         if usize::from(self.headers_len) > HEADERS_LEN_MAX {
@@ -179,7 +180,7 @@ impl MessageBatch {
     pub fn body(&self, index: usize) -> Option<Bytes> {
         let (record, start) = self.messages(index).next()?;
         let end = start + record.content_len();
-        Some(self.bytes.slice(end - record.body_len as usize..end))
+        Some(self.bytes.slice(end - to_usize(record.body_len)..end))
     }
 
     /// Compares every body with its checksum.
@@ -190,7 +191,7 @@ impl MessageBatch {
     pub fn check_bodies(&self) -> Result<(), usize> {
         for (index, (record, start)) in self.messages(0).enumerate() {
             let end = start + record.content_len();
-            let body = &self.bytes[end - record.body_len as usize..end];
+            let body = &self.bytes[end - to_usize(record.body_len)..end];
             if crc32c::crc32c(body) != record.body_crc32c {
                 return Err(index);
             }
@@ -200,7 +201,10 @@ impl MessageBatch {
 
     /// The longest body of the batch.
     pub fn body_len_max(&self) -> u32 {
-        self.records().map(|record| record.body_len).max().unwrap_or(0)
+        self.records()
+            .map(|record| record.body_len)
+            .max()
+            .unwrap_or(0)
     }
 
     fn content_start(&self) -> usize {
@@ -264,7 +268,10 @@ impl BatchBuilder {
     /// Appends the batch to `out` and empties the builder.
     pub fn encode(&mut self, out: &mut BytesMut) {
         out.reserve(self.encoded_len());
-        let delayed = self.messages.iter().any(|message| message.delay_ms.is_some());
+        let delayed = self
+            .messages
+            .iter()
+            .any(|message| message.delay_ms.is_some());
         let count = u16::try_from(self.messages.len()).expect("push keeps the count in its limit");
         out.put_u16_le(count);
         out.put_u16_le(if delayed { FLAG_DELAYED } else { 0 });
@@ -283,7 +290,9 @@ impl BatchBuilder {
     pub fn finish(&mut self) -> MessageBatch {
         let mut out = BytesMut::new();
         self.encode(&mut out);
-        MessageBatch { bytes: out.freeze() }
+        MessageBatch {
+            bytes: out.freeze(),
+        }
     }
 }
 

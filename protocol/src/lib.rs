@@ -1,5 +1,6 @@
 //! Sampan's wire protocol: bytes to types and back, limits and error numbers. It does no I/O.
 //!
+//! - [`FrameDecoder`] splits a stream into frames; [`Request`] and [`Reply`] are what they carry.
 //! - [`MessageBatch`]: the one layout in which messages travel and rest: in a send frame, in the
 //!   log, in memory and in segment files.
 //! - [`limits`]: every limit of the protocol by name.
@@ -7,11 +8,37 @@
 //!
 //! The bytes are specified in `spec/wire.md`.
 
-mod batch;
-mod error_code;
-mod ids;
-pub mod limits;
+#![deny(clippy::as_conversions)]
 
+mod attributes;
+mod batch;
+mod checksum;
+mod decode_error;
+mod error_code;
+mod frame;
+mod handles;
+pub mod headers;
+mod ids;
+mod lengths;
+pub mod limits;
+mod name;
+mod out_of_range;
+mod reader;
+mod signature;
+
+pub use attributes::{AttributeChanges, QueueAttributes};
 pub use batch::{BatchBuilder, MessageBatch, MessageRecord, NewMessage};
+pub use checksum::checksum;
+pub use decode_error::DecodeError;
 pub use error_code::{Applied, ErrorCode};
+pub use frame::{
+    Authenticate, ChangeVisibility, Delete, DeliveryMeta, ErrorReply, Frame, FrameDecoder,
+    FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts, QueueCreate, QueueDescription,
+    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Reply, Request,
+    Send, Sent, kind,
+};
+pub use handles::{HandleResults, Handles};
 pub use ids::{MessageId, QueueId, ReceiptHandle, SetId, Timestamp};
+pub use name::{Name, check_queue_name};
+pub use out_of_range::OutOfRange;
+pub use signature::{sign, verify_signature};

@@ -1,0 +1,62 @@
+//! Change visibility: hide received messages for another while from now on, or give them back.
+//! The reply is [`crate::HandleResults`].
+//!
+//! Spec: spec/wire.md, "Change visibility".
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::limits::{VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS};
+use crate::reader::Reader;
+use crate::{DecodeError, ErrorCode, Handles, Name, OutOfRange};
+
+/// See the head of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeVisibility {
+    /// The queue.
+    pub queue: Name,
+    /// For how long from now on; 0: ready again at once.
+    pub visibility_timeout_ms: u32,
+    /// Of the receives that the messages came with.
+    pub handles: Handles,
+}
+
+impl ChangeVisibility {
+    /// Passes when the timeout is 0 or in its range.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::VisibilityTimeoutOutOfRange`], with the range.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        if self.visibility_timeout_ms == 0 {
+            return Ok(());
+        }
+        OutOfRange::check(
+            ErrorCode::VisibilityTimeoutOutOfRange,
+            "visibility_timeout_ms",
+            self.visibility_timeout_ms,
+            VISIBILITY_TIMEOUT_MIN_MS,
+            VISIBILITY_TIMEOUT_MAX_MS,
+        )
+    }
+
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let visibility_timeout_ms = reader.take_u32("visibility_timeout_ms")?;
+        let queue = reader.take_name("queue name")?;
+        let handles = Handles::take(&mut reader)?;
+        reader.finish()?;
+        let change = ChangeVisibility {
+            queue,
+            visibility_timeout_ms,
+            handles,
+        };
+        change.check()?;
+        Ok(change)
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.visibility_timeout_ms);
+        self.queue.encode(out);
+        self.handles.encode(out);
+    }
+}

@@ -1,0 +1,125 @@
+//! Every reply, and which kind it is.
+
+use bytes::{Bytes, BytesMut};
+
+use super::header::{kind, put_frame};
+use super::received;
+use crate::reader::Reader;
+use crate::{
+    DecodeError, ErrorReply, HandleResults, HelloReply, QueueDescription, QueueListPage,
+    ReceivedMessage, Sent,
+};
+
+/// What the broker answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The version, and the challenge.
+    Hello(HelloReply),
+    /// The signature was right.
+    Authenticated,
+    /// A sign of life.
+    Pong,
+    /// The queue is there.
+    QueueCreated,
+    /// The attributes hold.
+    QueueChanged,
+    /// What the queue is.
+    QueueShown(QueueDescription),
+    /// One page of names.
+    QueueListed(QueueListPage),
+    /// The queue is gone.
+    QueueDeleted,
+    /// The messages are stored.
+    Sent(Sent),
+    /// Messages, possibly none; the frame says whether more follow.
+    Received(Vec<ReceivedMessage>),
+    /// What became of each handle of a delete.
+    Deleted(HandleResults),
+    /// What became of each handle of a change of visibility.
+    VisibilityChanged(HandleResults),
+    /// The request was refused.
+    Error(ErrorReply),
+}
+
+const HELLO: u8 = kind::HELLO | kind::REPLY;
+const AUTHENTICATED: u8 = kind::AUTHENTICATE | kind::REPLY;
+const PONG: u8 = kind::PING | kind::REPLY;
+const QUEUE_CREATED: u8 = kind::QUEUE_CREATE | kind::REPLY;
+const QUEUE_CHANGED: u8 = kind::QUEUE_SET | kind::REPLY;
+const QUEUE_SHOWN: u8 = kind::QUEUE_SHOW | kind::REPLY;
+const QUEUE_LISTED: u8 = kind::QUEUE_LIST | kind::REPLY;
+const QUEUE_DELETED: u8 = kind::QUEUE_DELETE | kind::REPLY;
+const SENT: u8 = kind::SEND | kind::REPLY;
+const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
+const DELETED: u8 = kind::DELETE | kind::REPLY;
+const VISIBILITY_CHANGED: u8 = kind::CHANGE_VISIBILITY | kind::REPLY;
+
+impl Reply {
+    /// Reads the payload of a frame of `kind`.
+    ///
+    /// # Errors
+    ///
+    /// See [`DecodeError`].
+    pub fn decode(kind: u8, payload: Bytes) -> Result<Self, DecodeError> {
+        let empty = |payload, reply| Reader::new(payload).finish().map(|()| reply);
+        Ok(match kind {
+            HELLO => Reply::Hello(HelloReply::decode(payload)?),
+            AUTHENTICATED => empty(payload, Reply::Authenticated)?,
+            PONG => empty(payload, Reply::Pong)?,
+            QUEUE_CREATED => empty(payload, Reply::QueueCreated)?,
+            QUEUE_CHANGED => empty(payload, Reply::QueueChanged)?,
+            QUEUE_SHOWN => Reply::QueueShown(QueueDescription::decode(payload)?),
+            QUEUE_LISTED => Reply::QueueListed(QueueListPage::decode(payload)?),
+            QUEUE_DELETED => empty(payload, Reply::QueueDeleted)?,
+            SENT => Reply::Sent(Sent::decode(payload)?),
+            RECEIVED => Reply::Received(received::decode(payload)?),
+            DELETED => Reply::Deleted(HandleResults::decode(payload)?),
+            VISIBILITY_CHANGED => Reply::VisibilityChanged(HandleResults::decode(payload)?),
+            kind::ERROR => Reply::Error(ErrorReply::decode(payload)?),
+            unknown => return Err(DecodeError::UnknownKind(unknown)),
+        })
+    }
+
+    /// Appends the whole frame; `flags` is [`crate::FrameHeader::MORE`] or 0.
+    pub fn encode(&self, request_id: u64, flags: u8, out: &mut BytesMut) {
+        put_frame(self.kind(), flags, request_id, out, |out| {
+            self.encode_payload(out)
+        });
+    }
+
+    /// The number of its kind.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Reply::Hello(_) => HELLO,
+            Reply::Authenticated => AUTHENTICATED,
+            Reply::Pong => PONG,
+            Reply::QueueCreated => QUEUE_CREATED,
+            Reply::QueueChanged => QUEUE_CHANGED,
+            Reply::QueueShown(_) => QUEUE_SHOWN,
+            Reply::QueueListed(_) => QUEUE_LISTED,
+            Reply::QueueDeleted => QUEUE_DELETED,
+            Reply::Sent(_) => SENT,
+            Reply::Received(_) => RECEIVED,
+            Reply::Deleted(_) => DELETED,
+            Reply::VisibilityChanged(_) => VISIBILITY_CHANGED,
+            Reply::Error(_) => kind::ERROR,
+        }
+    }
+
+    fn encode_payload(&self, out: &mut BytesMut) {
+        match self {
+            Reply::Hello(hello) => hello.encode(out),
+            Reply::QueueShown(description) => description.encode(out),
+            Reply::QueueListed(page) => page.encode(out),
+            Reply::Sent(sent) => sent.encode(out),
+            Reply::Received(messages) => received::encode(messages, out),
+            Reply::Deleted(results) | Reply::VisibilityChanged(results) => results.encode(out),
+            Reply::Error(error) => error.encode(out),
+            Reply::Authenticated
+            | Reply::Pong
+            | Reply::QueueCreated
+            | Reply::QueueChanged
+            | Reply::QueueDeleted => {}
+        }
+    }
+}

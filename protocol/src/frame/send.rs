@@ -1,0 +1,148 @@
+//! Send: a batch of messages for one queue, and the ids that they got.
+//!
+//! The batch is the rest of the payload, exactly as [`MessageBatch`] lays it out, and is taken over
+//! as it is: bodies are neither read nor copied here.
+//!
+//! Spec: spec/wire.md, "Send".
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::header::{FrameHeader, kind};
+use crate::limits::BATCH_COUNT_MAX;
+use crate::name::put_name;
+use crate::reader::Reader;
+use crate::{DecodeError, ErrorCode, MessageBatch, MessageId, Name, headers};
+
+/// Length of what comes before the queue's name.
+const FIXED_LEN: usize = 16;
+
+/// See the head of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// The queue.
+    pub queue: Name,
+    /// Reserved: 0.
+    pub producer_id: u64,
+    /// Reserved: 0.
+    pub producer_number: u64,
+    /// The messages; all are stored, or none.
+    pub batch: MessageBatch,
+}
+
+impl Send {
+    /// Appends everything of a send frame that comes before its batch of `batch_len` bytes: whoever
+    /// has the batch in pieces writes them right behind.
+    ///
+    /// # Panics
+    ///
+    /// When the payload would not fit into a frame, 4 GiB.
+    pub fn encode_head(request_id: u64, queue: &str, batch_len: usize, out: &mut BytesMut) {
+        let start = out.len();
+        FrameHeader {
+            payload_len: 0,
+            kind: kind::SEND,
+            flags: 0,
+            request_id,
+        }
+        .encode(out);
+        out.put_slice(&[0; FIXED_LEN]);
+        put_name(queue, out);
+        let payload_len = out.len() - start - FrameHeader::LEN + batch_len;
+        let payload_len = u32::try_from(payload_len).expect("a batch has at most 4 MiB");
+        out[start..start + 4].copy_from_slice(&payload_len.to_le_bytes());
+    }
+
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        reader.take_zeros::<8>("producer id")?;
+        reader.take_zeros::<8>("producer number")?;
+        let queue = reader.take_name("queue name")?;
+        let at = reader.at();
+        let batch = MessageBatch::decode(reader.rest()).map_err(|code| DecodeError::Invalid {
+            what: "batch",
+            at,
+            code,
+        })?;
+        check_headers(&batch, at)?;
+        Ok(Send {
+            queue,
+            producer_id: 0,
+            producer_number: 0,
+            batch,
+        })
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.producer_id);
+        out.put_u64_le(self.producer_number);
+        self.queue.encode(out);
+        out.put_slice(self.batch.as_bytes());
+    }
+}
+
+/// Passes when the headers of every message of `batch`, which starts at `batch_at`, are laid out
+/// right.
+fn check_headers(batch: &MessageBatch, batch_at: usize) -> Result<(), DecodeError> {
+    for (record, start) in batch.messages(0) {
+        let end = start + usize::from(record.headers_len);
+        headers::check(&batch.as_bytes()[start..end]).map_err(|code| {
+            let at = batch_at + start;
+            DecodeError::Invalid {
+                what: "message headers",
+                at,
+                code,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// The ids of the messages of one send, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Runs of consecutive ids: the first of each, and how many.
+    pub runs: Vec<(MessageId, u32)>,
+}
+
+impl Sent {
+    /// The ids one by one.
+    pub fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.runs
+            .iter()
+            .flat_map(|(first, count)| (0..u64::from(*count)).map(|place| first.plus(place)))
+    }
+
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let run_count = reader.take_u16("run count")?;
+        let mut runs = Vec::new();
+        let mut id_count = 0;
+        for _ in 0..run_count {
+            let at = reader.at();
+            let first = reader.take_message_id()?;
+            let count = reader.take_u32("count of a run")?;
+            id_count += u64::from(count);
+            let id_count_max = u64::try_from(BATCH_COUNT_MAX).unwrap_or(u64::MAX);
+            if count == 0 || id_count > id_count_max {
+                let code = ErrorCode::MalformedFrame;
+                return Err(DecodeError::Invalid {
+                    what: "run of ids",
+                    at,
+                    code,
+                });
+            }
+            runs.push((first, count));
+        }
+        reader.finish()?;
+        Ok(Sent { runs })
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        let count = u16::try_from(self.runs.len()).expect("at most one run per message");
+        out.put_u16_le(count);
+        for (first, count) in &self.runs {
+            out.put_u64_le(first.0);
+            out.put_u32_le(*count);
+        }
+    }
+}
