@@ -1,1 +1,40 @@
-//! See the crate's documentation.
+//! The replicated state machine of a set, and the waiters of a node.
+//!
+//! - [`Broker`]: all queues of a set, and in set 0 the [`Catalog`]. [`Broker::apply`] takes an
+//!   [`Entry`] and gives a [`Reply`] per command and [`Effect`]s; [`Broker::freeze`] and
+//!   [`Broker::restore`] turn state into rows and back.
+//! - [`Waiters`]: receives that wait for a message, of one node, not replicated.
+//!
+//! No I/O, no clock, no randomness, no logging, no await. Behaviour is specified in
+//! `spec/semantics.md`, bytes in `spec/state.md`.
+
+mod broker;
+mod catalog;
+mod chunk;
+mod command;
+mod effect;
+mod entry;
+mod fields;
+mod frozen;
+mod leases;
+pub mod limits;
+mod marks;
+mod page;
+mod pages;
+mod queue;
+mod reply;
+mod row_changes;
+mod row_key;
+mod timed;
+mod waiters;
+
+pub use broker::{Broker, Need, RestoreError};
+pub use catalog::{Catalog, CatalogCommand, CatalogRecord, QueueState};
+pub use command::Command;
+pub use effect::Effect;
+pub use entry::{Entry, EntryError};
+pub use fields::FieldError;
+pub use frozen::Frozen;
+pub use reply::{Delivery, Refusal, Reply};
+pub use row_key::RowKey;
+pub use waiters::{Answer, Proposal, WaiterId, WaiterRequest, Waiters};

@@ -1,0 +1,209 @@
+//! The replicated state machine of one set: queues, and in set 0 the catalog.
+//!
+//! Same state, same entry: same replies and effects on every replica. Nothing here reads a clock,
+//! draws a random number, waits, or depends on what is evicted: that only decides whether `apply`
+//! first answers [`Need`], before it has changed anything.
+//!
+//! Deadlines are indexed twice: each queue knows its earliest, and the broker orders the queues by
+//! it, so that an idle set with ten thousand queues costs one comparison per entry.
+//!
+//! Invariants: time never falls; `deadlines` has each queue's next deadline and nothing else;
+//! every queue with evicted pages is in `evicted`. Spec: spec/semantics.md, "Time".
+
+mod apply;
+mod restore;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sampan_protocol::{QueueAttributes, QueueCounts, QueueId, Timestamp};
+
+pub use restore::RestoreError;
+
+use crate::catalog::Catalog;
+use crate::frozen::{Frozen, FrozenRow};
+use crate::limits::RESIDENT_PAGE_COUNT_MAX;
+use crate::queue::Queue;
+use crate::row_key::RowKey;
+
+/// The rows that an entry touches and that are not in memory. Nothing was changed: give each to
+/// [`Broker::supply`], then apply the same entry again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need(pub Vec<RowKey>);
+
+/// The state of one set.
+#[derive(Debug)]
+pub struct Broker {
+    now: Timestamp,
+    queues: BTreeMap<QueueId, Queue>,
+    deadlines: BTreeSet<(Timestamp, QueueId)>,
+    catalog: Catalog,
+    catalog_changed: bool,
+    /// Queues that changed since the last freeze.
+    changed: Vec<QueueId>,
+    /// Queues of the last freeze, while it is not durable.
+    frozen: Vec<QueueId>,
+    /// Rows of queues that were removed since the last freeze.
+    gone: Vec<RowKey>,
+    /// Queues that have pages which are not in memory.
+    evicted: BTreeSet<QueueId>,
+    /// Queues that gained ready messages in the entry at hand.
+    gained: Vec<QueueId>,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Broker::new()
+    }
+}
+
+impl Broker {
+    /// A set without a queue, at the beginning of time.
+    pub fn new() -> Broker {
+        Broker {
+            now: Timestamp(0),
+            queues: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            catalog: Catalog::new(),
+            catalog_changed: false,
+            changed: Vec::new(),
+            frozen: Vec::new(),
+            gone: Vec::new(),
+            evicted: BTreeSet::new(),
+            gained: Vec::new(),
+        }
+    }
+
+    /// The time of the set: that of the newest entry.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// When an entry without commands has something to do, at the earliest. Lies in the past when
+    /// an apply left work over, for the work of one entry is bounded.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// How many messages of a queue can be received now; 0 without such a queue.
+    pub fn ready_count(&self, queue: QueueId) -> u64 {
+        self.queues.get(&queue).map_or(0, Queue::ready_count)
+    }
+
+    /// How many messages of a queue are in which state.
+    pub fn counts(&self, queue: QueueId) -> Option<QueueCounts> {
+        self.queues.get(&queue).map(Queue::counts)
+    }
+
+    /// The attributes of a queue as this set has them.
+    pub fn attributes(&self, queue: QueueId) -> Option<&QueueAttributes> {
+        self.queues.get(&queue).map(Queue::attributes)
+    }
+
+    /// The name of a queue as it was created.
+    pub fn name(&self, queue: QueueId) -> Option<&str> {
+        self.queues.get(&queue).map(Queue::name)
+    }
+
+    /// The catalog; empty in every set but 0.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The queues of this set, by id.
+    pub fn queues(&self) -> impl Iterator<Item = QueueId> + '_ {
+        self.queues.keys().copied()
+    }
+
+    /// Takes along every row that changed since the last freeze. Clones references only.
+    ///
+    /// When the rows do not become durable, this broker must not be frozen again, but be restored
+    /// from what is durable: what a lost freeze took along is not taken twice.
+    pub fn freeze(&mut self) -> Frozen {
+        let mut rows: Vec<(RowKey, FrozenRow)> = std::mem::take(&mut self.gone)
+            .into_iter()
+            .map(|key| (key, FrozenRow::Gone))
+            .collect();
+        let key = RowKey {
+            queue: QueueId(0),
+            kind: RowKey::SET,
+            number: 0,
+        };
+        rows.push((key, FrozenRow::Set(self.now)));
+        self.catalog.freeze(&mut rows);
+        for id in std::mem::take(&mut self.changed) {
+            // A queue that is gone again has its rows in `gone`.
+            if let Some(queue) = self.queues.get_mut(&id)
+                && std::mem::take(&mut queue.flags.changed)
+            {
+                queue.freeze(&mut rows);
+                self.frozen.push(id);
+            }
+        }
+        Frozen::new(rows)
+    }
+
+    /// The last freeze is durable: pages over the budget leave memory.
+    pub fn checkpointed(&mut self) {
+        self.checkpointed_with(RESIDENT_PAGE_COUNT_MAX);
+    }
+
+    /// [`Broker::checkpointed`] with another budget of pages; 0 evicts all that is stored.
+    pub fn checkpointed_with(&mut self, resident_page_count_max: usize) {
+        for id in std::mem::take(&mut self.frozen) {
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.pages_mut().on_checkpoint();
+            }
+        }
+        let resident: usize = self
+            .queues
+            .values()
+            .map(|queue| queue.pages().resident_count())
+            .sum();
+        let mut excess = resident.saturating_sub(resident_page_count_max);
+        // First round: each queue keeps its lowest page, which is received from next.
+        for kept in [1, 0] {
+            for (id, queue) in &mut self.queues {
+                if excess == 0 {
+                    return;
+                }
+                excess -= queue.pages_mut().evict(excess, kept);
+                if queue.pages().evicted_count() > 0 {
+                    self.evicted.insert(*id);
+                }
+            }
+        }
+    }
+
+    /// Pages in memory.
+    pub fn resident_page_count(&self) -> usize {
+        self.queues
+            .values()
+            .map(|queue| queue.pages().resident_count())
+            .sum()
+    }
+
+    /// Takes in a row that [`Need`] named. A row that is not needed any more changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The row is damaged, or not the one that was stored.
+    pub fn supply(&mut self, key: RowKey, row: &[u8]) -> Result<(), RestoreError> {
+        let Some(queue) = self.queues.get_mut(&key.queue) else {
+            return Ok(());
+        };
+        if key.kind != RowKey::PAGE {
+            return Err(RestoreError::Unexpected { key });
+        }
+        let supplied = queue.pages_mut().supply(key.number, row);
+        supplied.map_err(|source| RestoreError::Damaged { key, source })?;
+        if queue.pages().evicted_count() == 0 {
+            self.evicted.remove(&key.queue);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn queue(&self, queue: QueueId) -> Option<&Queue> {
+        self.queues.get(&queue)
+    }
+}

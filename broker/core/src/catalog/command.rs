@@ -1,0 +1,165 @@
+//! What can be asked of the catalog, and its bytes inside an entry.
+//!
+//! Spec: spec/semantics.md, "The catalog"; spec/state.md, "The entry".
+
+use bytes::Bytes;
+use sampan_protocol::{AttributeChanges, Name, QueueAttributes, QueueId, SetId};
+
+use crate::fields::{FieldError, Fields, put_text};
+use crate::queue::{decode_attributes, encode_attributes};
+
+const CREATE: u8 = 0;
+const CONFIRM: u8 = 1;
+const SET: u8 = 2;
+const DELETE: u8 = 3;
+const REMOVED: u8 = 4;
+
+/// One step of a queue's life in the catalog. Each may be repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CatalogCommand {
+    /// Takes the name and gives an id; the record is then being created.
+    Create {
+        /// Whose queue.
+        account: u32,
+        /// Checked here.
+        name: Name,
+        /// All of them, already checked against their ranges.
+        attributes: QueueAttributes,
+        /// The set that is to hold it.
+        set: SetId,
+    },
+    /// The owning set has carried out the creation or the change.
+    Confirm {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Decides other attributes; the record is then being changed.
+    Set {
+        /// Whose queue.
+        account: u32,
+        /// Its name.
+        name: Name,
+        /// What changes.
+        changes: AttributeChanges,
+    },
+    /// Decides that the queue goes; the record is then being deleted.
+    Delete {
+        /// Whose queue.
+        account: u32,
+        /// Its name.
+        name: Name,
+    },
+    /// The owning set has no such queue any more: the record goes.
+    Removed {
+        /// The queue.
+        queue: QueueId,
+    },
+}
+
+impl CatalogCommand {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            CatalogCommand::Create {
+                account,
+                name,
+                attributes,
+                set,
+            } => {
+                put_named(out, CREATE, *account, name);
+                out.extend_from_slice(&set.0.to_le_bytes());
+                encode_attributes(attributes, out);
+            }
+            CatalogCommand::Confirm { queue } => put_queue(out, CONFIRM, *queue),
+            CatalogCommand::Set {
+                account,
+                name,
+                changes,
+            } => {
+                put_named(out, SET, *account, name);
+                encode_changes(changes, out);
+            }
+            CatalogCommand::Delete { account, name } => put_named(out, DELETE, *account, name),
+            CatalogCommand::Removed { queue } => put_queue(out, REMOVED, *queue),
+        }
+    }
+
+    pub(crate) fn decode(fields: &mut Fields<'_>, whole: &Bytes) -> Result<Self, FieldError> {
+        Ok(match fields.u8()? {
+            CREATE => CatalogCommand::Create {
+                account: fields.u32()?,
+                name: name(fields, whole)?,
+                set: SetId(fields.u32()?),
+                attributes: decode_attributes(fields)?,
+            },
+            CONFIRM => CatalogCommand::Confirm {
+                queue: QueueId(fields.u64()?),
+            },
+            SET => CatalogCommand::Set {
+                account: fields.u32()?,
+                name: name(fields, whole)?,
+                changes: decode_changes(fields)?,
+            },
+            DELETE => CatalogCommand::Delete {
+                account: fields.u32()?,
+                name: name(fields, whole)?,
+            },
+            REMOVED => CatalogCommand::Removed {
+                queue: QueueId(fields.u64()?),
+            },
+            other => return Err(FieldError::Kind(other)),
+        })
+    }
+}
+
+fn put_queue(out: &mut Vec<u8>, kind: u8, queue: QueueId) {
+    out.push(kind);
+    out.extend_from_slice(&queue.0.to_le_bytes());
+}
+
+fn put_named(out: &mut Vec<u8>, kind: u8, account: u32, name: &Name) {
+    out.push(kind);
+    out.extend_from_slice(&account.to_le_bytes());
+    put_text(out, name.as_str());
+}
+
+fn name(fields: &mut Fields<'_>, whole: &Bytes) -> Result<Name, FieldError> {
+    let text = fields.text()?;
+    Name::from_utf8(whole.slice_ref(text.as_bytes())).ok_or(FieldError::Range)
+}
+
+/// One byte that says which attributes are named (the lowest bit for the first), then their values.
+fn encode_changes(changes: &AttributeChanges, out: &mut Vec<u8>) {
+    let values = [
+        changes.visibility_timeout_ms.map(u64::from),
+        changes.retention_ms,
+        changes.delay_ms,
+        changes.message_size_max.map(u64::from),
+        changes.receive_wait_ms.map(u64::from),
+    ];
+    let named = (0u8..).zip(&values).filter(|(_, value)| value.is_some());
+    out.push(named.map(|(bit, _)| 1 << bit).sum());
+    for value in values.into_iter().flatten() {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn decode_changes(fields: &mut Fields<'_>) -> Result<AttributeChanges, FieldError> {
+    let named = fields.u8()?;
+    if named >= 1 << 5 {
+        return Err(FieldError::Range);
+    }
+    let mut value = |bit: u8| (named >> bit & 1 != 0).then(|| fields.u64()).transpose();
+    let short = |value: Option<u64>| {
+        value
+            .map(u32::try_from)
+            .transpose()
+            .map_err(|_| FieldError::Range)
+    };
+    Ok(AttributeChanges {
+        visibility_timeout_ms: short(value(0)?)?,
+        retention_ms: value(1)?,
+        delay_ms: value(2)?,
+        message_size_max: short(value(3)?)?,
+        receive_wait_ms: short(value(4)?)?,
+    })
+}

@@ -1,0 +1,260 @@
+//! What can be asked of a set's state machine, and its bytes inside an entry.
+//!
+//! A send's batch and the handles of a request lie in an entry as they came from the client: they
+//! are shared, not copied, in both directions. Spec: spec/state.md, "The entry".
+
+use bytes::Bytes;
+use sampan_protocol::{Handles, MessageBatch, QueueAttributes, QueueId};
+
+use crate::catalog::CatalogCommand;
+use crate::fields::{FieldError, Fields, put_text};
+use crate::queue::{decode_attributes, encode_attributes};
+
+const SEND: u8 = 0x01;
+const RECEIVE: u8 = 0x02;
+const DELETE: u8 = 0x03;
+const CHANGE_VISIBILITY: u8 = 0x04;
+const RELEASE: u8 = 0x05;
+const QUEUE_CREATE: u8 = 0x10;
+const QUEUE_SET: u8 = 0x11;
+const QUEUE_DELETE: u8 = 0x12;
+const CATALOG: u8 = 0x20;
+
+/// Stands for "no visibility timeout of its own".
+const NONE: u32 = u32::MAX;
+
+/// One command of an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Puts messages into a queue: all of the batch or nothing.
+    Send {
+        /// The queue.
+        queue: QueueId,
+        /// The messages as they came.
+        batch: MessageBatch,
+    },
+    /// Hands out ready messages.
+    Receive {
+        /// The queue.
+        queue: QueueId,
+        /// 1 to 256.
+        count_max: u16,
+        /// Bound of headers and bodies together; 0 for the default.
+        len_max: u32,
+        /// How long they are hidden; none for the queue's own.
+        visibility_timeout_ms: Option<u32>,
+    },
+    /// Deletes messages by what their receives gave.
+    Delete {
+        /// The queue.
+        queue: QueueId,
+        /// Each is judged by itself.
+        handles: Handles,
+    },
+    /// Hides messages from now on for another time.
+    ChangeVisibility {
+        /// The queue.
+        queue: QueueId,
+        /// From now; 0: they are ready at once.
+        visibility_timeout_ms: u32,
+        /// Each is judged by itself.
+        handles: Handles,
+    },
+    /// The receiver went before it got its reply: the receive is undone, and does not count.
+    Release {
+        /// The queue.
+        queue: QueueId,
+        /// Of the reply that was not written.
+        handles: Handles,
+    },
+    /// Makes a queue in the set that is to hold it. When it is there already, nothing happens.
+    QueueCreate {
+        /// Given by the catalog.
+        queue: QueueId,
+        /// As in the catalog.
+        name: String,
+        /// As in the catalog.
+        attributes: QueueAttributes,
+        /// Makes receipt handles hard to guess; drawn by whoever proposes.
+        secret: u64,
+    },
+    /// Gives a queue other attributes.
+    QueueSet {
+        /// The queue.
+        queue: QueueId,
+        /// All of them.
+        attributes: QueueAttributes,
+    },
+    /// Removes a queue with everything in it. When it is gone already, nothing happens.
+    QueueDelete {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// For set 0.
+    Catalog(CatalogCommand),
+}
+
+impl Command {
+    /// The queue of the set that the command works on.
+    pub fn queue(&self) -> Option<QueueId> {
+        match self {
+            Command::Send { queue, .. }
+            | Command::Receive { queue, .. }
+            | Command::Delete { queue, .. }
+            | Command::ChangeVisibility { queue, .. }
+            | Command::Release { queue, .. }
+            | Command::QueueCreate { queue, .. }
+            | Command::QueueSet { queue, .. }
+            | Command::QueueDelete { queue } => Some(*queue),
+            Command::Catalog(_) => None,
+        }
+    }
+
+    /// Length of what [`Command::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        const HEAD_LEN: usize = 9;
+        match self {
+            Command::Send { batch, .. } => HEAD_LEN + 4 + batch.as_bytes().len(),
+            Command::Receive { .. } => HEAD_LEN + 10,
+            Command::Delete { handles, .. } | Command::Release { handles, .. } => {
+                HEAD_LEN + 2 + handles.as_bytes().len()
+            }
+            Command::ChangeVisibility { handles, .. } => HEAD_LEN + 6 + handles.as_bytes().len(),
+            Command::QueueCreate { .. } | Command::QueueSet { .. } | Command::Catalog(_) => {
+                let mut out = Vec::new();
+                self.encode(&mut out);
+                out.len()
+            }
+            Command::QueueDelete { .. } => HEAD_LEN,
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Command::Send { queue, batch } => {
+                put_head(out, SEND, *queue);
+                let len = u32::try_from(batch.as_bytes().len()).expect("a batch is below 4 MiB");
+                out.extend_from_slice(&len.to_le_bytes());
+                out.extend_from_slice(batch.as_bytes());
+            }
+            Command::Receive {
+                queue,
+                count_max,
+                len_max,
+                visibility_timeout_ms,
+            } => {
+                put_head(out, RECEIVE, *queue);
+                out.extend_from_slice(&count_max.to_le_bytes());
+                out.extend_from_slice(&len_max.to_le_bytes());
+                let visibility = visibility_timeout_ms.unwrap_or(NONE);
+                out.extend_from_slice(&visibility.to_le_bytes());
+            }
+            Command::Delete { queue, handles } => {
+                put_head(out, DELETE, *queue);
+                put_handles(out, handles);
+            }
+            Command::ChangeVisibility {
+                queue,
+                visibility_timeout_ms,
+                handles,
+            } => {
+                put_head(out, CHANGE_VISIBILITY, *queue);
+                out.extend_from_slice(&visibility_timeout_ms.to_le_bytes());
+                put_handles(out, handles);
+            }
+            Command::Release { queue, handles } => {
+                put_head(out, RELEASE, *queue);
+                put_handles(out, handles);
+            }
+            Command::QueueCreate {
+                queue,
+                name,
+                attributes,
+                secret,
+            } => {
+                put_head(out, QUEUE_CREATE, *queue);
+                encode_attributes(attributes, out);
+                out.extend_from_slice(&secret.to_le_bytes());
+                put_text(out, name);
+            }
+            Command::QueueSet { queue, attributes } => {
+                put_head(out, QUEUE_SET, *queue);
+                encode_attributes(attributes, out);
+            }
+            Command::QueueDelete { queue } => put_head(out, QUEUE_DELETE, *queue),
+            Command::Catalog(command) => {
+                out.push(CATALOG);
+                command.encode(out);
+            }
+        }
+    }
+
+    /// Reads one command. What is variable in length becomes a part of `whole`, shared.
+    pub(crate) fn decode(fields: &mut Fields<'_>, whole: &Bytes) -> Result<Self, FieldError> {
+        let kind = fields.u8()?;
+        if kind == CATALOG {
+            return Ok(Command::Catalog(CatalogCommand::decode(fields, whole)?));
+        }
+        let queue = QueueId(fields.u64()?);
+        Ok(match kind {
+            SEND => Command::Send {
+                queue,
+                batch: take_batch(fields, whole)?,
+            },
+            RECEIVE => Command::Receive {
+                queue,
+                count_max: fields.u16()?,
+                len_max: fields.u32()?,
+                visibility_timeout_ms: Some(fields.u32()?).filter(|timeout| *timeout != NONE),
+            },
+            DELETE => Command::Delete {
+                queue,
+                handles: take_handles(fields, whole)?,
+            },
+            CHANGE_VISIBILITY => Command::ChangeVisibility {
+                queue,
+                visibility_timeout_ms: fields.u32()?,
+                handles: take_handles(fields, whole)?,
+            },
+            RELEASE => Command::Release {
+                queue,
+                handles: take_handles(fields, whole)?,
+            },
+            QUEUE_CREATE => Command::QueueCreate {
+                queue,
+                attributes: decode_attributes(fields)?,
+                secret: fields.u64()?,
+                name: fields.text()?.to_owned(),
+            },
+            QUEUE_SET => Command::QueueSet {
+                queue,
+                attributes: decode_attributes(fields)?,
+            },
+            QUEUE_DELETE => Command::QueueDelete { queue },
+            other => return Err(FieldError::Kind(other)),
+        })
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, kind: u8, queue: QueueId) {
+    out.push(kind);
+    out.extend_from_slice(&queue.0.to_le_bytes());
+}
+
+fn put_handles(out: &mut Vec<u8>, handles: &Handles) {
+    let count = u16::try_from(handles.len()).expect("there are at most 256 handles");
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(handles.as_bytes());
+}
+
+fn take_batch(fields: &mut Fields<'_>, whole: &Bytes) -> Result<MessageBatch, FieldError> {
+    let len = fields.u32()? as usize;
+    let bytes = whole.slice_ref(fields.bytes(len)?);
+    MessageBatch::decode(bytes).map_err(|_| FieldError::Range)
+}
+
+fn take_handles(fields: &mut Fields<'_>, whole: &Bytes) -> Result<Handles, FieldError> {
+    let count = usize::from(fields.u16()?);
+    let bytes = whole.slice_ref(fields.bytes(count * 8)?);
+    Handles::decode(bytes).map_err(|_| FieldError::Range)
+}

@@ -1,0 +1,92 @@
+//! The rows that changed between two freezes, as references to copy-on-write state.
+//!
+//! A freeze runs on the core thread and only clones references; the bytes are made by
+//! [`Frozen::into_rows`] on the checkpointer's thread. Encoding at once would stall a core for
+//! milliseconds with a million messages in flight.
+//!
+//! Spec: spec/state.md, "State rows".
+
+use std::sync::Arc;
+
+use sampan_protocol::Timestamp;
+
+use crate::catalog::{CatalogRecord, CatalogRow};
+use crate::chunk::Chunk;
+use crate::leases::Lease;
+use crate::marks::Mark;
+use crate::page::Page;
+use crate::pages::Directory;
+use crate::queue::{Delayed, QueueRow};
+use crate::row_key::RowKey;
+
+const SET_VERSION: u8 = 1;
+
+#[derive(Debug)]
+pub(crate) enum FrozenRow {
+    Gone,
+    Set(Timestamp),
+    Catalog(CatalogRow),
+    Record(Arc<CatalogRecord>),
+    Queue(QueueRow),
+    Mark(Mark),
+    Directory(Directory),
+    Leases(Arc<Chunk<Lease>>),
+    Delayed(Arc<Chunk<Delayed>>),
+    Page(Arc<Page>),
+}
+
+impl FrozenRow {
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            FrozenRow::Gone => return None,
+            FrozenRow::Set(now) => {
+                out.push(SET_VERSION);
+                out.extend_from_slice(&now.0.to_le_bytes());
+            }
+            FrozenRow::Catalog(row) => row.encode(&mut out),
+            FrozenRow::Record(record) => record.encode(&mut out),
+            FrozenRow::Queue(row) => row.encode(&mut out),
+            FrozenRow::Mark(mark) => mark.encode(&mut out),
+            FrozenRow::Directory(directory) => directory.encode(&mut out),
+            FrozenRow::Leases(chunk) => chunk.encode(&mut out),
+            FrozenRow::Delayed(chunk) => chunk.encode(&mut out),
+            FrozenRow::Page(page) => page.encode(&mut out),
+        }
+        Some(out)
+    }
+}
+
+/// What changed in a set since the freeze before. Later changes of the set do not show in it.
+#[derive(Debug, Default)]
+pub struct Frozen {
+    rows: Vec<(RowKey, FrozenRow)>,
+}
+
+impl Frozen {
+    pub(crate) fn new(rows: Vec<(RowKey, FrozenRow)>) -> Self {
+        Frozen { rows }
+    }
+
+    /// How many rows changed.
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows as bytes, in the order of their keys, each key once; `None` for a row that is gone.
+    pub fn into_rows(mut self) -> impl Iterator<Item = (RowKey, Option<Vec<u8>>)> {
+        // What comes later replaces what comes earlier: a queue that was deleted and made again.
+        self.rows.reverse();
+        self.rows.sort_by_key(|(key, _)| *key);
+        self.rows.dedup_by_key(|(key, _)| *key);
+        self.rows.into_iter().map(|(key, row)| (key, row.encode()))
+    }
+}
+
+pub(crate) fn decode_set(row: &[u8]) -> Result<Timestamp, crate::fields::FieldError> {
+    let mut fields = crate::fields::Fields::new(row);
+    fields.version(SET_VERSION)?;
+    let now = fields.timestamp()?;
+    fields.end()?;
+    Ok(now)
+}

@@ -1,0 +1,28 @@
+//! Every limit of the core, by name. `spec/semantics.md` and `spec/state.md` give the reasons.
+//!
+//! Those marked "replicated" decide what `apply` answers: a change needs a new entry version, for
+//! replicas of two builds would part ways.
+
+/// Messages of one queue that may be delayed at one time (replicated).
+pub const DELAYED_COUNT_MAX: u64 = 1_000_000;
+/// Messages of one queue that may be in flight at one time (replicated).
+pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
+/// Lapses, dues and expiries that one apply carries out; the rest stays due (replicated).
+pub const DUE_WORK_MAX: u64 = 10_000;
+/// Marks of one id space of one queue (replicated).
+pub const MARK_COUNT_MAX: usize = 1_024;
+/// A message expires at most this fraction of its queue's retention late (replicated).
+pub const RETENTION_PRECISION: u64 = 500;
+/// The mark of the newest messages spans at most this long, in milliseconds (replicated).
+pub const MARK_SPAN_MIN_MS: u64 = 1_000;
+/// Ids of one page. At 4,096 the row of the worst page stays below 64 KiB and an ordinary one
+/// below 4 KiB; with 16,384 the worst would be 180 KiB.
+pub const PAGE_COUNT: u64 = 4_096;
+/// Pages of one set that stay in memory over a checkpoint.
+pub const RESIDENT_PAGE_COUNT_MAX: usize = 1_024;
+/// Commands in one entry.
+pub const ENTRY_COMMAND_COUNT_MAX: usize = 65_536;
+/// Lease numbers lie below this; with the tag they stay below 2^63.
+pub const LEASE_NUMBER_MAX: u64 = 1 << 48;
+/// Waiting receives of one node.
+pub const WAITER_COUNT_MAX: usize = 100_000;

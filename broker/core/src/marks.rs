@@ -1,0 +1,300 @@
+//! When messages were sent and how long they are at most, by runs of ids: a bounded list of marks.
+//!
+//! An instant and a length per message would be memory that grows with the backlog. A mark speaks
+//! for all ids from its first up to the next mark's. The newest marks span a second; when the list
+//! is full, neighbours are joined, so that a mark spans a 16th of its age but at most a 500th of
+//! the retention. A joined mark keeps the later instant for expiry and the longer length: a message
+//! never expires early, and never passes the length that a receive asked for.
+//!
+//! Invariants: first ids rise, instants do not fall; marks cover every id that was given and whose
+//! mark has not expired. Spec: spec/semantics.md, "Retention"; spec/state.md, "Marks".
+
+use std::collections::VecDeque;
+
+use sampan_protocol::Timestamp;
+
+use crate::fields::{FieldError, Fields};
+use crate::limits::{MARK_COUNT_MAX, MARK_SPAN_MIN_MS, RETENTION_PRECISION};
+use crate::row_changes::RowChanges;
+
+const VERSION: u8 = 1;
+/// Marks that joining by age must free; else a step coarser is taken.
+const JOIN_FREED_MIN: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The first id that it speaks for.
+    pub(crate) first: u64,
+    /// When the first of them was sent.
+    pub(crate) sent_at: Timestamp,
+    /// When the last of them was sent.
+    pub(crate) last_sent_at: Timestamp,
+    /// No content of them is longer than two to this power.
+    pub(crate) class: u8,
+}
+
+impl Mark {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        out.push(self.class);
+        out.extend_from_slice(&self.sent_at.0.to_le_bytes());
+        out.extend_from_slice(&self.last_sent_at.0.to_le_bytes());
+    }
+
+    pub(crate) fn decode(first: u64, row: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = Fields::new(row);
+        fields.version(VERSION)?;
+        let class = fields.u8()?;
+        let (sent_at, last_sent_at) = (fields.timestamp()?, fields.timestamp()?);
+        fields.end()?;
+        if class > 31 || sent_at > last_sent_at {
+            return Err(FieldError::Range);
+        }
+        Ok(Mark {
+            first,
+            sent_at,
+            last_sent_at,
+            class,
+        })
+    }
+}
+
+/// The class of a content length: the smallest power of two that is not below it.
+pub(crate) fn class_of(content_len: usize) -> u8 {
+    let class = content_len.next_power_of_two().trailing_zeros();
+    u8::try_from(class).expect("a usize has 64 bits").min(31)
+}
+
+/// A run of ids that share a bound of their content length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) content_len_max: u32,
+    /// The first id behind the run.
+    pub(crate) end: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    marks: VecDeque<Mark>,
+    changes: RowChanges,
+}
+
+impl Marks {
+    /// Takes note of messages from id `first` on, sent now.
+    pub(crate) fn note(&mut self, first: u64, now: Timestamp, class: u8, retention_ms: u64) {
+        if let Some(last) = self.marks.back_mut()
+            && last.class == class
+            && now.0 - last.sent_at.0 < MARK_SPAN_MIN_MS
+        {
+            if last.last_sent_at != now {
+                last.last_sent_at = now;
+                self.changes.on_change(last.first);
+            }
+            return;
+        }
+        if self.marks.len() >= MARK_COUNT_MAX {
+            self.make_room(now, retention_ms);
+        }
+        self.marks.push_back(Mark {
+            first,
+            sent_at: now,
+            last_sent_at: now,
+            class,
+        });
+        self.changes.on_change(first);
+    }
+
+    fn make_room(&mut self, now: Timestamp, retention_ms: u64) {
+        let widest = (retention_ms / RETENTION_PRECISION).max(MARK_SPAN_MIN_MS);
+        let by_age = |mark: &Mark| {
+            let age = now.0.saturating_sub(mark.last_sent_at.0);
+            (age / 16).clamp(MARK_SPAN_MIN_MS, widest)
+        };
+        self.join(by_age);
+        if self.marks.len() > MARK_COUNT_MAX - JOIN_FREED_MIN {
+            self.join(|_| widest);
+        }
+        if self.marks.len() >= MARK_COUNT_MAX {
+            self.join_closest();
+        }
+    }
+
+    /// Joins neighbours as long as the joined mark spans no more than `span_max` says.
+    fn join(&mut self, span_max: impl Fn(&Mark) -> u64) {
+        let mut joined: VecDeque<Mark> = VecDeque::with_capacity(self.marks.len());
+        for mark in std::mem::take(&mut self.marks) {
+            match joined.back_mut() {
+                Some(last) if mark.last_sent_at.0 - last.sent_at.0 <= span_max(&mark) => {
+                    absorb(last, mark, &mut self.changes);
+                }
+                _ => joined.push_back(mark),
+            }
+        }
+        self.marks = joined;
+    }
+
+    /// Joins the two neighbours that make the narrowest mark. Only marks from the time of another
+    /// retention can make this needed.
+    fn join_closest(&mut self) {
+        let span =
+            |place: &usize| self.marks[*place].last_sent_at.0 - self.marks[*place - 1].sent_at.0;
+        if let Some(place) = (1..self.marks.len()).min_by_key(span)
+            && let Some(mark) = self.marks.remove(place)
+        {
+            absorb(&mut self.marks[place - 1], mark, &mut self.changes);
+        }
+    }
+
+    fn place_of(&self, id: u64) -> usize {
+        self.marks
+            .partition_point(|mark| mark.first <= id)
+            .saturating_sub(1)
+    }
+
+    /// The bound of the content lengths from `id` on.
+    pub(crate) fn bound(&self, id: u64) -> Bound {
+        let place = self.place_of(id);
+        let class = self.marks.get(place).map_or(31, |mark| mark.class);
+        let end = self
+            .marks
+            .get(place + 1)
+            .map_or(u64::MAX, |next| next.first);
+        Bound {
+            content_len_max: 1 << class,
+            end,
+        }
+    }
+
+    /// When the message was sent, or a little before.
+    pub(crate) fn sent_at(&self, id: u64) -> Option<Timestamp> {
+        self.marks.get(self.place_of(id)).map(|mark| mark.sent_at)
+    }
+
+    /// When the oldest mark's messages expire.
+    pub(crate) fn next_expiry(&self, retention_ms: u64) -> Option<Timestamp> {
+        self.marks
+            .front()
+            .map(|mark| mark.last_sent_at.after_ms(retention_ms))
+    }
+
+    /// Ids below this one have expired; `next` is the id that is given next.
+    pub(crate) fn expired_below(&self, next: u64) -> u64 {
+        self.marks.front().map_or(next, |mark| mark.first)
+    }
+
+    /// Where the messages of the oldest mark end.
+    pub(crate) fn front_end(&self, next: u64) -> u64 {
+        self.marks.get(1).map_or(next, |mark| mark.first)
+    }
+
+    /// The first id that will not have expired at `now`.
+    pub(crate) fn end_of_expired(&self, now: Timestamp, retention_ms: u64, next: u64) -> u64 {
+        let live = self
+            .marks
+            .iter()
+            .find(|mark| mark.last_sent_at.after_ms(retention_ms) > now);
+        live.map_or(next, |mark| mark.first)
+    }
+
+    pub(crate) fn drop_front(&mut self) {
+        if let Some(mark) = self.marks.pop_front() {
+            self.changes.on_removal(mark.first, true);
+        }
+    }
+
+    pub(crate) fn freeze(&mut self, mut each: impl FnMut(u64, Option<Mark>)) {
+        let (changed, gone) = self.changes.take();
+        gone.into_iter().for_each(|first| each(first, None));
+        for first in changed {
+            each(first, self.marks.get(self.place_of(first)).copied());
+        }
+    }
+
+    pub(crate) fn row_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.marks
+            .iter()
+            .map(|mark| mark.first)
+            .chain(self.changes.gone())
+    }
+
+    pub(crate) fn restore(&mut self, mark: Mark) -> Result<(), FieldError> {
+        let follows = self
+            .marks
+            .back()
+            .is_none_or(|last| last.first < mark.first && last.last_sent_at <= mark.sent_at);
+        if !follows || self.marks.len() >= MARK_COUNT_MAX {
+            return Err(FieldError::Range);
+        }
+        self.marks.push_back(mark);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.marks.len()
+    }
+}
+
+fn absorb(last: &mut Mark, mark: Mark, changes: &mut RowChanges) {
+    last.last_sent_at = mark.last_sent_at;
+    last.class = last.class.max(mark.class);
+    changes.on_change(last.first);
+    changes.on_removal(mark.first, true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETENTION: u64 = 345_600_000;
+
+    /// Sends one message a second for five days and checks every promise about the marks.
+    #[test]
+    fn marks_stay_bounded_and_within_a_500th_of_the_retention() {
+        let mut marks = Marks::default();
+        for second in 0..432_000u64 {
+            let now = Timestamp(second * 1_000);
+            while marks.next_expiry(RETENTION).is_some_and(|at| at <= now) {
+                marks.drop_front();
+            }
+            marks.note(second + 1, now, 10, RETENTION);
+            assert!(marks.count() <= MARK_COUNT_MAX);
+        }
+        for mark in &marks.marks {
+            assert!(mark.last_sent_at.0 - mark.sent_at.0 <= RETENTION / RETENTION_PRECISION);
+        }
+        for age in [10, 100, 1_000, 10_000] {
+            let sent_at = (431_999 - age) * 1_000;
+            let told = marks.sent_at(431_999 - age + 1).unwrap().0;
+            assert!(
+                told <= sent_at && sent_at - told <= age * 1_000 / 8 + 2_000,
+                "age {age} s"
+            );
+        }
+    }
+
+    #[test]
+    fn changing_lengths_do_not_break_the_bound() {
+        let mut marks = Marks::default();
+        for id in 1..100_000u64 {
+            let class = u8::try_from(id % 20).unwrap();
+            marks.note(id, Timestamp(id * 7), class, 60_000);
+            assert!(marks.count() <= MARK_COUNT_MAX);
+            assert!(marks.bound(id).content_len_max >= 1 << class);
+        }
+    }
+
+    #[test]
+    fn a_raised_retention_does_not_break_the_bound() {
+        let mut marks = Marks::default();
+        for id in 1..5_000u64 {
+            marks.note(id, Timestamp(id * 500_000), 3, 60_000 + id * 10);
+            assert!(marks.count() <= MARK_COUNT_MAX);
+        }
+    }
+
+    #[test]
+    fn classes_are_the_next_power_of_two() {
+        assert_eq!([1, 2, 3, 1_024, 1_025].map(class_of), [0, 1, 2, 10, 11]);
+    }
+}

@@ -1,0 +1,198 @@
+//! One queue: which message is in which state.
+//!
+//! Messages that were never handed out and have no delay are one range of ids, so a backlog of any
+//! length is two numbers. Whatever came back or fell due lies in pages, what is in flight in
+//! leases, what is delayed in a table of its own. Bodies are elsewhere.
+//!
+//! Ids without a delay and ids with one are two spaces, each given in order; everything that goes by
+//! id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
+//!
+//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed; what was sent
+//! and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
+
+mod due;
+mod handles;
+mod needs;
+mod receive;
+mod rows;
+mod send;
+
+pub(crate) use needs::Needs;
+pub(crate) use rows::{QueueRow, decode_attributes, encode_attributes};
+
+use sampan_protocol::{MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
+
+use crate::chunk::Value;
+use crate::fields::{FieldError, Fields};
+use crate::leases::Leases;
+use crate::marks::Marks;
+use crate::pages::Pages;
+use crate::timed::Timed;
+
+/// The ids of one space, and when they were given.
+#[derive(Debug)]
+struct Space {
+    /// Its lowest possible id.
+    base: u64,
+    /// The id that is given next.
+    next: u64,
+    marks: Marks,
+}
+
+impl Space {
+    fn new(base: u64, next: u64) -> Self {
+        Space {
+            base,
+            next,
+            marks: Marks::default(),
+        }
+    }
+
+    /// Whether messages of this id have passed their retention.
+    fn has_expired(&self, id: MessageId) -> bool {
+        id.0 < self.marks.expired_below(self.next)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    id: QueueId,
+    name: String,
+    attributes: QueueAttributes,
+    immediate: Space,
+    delayed: Space,
+    /// The first id that was never handed out; up to `immediate.next`.
+    fresh_first: u64,
+    pages: Pages,
+    leases: Leases,
+    /// Delayed messages and when they fall due.
+    waiting: Timed<Delayed>,
+    pub(crate) flags: Flags,
+}
+
+/// What the broker keeps with each queue for its own lists.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    /// Its element in the broker's deadlines.
+    pub(crate) indexed: Option<Timestamp>,
+    /// It changed since the last freeze, and is listed.
+    pub(crate) changed: bool,
+    /// It gained ready messages since that was last announced.
+    pub(crate) gained: bool,
+    /// It is listed for the announcement.
+    pub(crate) listed: bool,
+}
+
+/// A delayed message has nothing but its instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delayed;
+
+impl Value for Delayed {
+    fn encode(&self, _: &mut Vec<u8>) {}
+
+    fn decode(_: &mut Fields<'_>) -> Result<Self, FieldError> {
+        Ok(Delayed)
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(id: QueueId, name: String, attributes: QueueAttributes, secret: u64) -> Self {
+        let delayed = MessageId::DELAYED_BIT;
+        Queue {
+            id,
+            name,
+            attributes,
+            immediate: Space::new(0, 1),
+            delayed: Space::new(delayed, delayed + 1),
+            fresh_first: 1,
+            pages: Pages::default(),
+            leases: Leases::new(secret, 1),
+            waiting: Timed::new(),
+            flags: Flags::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn attributes(&self) -> &QueueAttributes {
+        &self.attributes
+    }
+
+    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
+        self.attributes = attributes;
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    pub(crate) fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn fresh_count(&self) -> u64 {
+        self.immediate.next - self.fresh_first
+    }
+
+    fn space_of(&self, id: MessageId) -> &Space {
+        if id.is_delayed() {
+            &self.delayed
+        } else {
+            &self.immediate
+        }
+    }
+
+    pub(crate) fn ready_count(&self) -> u64 {
+        self.fresh_count() + self.pages.ready_count()
+    }
+
+    pub(crate) fn counts(&self) -> QueueCounts {
+        QueueCounts {
+            ready: self.ready_count(),
+            delayed: self.waiting.live_count(),
+            in_flight: self.leases.count(),
+            oldest_at: self.oldest_at(),
+        }
+    }
+
+    /// When the oldest ready message was sent, as exactly as the marks tell.
+    fn oldest_at(&self) -> Option<Timestamp> {
+        let fresh = (self.fresh_count() > 0).then_some(self.fresh_first);
+        let back = self
+            .pages
+            .lowest_from(0)
+            .filter(|id| *id < self.delayed.base);
+        let due = self.pages.lowest_from(self.delayed.base);
+        let immediate = fresh.into_iter().chain(back).min();
+        let immediate = immediate.and_then(|id| self.immediate.marks.sent_at(id));
+        let due = due.and_then(|id| self.delayed.marks.sent_at(id));
+        immediate.into_iter().chain(due).min()
+    }
+
+    /// The instant before which nothing is due.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let retention_ms = self.attributes.retention_ms;
+        let expiry = |space: &Space| space.marks.next_expiry(retention_ms);
+        [
+            self.leases.table.next_deadline(),
+            self.waiting.next_deadline(),
+            expiry(&self.immediate),
+            expiry(&self.delayed),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Numbers of things that cost memory, for tests that it stays bounded.
+    #[cfg(test)]
+    pub(crate) fn held_count(&self) -> usize {
+        self.pages.resident_count()
+            + self.leases.table.chunk_count()
+            + self.waiting.chunk_count()
+            + self.immediate.marks.count()
+            + self.delayed.marks.count()
+    }
+}

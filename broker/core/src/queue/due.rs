@@ -1,0 +1,114 @@
+//! What time does to a queue: messages expire, fall due, and lapse.
+//!
+//! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
+//! too old. Each step spends from a common budget; what is left when it is used up stays due.
+//! Spec: spec/semantics.md, "Time".
+
+use sampan_protocol::{MessageId, Timestamp};
+
+use super::Queue;
+use super::handles::past_of;
+use crate::effect::{Effect, push_removed};
+use crate::page::Received;
+
+impl Queue {
+    pub(crate) fn run_due(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
+        while self.expire_immediate(now, work, effects) {}
+        while self.expire_delayed(now, work, effects) {}
+        self.fall_due(now, work, effects);
+        self.lapse(now, work, effects);
+    }
+
+    /// Expires the oldest mark of the messages without delay; false when none is due, or the
+    /// budget is used up before its end.
+    fn expire_immediate(
+        &mut self,
+        now: Timestamp,
+        work: &mut u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let expiry = self
+            .immediate
+            .marks
+            .next_expiry(self.attributes.retention_ms);
+        if *work == 0 || expiry.is_none_or(|at| at > now) {
+            return false;
+        }
+        let end = self.immediate.marks.front_end(self.immediate.next);
+        if !self.sweep_pages(self.immediate.base, end, work, effects) {
+            return false;
+        }
+        if self.fresh_first < end {
+            push_removed(
+                effects,
+                self.id,
+                MessageId(self.fresh_first),
+                end - self.fresh_first,
+            );
+            self.fresh_first = end;
+        }
+        self.immediate.marks.drop_front();
+        *work = work.saturating_sub(1);
+        true
+    }
+
+    /// The same for messages with a delay. Those that still wait are dropped when they fall due.
+    fn expire_delayed(
+        &mut self,
+        now: Timestamp,
+        work: &mut u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let expiry = self.delayed.marks.next_expiry(self.attributes.retention_ms);
+        if *work == 0 || expiry.is_none_or(|at| at > now) {
+            return false;
+        }
+        let end = self.delayed.marks.front_end(self.delayed.next);
+        if !self.sweep_pages(self.delayed.base, end, work, effects) {
+            return false;
+        }
+        self.delayed.marks.drop_front();
+        *work = work.saturating_sub(1);
+        true
+    }
+
+    /// Removes what the pages hold from `base` up to `end`; false when the budget ended before.
+    fn sweep_pages(
+        &mut self,
+        base: u64,
+        end: u64,
+        work: &mut u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let queue = self.id;
+        while *work > 0 {
+            let taken = self.pages.take_lowest(base, end, *work, |id, _| {
+                push_removed(effects, queue, id, 1);
+            });
+            if taken == 0 {
+                return true;
+            }
+            *work -= taken;
+        }
+        false
+    }
+
+    fn fall_due(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
+        let mut due = Vec::new();
+        self.waiting
+            .take_due(now, work, |id, _| due.push(MessageId(id)));
+        for id in due {
+            self.come_back(id, None, effects);
+        }
+    }
+
+    fn lapse(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
+        let mut lapsed: Vec<(MessageId, Received)> = Vec::new();
+        self.leases.table.take_due(now, work, |_, slot| {
+            lapsed.push((slot.value.id, past_of(&slot.value)));
+        });
+        for (id, received) in lapsed {
+            self.come_back(id, Some(received), effects);
+        }
+    }
+}

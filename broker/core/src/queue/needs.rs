@@ -1,0 +1,102 @@
+//! Which evicted pages an entry could touch: found out before anything is changed.
+//!
+//! The answer may name a page too many (a receive can stop early by length), never one too few:
+//! - due work touches the pages of what lapses or falls due, and the lowest ones that expire;
+//! - a receive takes the lowest pages until it has enough; due work removes at most its budget from
+//!   pages that expire, and whatever else happens in the entry only adds ready messages;
+//! - a release or a change of visibility to 0 touches the page of the message. A lease made in the
+//!   same entry came from a page named here, or from the fresh range with no page left at all.
+//!
+//! Spec: spec/state.md, "Pages".
+
+use std::collections::BTreeSet;
+
+use sampan_protocol::{Handles, Timestamp};
+
+use super::{Queue, Space};
+use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
+
+/// The evicted pages of one queue that one entry could touch.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) pages: BTreeSet<u64>,
+    /// Messages that the receives of the entry ask for.
+    wanted: u64,
+}
+
+impl Queue {
+    /// Pages that due work touches.
+    pub(crate) fn need_for_due(&self, now: Timestamp, needs: &mut Needs) {
+        if self.next_deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        for space in [&self.immediate, &self.delayed] {
+            let mut swept = 0;
+            for (page, ready_count) in self.expiring(space, now) {
+                if swept >= DUE_WORK_MAX {
+                    break;
+                }
+                swept += ready_count;
+                self.need_page(page, needs);
+            }
+        }
+        self.waiting.peek_due(now, DUE_WORK_MAX, |id, _| {
+            self.need_page(id / PAGE_COUNT, needs)
+        });
+        self.leases.table.peek_due(now, DUE_WORK_MAX, |_, slot| {
+            self.need_page(slot.value.id.0 / PAGE_COUNT, needs);
+        });
+    }
+
+    /// Pages that give back touches.
+    pub(crate) fn need_for_handles(&self, handles: &Handles, needs: &mut Needs) {
+        self.messages_of(handles)
+            .for_each(|id| self.need_page(id.0 / PAGE_COUNT, needs));
+    }
+
+    /// Pages that a receive touches, together with the receives before it.
+    pub(crate) fn need_for_receive(&self, count_max: u16, now: Timestamp, needs: &mut Needs) {
+        needs.wanted += u64::from(count_max);
+        let ends = [&self.immediate, &self.delayed].map(|space| self.expiring_until(space, now));
+        let expires = |page: u64| {
+            let is_delayed = page >= self.delayed.base / PAGE_COUNT;
+            page * PAGE_COUNT < ends[usize::from(is_delayed)]
+        };
+        let (mut staying, mut all) = (0, 0);
+        for (page, ready_count) in self.pages.directory_below(u64::MAX) {
+            if staying >= needs.wanted || all >= needs.wanted + DUE_WORK_MAX {
+                return;
+            }
+            self.need_page(page, needs);
+            all += ready_count;
+            if !expires(page) {
+                staying += ready_count;
+            }
+        }
+    }
+
+    fn need_page(&self, page: u64, needs: &mut Needs) {
+        if self.pages.is_evicted(page) {
+            needs.pages.insert(page);
+        }
+    }
+
+    /// The pages with messages that have expired, the lowest first.
+    fn expiring(&self, space: &Space, now: Timestamp) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let base = space.base / PAGE_COUNT;
+        let pages = self.pages.directory_below(self.expiring_until(space, now));
+        pages.filter(move |(page, _)| *page >= base)
+    }
+
+    /// Ids of the space below this one expire by `now`; its base when none does.
+    fn expiring_until(&self, space: &Space, now: Timestamp) -> u64 {
+        let end = space
+            .marks
+            .end_of_expired(now, self.attributes.retention_ms, space.next);
+        if end > space.marks.expired_below(space.next) {
+            end
+        } else {
+            space.base
+        }
+    }
+}

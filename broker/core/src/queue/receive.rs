@@ -1,0 +1,166 @@
+//! Receiving: which messages are handed out next.
+//!
+//! First what is ready again, the lowest id first (so messages without a delay before those that
+//! fell due), then fresh ones. How many fit the asked length is decided by the marks' bounds, for
+//! the lengths themselves are not in memory: a receive may give less than would fit, never more
+//! (but always one). Spec: spec/semantics.md, "Receiving".
+
+use sampan_protocol::{MessageId, Timestamp};
+
+use super::Queue;
+use crate::leases::Lease;
+use crate::limits::IN_FLIGHT_COUNT_MAX;
+use crate::page::Received;
+use crate::reply::Delivery;
+
+/// One hand-out that has no lease yet.
+struct Pick {
+    id: MessageId,
+    received: Option<Received>,
+}
+
+/// How much more a receive takes.
+struct Room {
+    count: u64,
+    len: u64,
+    is_untouched: bool,
+}
+
+impl Room {
+    /// How many messages of at most `len_max` bytes still fit; the first one always does.
+    fn fitting(&self, len_max: u32) -> u64 {
+        let fitting = self.len / u64::from(len_max);
+        fitting.max(u64::from(self.is_untouched)).min(self.count)
+    }
+
+    fn spend(&mut self, count: u64, len_max: u32) {
+        self.count -= count;
+        self.len = self.len.saturating_sub(count * u64::from(len_max));
+        self.is_untouched = false;
+    }
+}
+
+impl Queue {
+    /// How many messages may still be taken in flight.
+    pub(crate) fn in_flight_room(&self) -> u64 {
+        (IN_FLIGHT_COUNT_MAX - self.leases.count()).min(self.leases.numbers_left())
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        count_max: u16,
+        len_max: u32,
+        visible_at: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Delivery> {
+        let count = u64::from(count_max)
+            .min(self.in_flight_room())
+            .min(self.ready_count());
+        let mut room = Room {
+            count,
+            len: u64::from(len_max),
+            is_untouched: true,
+        };
+        let mut deliveries = Vec::with_capacity(count as usize);
+        if self.receive_again(&mut room, visible_at, now, &mut deliveries) {
+            self.receive_fresh(&mut room, visible_at, now, &mut deliveries);
+        }
+        deliveries
+    }
+
+    /// Hands out from the pages; true when they are empty and there is room for more.
+    fn receive_again(
+        &mut self,
+        room: &mut Room,
+        visible_at: Timestamp,
+        now: Timestamp,
+        deliveries: &mut Vec<Delivery>,
+    ) -> bool {
+        let mut picks = Vec::new();
+        let mut has_room = room.count > 0;
+        while has_room && let Some(lowest) = self.pages.lowest_from(0) {
+            let bound = self.space_of(MessageId(lowest)).marks.bound(lowest);
+            let fitting = room.fitting(bound.content_len_max);
+            let taken = self
+                .pages
+                .take_lowest(0, bound.end, fitting, |id, received| {
+                    picks.push(Pick { id, received });
+                });
+            room.spend(taken, bound.content_len_max);
+            has_room = taken > 0 && room.count > 0;
+        }
+        self.lease(&picks, visible_at, now, deliveries);
+        has_room
+    }
+
+    fn lease(
+        &mut self,
+        picks: &[Pick],
+        visible_at: Timestamp,
+        now: Timestamp,
+        deliveries: &mut Vec<Delivery>,
+    ) {
+        if picks.is_empty() {
+            return;
+        }
+        let mut picks_left = picks.iter();
+        self.leases
+            .add(picks.len() as u64, visible_at, |_, handle| {
+                let pick = picks_left.next().expect("there is one lease per pick");
+                let before = pick.received.map_or(0, |received| received.receive_count);
+                let receive_count = before.saturating_add(1);
+                let first_received_at = pick
+                    .received
+                    .map_or(now, |received| received.first_received_at);
+                let id = pick.id;
+                deliveries.push(Delivery {
+                    id,
+                    handle,
+                    first_received_at,
+                    visible_at,
+                    receive_count,
+                });
+                Lease {
+                    id,
+                    first_received_at,
+                    receive_count,
+                }
+            });
+    }
+
+    fn receive_fresh(
+        &mut self,
+        room: &mut Room,
+        visible_at: Timestamp,
+        now: Timestamp,
+        deliveries: &mut Vec<Delivery>,
+    ) {
+        while room.count > 0 && self.fresh_count() > 0 {
+            let first = self.fresh_first;
+            let bound = self.immediate.marks.bound(first);
+            let count = room.fitting(bound.content_len_max);
+            let count = count.min(bound.end.min(self.immediate.next) - first);
+            if count == 0 {
+                return;
+            }
+            self.leases.add(count, visible_at, |index, handle| {
+                let (id, receive_count) = (MessageId(first + index), 1);
+                let first_received_at = now;
+                deliveries.push(Delivery {
+                    id,
+                    handle,
+                    first_received_at,
+                    visible_at,
+                    receive_count,
+                });
+                Lease {
+                    id,
+                    first_received_at,
+                    receive_count,
+                }
+            });
+            self.fresh_first += count;
+            room.spend(count, bound.content_len_max);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A queue as rows: what a freeze takes along, and the way back.
+//!
+//! A freeze clones references of what changed; bytes are made later, on another thread.
+//! Spec: spec/state.md, "State rows".
+
+use sampan_protocol::{MessageId, QueueAttributes, QueueId};
+
+use super::{Queue, Space};
+use crate::fields::{FieldError, Fields, put_text};
+use crate::frozen::FrozenRow;
+use crate::leases::Leases;
+use crate::limits::LEASE_NUMBER_MAX;
+use crate::marks::Mark;
+use crate::row_key::RowKey;
+
+const VERSION: u8 = 1;
+
+/// The queue's own row: everything of it that is not many.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueRow {
+    name: String,
+    attributes: QueueAttributes,
+    secret: u64,
+    immediate_next: u64,
+    fresh_first: u64,
+    delayed_next: u64,
+    lease_next: u64,
+}
+
+impl QueueRow {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        encode_attributes(&self.attributes, out);
+        for number in [
+            self.secret,
+            self.immediate_next,
+            self.fresh_first,
+            self.delayed_next,
+            self.lease_next,
+        ] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        put_text(out, &self.name);
+    }
+
+    fn decode(row: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = Fields::new(row);
+        fields.version(VERSION)?;
+        let attributes = decode_attributes(&mut fields)?;
+        let decoded = QueueRow {
+            attributes,
+            secret: fields.u64()?,
+            immediate_next: fields.u64()?,
+            fresh_first: fields.u64()?,
+            delayed_next: fields.u64()?,
+            lease_next: fields.u64()?,
+            name: fields.text()?.to_owned(),
+        };
+        fields.end()?;
+        decoded.check()?;
+        Ok(decoded)
+    }
+
+    fn check(&self) -> Result<(), FieldError> {
+        let delayed = MessageId::DELAYED_BIT;
+        let holds = (1..=self.immediate_next).contains(&self.fresh_first)
+            && self.immediate_next < delayed
+            && (delayed + 1..2 * delayed).contains(&self.delayed_next)
+            && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next);
+        if holds {
+            Ok(())
+        } else {
+            Err(FieldError::Range)
+        }
+    }
+}
+
+impl Queue {
+    fn row(&self) -> QueueRow {
+        QueueRow {
+            name: self.name.clone(),
+            attributes: self.attributes,
+            secret: self.leases.secret(),
+            immediate_next: self.immediate.next,
+            fresh_first: self.fresh_first,
+            delayed_next: self.delayed.next,
+            lease_next: self.leases.next,
+        }
+    }
+
+    fn key(&self, kind: u8, number: u64) -> RowKey {
+        RowKey {
+            queue: self.id,
+            kind,
+            number,
+        }
+    }
+
+    /// Hands over every row that changed since the last freeze.
+    pub(crate) fn freeze(&mut self, rows: &mut Vec<(RowKey, FrozenRow)>) {
+        let queue = self.id;
+        let mut push = |kind, number, row: Option<FrozenRow>| {
+            rows.push((
+                RowKey {
+                    queue,
+                    kind,
+                    number,
+                },
+                row.unwrap_or(FrozenRow::Gone),
+            ));
+        };
+        push(RowKey::QUEUE, 0, Some(FrozenRow::Queue(self.row())));
+        for space in [&mut self.immediate, &mut self.delayed] {
+            space
+                .marks
+                .freeze(|number, mark| push(RowKey::MARK, number, mark.map(FrozenRow::Mark)));
+        }
+        self.pages.freeze_directory(|number, directory| {
+            push(
+                RowKey::DIRECTORY,
+                number,
+                directory.map(FrozenRow::Directory),
+            );
+        });
+        self.leases.freeze(|number, chunk| {
+            push(RowKey::LEASES, number, chunk.map(FrozenRow::Leases));
+        });
+        self.waiting.freeze(|number, chunk| {
+            push(RowKey::DELAYED, number, chunk.map(FrozenRow::Delayed));
+        });
+        self.pages
+            .freeze(|number, page| push(RowKey::PAGE, number, page.map(FrozenRow::Page)));
+    }
+
+    /// The keys of all rows that may be stored, for a queue that goes.
+    pub(crate) fn row_keys(&self, keys: &mut Vec<RowKey>) {
+        let mut push = |kind, number| keys.push(self.key(kind, number));
+        push(RowKey::QUEUE, 0);
+        self.immediate
+            .marks
+            .row_numbers()
+            .for_each(|number| push(RowKey::MARK, number));
+        self.delayed
+            .marks
+            .row_numbers()
+            .for_each(|number| push(RowKey::MARK, number));
+        self.pages
+            .directory_numbers()
+            .iter()
+            .for_each(|number| push(RowKey::DIRECTORY, *number));
+        self.leases
+            .table
+            .row_numbers()
+            .for_each(|number| push(RowKey::LEASES, number));
+        self.waiting
+            .row_numbers()
+            .for_each(|number| push(RowKey::DELAYED, number));
+        self.pages
+            .row_numbers()
+            .for_each(|number| push(RowKey::PAGE, number));
+    }
+
+    /// The queue of its own row, with nothing in it yet but its fresh messages.
+    pub(crate) fn restore(id: QueueId, row: &[u8]) -> Result<Self, FieldError> {
+        let row = QueueRow::decode(row)?;
+        let mut queue = Queue::new(id, row.name, row.attributes, row.secret);
+        queue.immediate = Space::new(0, row.immediate_next);
+        queue.delayed = Space::new(MessageId::DELAYED_BIT, row.delayed_next);
+        queue.fresh_first = row.fresh_first;
+        queue.leases = Leases::new(row.secret, row.lease_next);
+        Ok(queue)
+    }
+
+    /// Takes in one of the rows that hang on the queue's own.
+    pub(crate) fn restore_row(&mut self, key: RowKey, row: &[u8]) -> Result<(), FieldError> {
+        match key.kind {
+            RowKey::MARK => {
+                let is_delayed = MessageId(key.number).is_delayed();
+                let space = if is_delayed {
+                    &mut self.delayed
+                } else {
+                    &mut self.immediate
+                };
+                if key.number >= space.next {
+                    return Err(FieldError::Range);
+                }
+                space.marks.restore(Mark::decode(key.number, row)?)
+            }
+            RowKey::DIRECTORY => self.pages.restore_directory(key.number, row),
+            RowKey::LEASES => self.leases.table.restore_row(key.number, row),
+            RowKey::DELAYED => self.waiting.restore_row(key.number, row),
+            RowKey::PAGE => self.pages.supply(key.number, row),
+            other => Err(FieldError::Kind(other)),
+        }
+    }
+
+    /// Checks, once all its rows are there, that none of them speaks of what was never given.
+    pub(crate) fn check_restored(&self) -> Result<(), FieldError> {
+        let leases = self
+            .leases
+            .table
+            .last_number()
+            .is_none_or(|last| last < self.leases.next);
+        let waiting = self
+            .waiting
+            .last_number()
+            .is_none_or(|last| last < self.delayed.next);
+        if leases && waiting {
+            Ok(())
+        } else {
+            Err(FieldError::Range)
+        }
+    }
+}
+
+pub(crate) fn encode_attributes(attributes: &QueueAttributes, out: &mut Vec<u8>) {
+    out.extend_from_slice(&attributes.visibility_timeout_ms.to_le_bytes());
+    out.extend_from_slice(&attributes.retention_ms.to_le_bytes());
+    out.extend_from_slice(&attributes.delay_ms.to_le_bytes());
+    out.extend_from_slice(&attributes.message_size_max.to_le_bytes());
+    out.extend_from_slice(&attributes.receive_wait_ms.to_le_bytes());
+}
+
+pub(crate) fn decode_attributes(fields: &mut Fields<'_>) -> Result<QueueAttributes, FieldError> {
+    Ok(QueueAttributes {
+        visibility_timeout_ms: fields.u32()?,
+        retention_ms: fields.u64()?,
+        delay_ms: fields.u64()?,
+        message_size_max: fields.u32()?,
+        receive_wait_ms: fields.u32()?,
+    })
+}

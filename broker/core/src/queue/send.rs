@@ -1,0 +1,165 @@
+//! Sending: a batch gets its ids, all of it or nothing.
+//!
+//! A batch without delays is one run of ids and costs one look at each record. With delays, the
+//! batch is cut into runs where delayed and immediate messages meet.
+//! Spec: spec/semantics.md, "Sending".
+
+use sampan_protocol::{
+    ErrorCode, MessageBatch, MessageId, MessageRecord, QueueAttributes, Sent, Timestamp,
+};
+
+use super::{Delayed, Queue};
+use crate::effect::Effect;
+use crate::limits::DELAYED_COUNT_MAX;
+use crate::marks::class_of;
+use crate::reply::Refusal;
+
+/// What a look over the whole table of a batch tells.
+#[derive(Default)]
+struct Survey {
+    content_len_max: usize,
+    delayed_count: u64,
+}
+
+impl Queue {
+    pub(crate) fn send(
+        &mut self,
+        batch: &MessageBatch,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Sent, Refusal> {
+        let survey = survey(batch, &self.attributes)?;
+        if survey.delayed_count + self.waiting.live_count() > DELAYED_COUNT_MAX {
+            let text = format!("a queue holds at most {DELAYED_COUNT_MAX} delayed messages");
+            return Err(Refusal::with_text(ErrorCode::TooManyDelayed, text));
+        }
+        let class = class_of(survey.content_len_max);
+        let retention_ms = self.attributes.retention_ms;
+        let count = batch.count() as u64;
+        if survey.delayed_count < count {
+            self.immediate
+                .marks
+                .note(self.immediate.next, now, class, retention_ms);
+            self.flags.gained = true;
+        }
+        if survey.delayed_count > 0 {
+            self.delayed
+                .marks
+                .note(self.delayed.next, now, class, retention_ms);
+            return Ok(self.send_by_delay(batch, now, effects));
+        }
+        let first = self.give_immediate(count);
+        let count = u32::try_from(count).expect("a batch has at most 256 messages");
+        self.store(
+            effects,
+            batch,
+            now,
+            Run {
+                first,
+                index: 0,
+                count,
+            },
+        );
+        Ok(Sent {
+            runs: vec![(first, count)],
+        })
+    }
+
+    fn give_immediate(&mut self, count: u64) -> MessageId {
+        let first = MessageId(self.immediate.next);
+        self.immediate.next += count;
+        first
+    }
+
+    fn give_delayed(&mut self, due_at: Timestamp) -> MessageId {
+        let id = MessageId(self.delayed.next);
+        self.delayed.next += 1;
+        self.waiting.extend(id.0, 1, due_at, |_| Delayed);
+        id
+    }
+
+    fn send_by_delay(
+        &mut self,
+        batch: &MessageBatch,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Sent {
+        let mut runs: Vec<Run> = Vec::new();
+        for (index, record) in (0u16..).zip(batch.records()) {
+            let id = match delay_of(&record, &self.attributes) {
+                0 => self.give_immediate(1),
+                delay_ms => self.give_delayed(now.after_ms(delay_ms)),
+            };
+            match runs.last_mut() {
+                Some(run) if run.first.plus(u64::from(run.count)) == id => run.count += 1,
+                _ => runs.push(Run {
+                    first: id,
+                    index,
+                    count: 1,
+                }),
+            }
+        }
+        let sent = Sent {
+            runs: runs.iter().map(|run| (run.first, run.count)).collect(),
+        };
+        runs.into_iter()
+            .for_each(|run| self.store(effects, batch, now, run));
+        sent
+    }
+
+    fn store(&self, effects: &mut Vec<Effect>, batch: &MessageBatch, sent_at: Timestamp, run: Run) {
+        let Run {
+            first,
+            index,
+            count,
+        } = run;
+        let (queue, batch) = (self.id, batch.clone());
+        effects.push(Effect::Stored {
+            queue,
+            first,
+            index,
+            count,
+            sent_at,
+            batch,
+        });
+    }
+}
+
+/// Messages of a batch that lie side by side and have ids side by side.
+struct Run {
+    first: MessageId,
+    index: u16,
+    count: u32,
+}
+
+fn delay_of(record: &MessageRecord, attributes: &QueueAttributes) -> u64 {
+    match record.delay_ms {
+        MessageRecord::DELAY_DEFAULT => attributes.delay_ms,
+        delay_ms => delay_ms,
+    }
+}
+
+/// Checks every message of the batch against the queue's attributes.
+fn survey(batch: &MessageBatch, attributes: &QueueAttributes) -> Result<Survey, Refusal> {
+    let mut survey = Survey::default();
+    for record in batch.records() {
+        if record.body_len > attributes.message_size_max {
+            let (have, limit) = (record.body_len, attributes.message_size_max);
+            let text = format!("a body has {have} bytes, this queue takes at most {limit}");
+            return Err(Refusal::with_text(ErrorCode::MessageTooLarge, text));
+        }
+        if record.group_key_len != 0 || record.dedup_key_len != 0 {
+            return Err(ErrorCode::ReservedField.into());
+        }
+        let delay_ms = delay_of(&record, attributes);
+        if delay_ms > attributes.retention_ms {
+            let limit = attributes.retention_ms;
+            let text =
+                format!("a delay of {delay_ms} ms is over the queue's retention of {limit} ms");
+            return Err(Refusal::with_text(ErrorCode::DelayOutOfRange, text));
+        }
+        survey.delayed_count += u64::from(delay_ms > 0);
+        survey.content_len_max = survey.content_len_max.max(record.content_len());
+    }
+    Ok(survey)
+}

@@ -1,0 +1,61 @@
+//! What a command gets back: one reply per command, in the order of the commands.
+
+use sampan_protocol::{ErrorCode, HandleResults, MessageId, ReceiptHandle, Sent, Timestamp};
+
+use crate::catalog::CatalogRecord;
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To a send: the ids.
+    Sent(Sent),
+    /// To a receive: what was handed out, perhaps nothing.
+    Received(Vec<Delivery>),
+    /// To delete, change of visibility and release: the handles that failed.
+    Handles(HandleResults),
+    /// Carried out, and nothing to tell.
+    Done,
+    /// Refused; nothing was changed.
+    Refused(Refusal),
+    /// To a catalog command: the queue's record as it is now.
+    Catalog(CatalogRecord),
+}
+
+/// One message handed out. Its body is read elsewhere, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message.
+    pub id: MessageId,
+    /// Proof of this receive.
+    pub handle: ReceiptHandle,
+    /// When it was first received.
+    pub first_received_at: Timestamp,
+    /// Until when it is hidden from others.
+    pub visible_at: Timestamp,
+    /// How often it was received, this time included.
+    pub receive_count: u32,
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The number of `spec/errors.md`.
+    pub code: ErrorCode,
+    /// More than the number says: the limit and what it was compared with.
+    pub text: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn with_text(code: ErrorCode, text: String) -> Self {
+        Refusal {
+            code,
+            text: Some(text),
+        }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Refusal { code, text: None }
+    }
+}

@@ -1,0 +1,111 @@
+//! The key of a state row: what the store orders and finds rows by.
+//!
+//! Encoded big-endian as queue, kind, number, so that the bytes sort as the fields do: all rows of
+//! a queue lie together, its own row before everything that hangs on it.
+//!
+//! Spec: spec/state.md, "State rows".
+
+use sampan_protocol::QueueId;
+
+/// The key of one state row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey {
+    /// The queue; 0 for what belongs to the set as a whole.
+    pub queue: QueueId,
+    /// What the row holds: one of the `RowKey` constants.
+    pub kind: u8,
+    /// Which one of its kind.
+    pub number: u64,
+}
+
+impl RowKey {
+    /// Length of an encoded key.
+    pub const LEN: usize = 17;
+    /// The set itself: its time.
+    pub const SET: u8 = 0x01;
+    /// The catalog itself: the next queue id.
+    pub const CATALOG: u8 = 0x02;
+    /// One queue in the catalog.
+    pub const RECORD: u8 = 0x03;
+    /// A queue: attributes and sequences.
+    pub const QUEUE: u8 = 0x10;
+    /// When a run of messages was sent.
+    pub const MARK: u8 = 0x11;
+    /// How many messages are ready on each of 256 pages.
+    pub const DIRECTORY: u8 = 0x12;
+    /// 64 lease numbers: messages in flight.
+    pub const LEASES: u8 = 0x13;
+    /// 64 ids of delayed messages.
+    pub const DELAYED: u8 = 0x14;
+    /// A page of messages that came back or fell due.
+    pub const PAGE: u8 = 0x80;
+
+    /// Whether the row is read only when `Need` asks for it. [`crate::Broker::restore`] takes no
+    /// harm from such rows, but does without them.
+    pub const fn is_paged(self) -> bool {
+        self.kind & 0x80 != 0
+    }
+
+    /// The key as bytes, which sort as keys do.
+    pub fn encode(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..8].copy_from_slice(&self.queue.0.to_be_bytes());
+        bytes[8] = self.kind;
+        bytes[9..].copy_from_slice(&self.number.to_be_bytes());
+        bytes
+    }
+
+    /// The key of 17 bytes.
+    pub fn decode(bytes: [u8; Self::LEN]) -> RowKey {
+        let [
+            q0,
+            q1,
+            q2,
+            q3,
+            q4,
+            q5,
+            q6,
+            q7,
+            kind,
+            n0,
+            n1,
+            n2,
+            n3,
+            n4,
+            n5,
+            n6,
+            n7,
+        ] = bytes;
+        RowKey {
+            queue: QueueId(u64::from_be_bytes([q0, q1, q2, q3, q4, q5, q6, q7])),
+            kind,
+            number: u64::from_be_bytes([n0, n1, n2, n3, n4, n5, n6, n7]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_as_their_bytes_do() {
+        let keys = [
+            (0, 1, 9),
+            (1, 0x10, 0),
+            (1, 0x11, 5),
+            (1, 0x80, 256),
+            (1, 0x80, 257),
+            (2, 1, 0),
+        ]
+        .map(|(queue, kind, number)| RowKey {
+            queue: QueueId(queue),
+            kind,
+            number,
+        });
+        for pair in keys.windows(2) {
+            assert!(pair[0] < pair[1] && pair[0].encode() < pair[1].encode());
+            assert_eq!(RowKey::decode(pair[0].encode()), pair[0]);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Goal: the broker does what the naive model does, whatever it keeps in ranges, pages and chunks.
+//!
+//! Method: random entries go to three of them: a broker that is never frozen, one that is frozen,
+//! evicted and restored at random moments, and the naive model. Every reply, every effect, every
+//! count and the next deadline are compared.
+//!
+//! `SAMPAN_MODEL_CASES=20000` makes a deep run; `SAMPAN_MODEL_SEED=n` repeats one case.
+
+mod naive;
+mod operations;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use naive::Naive;
+use operations::Profile;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sampan_core::{Broker, Command, Effect, Entry, Need, Reply, RowKey};
+use sampan_protocol::{QueueId, Timestamp};
+
+const ENTRY_COUNT: usize = 300;
+const QUEUES: [QueueId; 2] = [QueueId(3), QueueId(9)];
+
+/// A broker with a disk: frozen, evicted and restored at any time.
+struct Stored {
+    broker: Broker,
+    rows: BTreeMap<RowKey, Vec<u8>>,
+    needs: usize,
+}
+
+impl Stored {
+    fn checkpoint(&mut self, resident_page_count_max: usize) {
+        for (key, row) in self.broker.freeze().into_rows() {
+            match row {
+                Some(row) => drop(self.rows.insert(key, row)),
+                None => drop(self.rows.remove(&key)),
+            }
+        }
+        self.broker.checkpointed_with(resident_page_count_max);
+    }
+
+    fn restore(&mut self, with_pages: bool) {
+        let rows = self
+            .rows
+            .iter()
+            .filter(|(key, _)| with_pages || !key.is_paged());
+        let rows = rows.map(|(key, row)| (*key, Bytes::copy_from_slice(row)));
+        self.broker = Broker::restore(rows).unwrap();
+    }
+
+    fn apply(&mut self, entry: &Entry) -> (Vec<Effect>, Vec<Reply>) {
+        let (mut effects, mut replies) = (Vec::new(), Vec::new());
+        let before = (
+            self.broker.now(),
+            QUEUES.map(|queue| self.broker.counts(queue)),
+        );
+        if let Err(Need(keys)) = self.broker.apply(entry, &mut effects, &mut replies) {
+            assert!(effects.is_empty() && replies.is_empty());
+            assert_eq!(
+                before,
+                (
+                    self.broker.now(),
+                    QUEUES.map(|queue| self.broker.counts(queue))
+                )
+            );
+            self.needs += 1;
+            for key in keys {
+                self.broker.supply(key, &self.rows[&key]).unwrap();
+            }
+            let again = self.broker.apply(entry, &mut effects, &mut replies);
+            assert_eq!(again, Ok(()), "the first answer named every page");
+        }
+        (effects, replies)
+    }
+}
+
+struct Run {
+    plain: Broker,
+    stored: Stored,
+    naive: BTreeMap<QueueId, Naive>,
+    now: u64,
+}
+
+impl Run {
+    fn new(random: &mut StdRng) -> Self {
+        let stored = Stored {
+            broker: Broker::new(),
+            rows: BTreeMap::new(),
+            needs: 0,
+        };
+        let mut run = Run {
+            plain: Broker::new(),
+            stored,
+            naive: BTreeMap::new(),
+            now: 1_000_000_000_000,
+        };
+        let mut commands = Vec::new();
+        for queue in QUEUES {
+            let attributes = operations::attributes(random);
+            run.naive.insert(queue, Naive::new(attributes));
+            let name = format!("queue-{queue}");
+            commands.push(Command::QueueCreate {
+                queue,
+                name,
+                attributes,
+                secret: random.random(),
+            });
+        }
+        let entry = Entry {
+            stamp: Timestamp(run.now),
+            commands,
+        };
+        let replies = run.apply_to_both(&entry).1;
+        assert!(replies.iter().all(|reply| *reply == Reply::Done));
+        run
+    }
+
+    fn apply_to_both(&mut self, entry: &Entry) -> (Vec<Effect>, Vec<Reply>) {
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        assert_eq!(bytes.len(), entry.encoded_len());
+        assert_eq!(Entry::decode(bytes.into()).as_ref(), Ok(entry));
+        let (mut effects, mut replies) = (Vec::new(), Vec::new());
+        self.plain.apply(entry, &mut effects, &mut replies).unwrap();
+        assert_eq!(self.stored.apply(entry), (effects.clone(), replies.clone()));
+        assert_eq!(
+            self.plain.next_deadline(),
+            self.stored.broker.next_deadline()
+        );
+        (effects, replies)
+    }
+
+    fn step(&mut self, random: &mut StdRng, profile: &Profile) {
+        self.now += profile.pause(random);
+        let commands: Vec<Command> = (0..random.random_range(0..5))
+            .map(|_| {
+                let queue = QUEUES[usize::from(random.random_ratio(1, 4))];
+                operations::command(random, profile, queue, &self.naive[&queue].handles)
+            })
+            .collect();
+        let entry = Entry {
+            stamp: Timestamp(self.now),
+            commands,
+        };
+        let (effects, replies) = self.apply_to_both(&entry);
+        for (queue, naive) in &mut self.naive {
+            naive.on_time(self.now, removed(&effects, *queue));
+        }
+        for (command, reply) in entry.commands.iter().zip(&replies) {
+            self.follow(command, reply);
+        }
+        self.compare(&effects);
+    }
+
+    fn follow(&mut self, command: &Command, reply: &Reply) {
+        let queue = command.queue().unwrap();
+        let naive = self.naive.get_mut(&queue).unwrap();
+        match command {
+            Command::Send { batch, .. } => naive.send(batch, reply),
+            Command::Receive {
+                count_max,
+                len_max,
+                visibility_timeout_ms,
+                ..
+            } => {
+                let len_max = if *len_max == 0 {
+                    4 << 20
+                } else {
+                    u64::from(*len_max)
+                };
+                naive.receive(*count_max, len_max, *visibility_timeout_ms, reply);
+            }
+            Command::Delete { handles, .. } => naive.delete(handles, reply),
+            Command::ChangeVisibility {
+                handles,
+                visibility_timeout_ms,
+                ..
+            } => {
+                naive.change_visibility(handles, *visibility_timeout_ms, reply);
+            }
+            Command::Release { handles, .. } => naive.release(handles, reply),
+            Command::QueueSet { attributes, .. } => naive.set_attributes(*attributes),
+            other => panic!("{other:?} is not generated"),
+        }
+    }
+
+    fn compare(&mut self, effects: &[Effect]) {
+        for (queue, naive) in &mut self.naive {
+            assert_eq!(naive.removed, BTreeSet::new(), "removed without a reason");
+            let counts = self.plain.counts(*queue).unwrap();
+            assert_eq!(
+                (counts.ready, counts.delayed, counts.in_flight),
+                naive.counts()
+            );
+            assert_eq!(self.stored.broker.ready_count(*queue), counts.ready);
+            match (counts.oldest_at, naive.oldest_ready()) {
+                (Some(told), Some(oldest)) => {
+                    assert!(told.0 <= oldest && oldest - told.0 <= naive.tolerance());
+                }
+                (told, oldest) => assert_eq!(told.map(|told| told.0), oldest),
+            }
+            let announced = effects
+                .iter()
+                .filter(|effect| **effect == Effect::Ready { queue: *queue });
+            let gained = std::mem::take(&mut naive.gained) && counts.ready > 0;
+            assert_eq!(announced.count(), usize::from(gained));
+        }
+    }
+}
+
+/// The ids of a queue that the effects remove, each once.
+fn removed(effects: &[Effect], of: QueueId) -> BTreeSet<u64> {
+    let mut ids = BTreeSet::new();
+    for effect in effects {
+        if let Effect::Removed {
+            queue,
+            first,
+            count,
+        } = effect
+            && *queue == of
+        {
+            for id in first.0..first.0 + count {
+                assert!(ids.insert(id), "removed twice");
+            }
+        }
+    }
+    ids
+}
+
+fn run_case(seed: u64) -> usize {
+    let mut random = StdRng::seed_from_u64(seed);
+    let profile = Profile::random(&mut random);
+    let mut run = Run::new(&mut random);
+    for _ in 0..ENTRY_COUNT {
+        run.step(&mut random, &profile);
+        if random.random_ratio(1, 6) {
+            run.stored.checkpoint(random.random_range(0..3));
+            if random.random_ratio(1, 3) {
+                run.stored.restore(random.random());
+            }
+        }
+    }
+    run.stored.needs
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn the_broker_does_what_the_naive_model_does() {
+    if let Some(seed) = number("SAMPAN_MODEL_SEED") {
+        run_case(seed);
+        return;
+    }
+    let mut needs = 0;
+    for seed in 0..number("SAMPAN_MODEL_CASES").unwrap_or(200) {
+        let case = std::panic::catch_unwind(|| run_case(seed));
+        needs += case.unwrap_or_else(|_| {
+            panic!("repeat with: SAMPAN_MODEL_SEED={seed} cargo test -p sampan-core --test model")
+        });
+    }
+    assert!(needs > 0, "no case ever needed an evicted page");
+}

@@ -1,0 +1,358 @@
+//! A queue as one would write it in an hour: one map of messages, each with its state.
+//!
+//! It knows no ranges, pages, leases or marks. Where the specification leaves the broker a choice
+//! (when exactly within its tolerance a message expires, how few messages fit a length), the model
+//! follows the broker and checks that the choice was allowed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sampan_core::{Delivery, Refusal, Reply};
+use sampan_protocol::{
+    ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, QueueAttributes, ReceiptHandle,
+    Timestamp,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready {
+        is_fresh: bool,
+    },
+    Delayed {
+        due_at: u64,
+    },
+    InFlight {
+        handle: ReceiptHandle,
+        visible_at: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    sent_at: u64,
+    content_len: u64,
+    state: State,
+    receive_count: u32,
+    first_received_at: Option<u64>,
+    /// Its retention ended at some time; raising it later does not bring the message back.
+    has_expired: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Naive {
+    pub(crate) attributes: QueueAttributes,
+    retention_longest: u64,
+    content_longest: u64,
+    messages: BTreeMap<u64, Message>,
+    /// Ready ids in the order of handing out: those that came back before the fresh ones.
+    ready: BTreeSet<(bool, u64)>,
+    /// Delayed and in flight.
+    hidden: BTreeSet<u64>,
+    next: u64,
+    next_delayed: u64,
+    pub(crate) handles: Vec<ReceiptHandle>,
+    given: BTreeMap<ReceiptHandle, u64>,
+    pub(crate) gained: bool,
+    now: u64,
+    /// Ids that the broker says are gone, and the model has not accounted for yet.
+    pub(crate) removed: BTreeSet<u64>,
+}
+
+impl Naive {
+    pub(crate) fn new(attributes: QueueAttributes) -> Self {
+        Naive {
+            attributes,
+            retention_longest: attributes.retention_ms,
+            content_longest: 1,
+            messages: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            next: 1,
+            next_delayed: MessageId::DELAYED_BIT + 1,
+            handles: Vec::new(),
+            given: BTreeMap::new(),
+            gained: false,
+            now: 0,
+            removed: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
+        self.attributes = attributes;
+        self.retention_longest = self.retention_longest.max(attributes.retention_ms);
+    }
+
+    /// Ready, delayed, in flight.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let is_delayed = |id: &&u64| matches!(self.messages[id].state, State::Delayed { .. });
+        let delayed = self.hidden.iter().filter(is_delayed).count() as u64;
+        (
+            self.ready.len() as u64,
+            delayed,
+            self.hidden.len() as u64 - delayed,
+        )
+    }
+
+    /// When the oldest ready message was sent. In each group, the lowest id is the oldest.
+    pub(crate) fn oldest_ready(&self) -> Option<u64> {
+        let groups = [(false, 0), (false, MessageId::DELAYED_BIT), (true, 0)];
+        let first = |group: &(bool, u64)| self.ready.range(*group..).next();
+        groups
+            .iter()
+            .filter_map(first)
+            .map(|(_, id)| self.messages[id].sent_at)
+            .min()
+    }
+
+    /// How much earlier than true the oldest message may be said to be, and how late it expires.
+    pub(crate) fn tolerance(&self) -> u64 {
+        self.retention_longest / 500 + 1_000
+    }
+
+    fn drop_message(&mut self, id: u64) {
+        let message = self
+            .messages
+            .remove(&id)
+            .expect("a message is removed once");
+        if let State::Ready { is_fresh } = message.state {
+            self.ready.remove(&(is_fresh, id));
+        }
+        self.hidden.remove(&id);
+    }
+
+    fn make_ready(&mut self, id: u64) {
+        self.messages.get_mut(&id).unwrap().state = State::Ready { is_fresh: false };
+        self.ready.insert((false, id));
+        self.hidden.remove(&id);
+        self.gained = true;
+    }
+
+    /// Ready again, or gone when the broker says so and the retention has passed.
+    fn come_back(&mut self, id: u64) {
+        if self.removed.remove(&id) {
+            assert!(self.messages[&id].has_expired, "{id} expired early");
+            self.drop_message(id);
+        } else {
+            self.make_ready(id);
+        }
+    }
+
+    /// Time moves: what lapses, falls due, expires. `removed` is what the broker removed.
+    pub(crate) fn on_time(&mut self, now: u64, removed: BTreeSet<u64>) {
+        self.now = now;
+        self.removed = removed;
+        let retention_ms = self.attributes.retention_ms;
+        for id in self.hidden.clone() {
+            let message = self.messages.get_mut(&id).unwrap();
+            message.has_expired |= message.sent_at + retention_ms <= now;
+            let due = match message.state {
+                State::Ready { .. } => panic!("{id} is hidden and ready"),
+                State::Delayed { due_at } => due_at <= now,
+                State::InFlight { visible_at, .. } => visible_at <= now,
+            };
+            if due {
+                self.come_back(id);
+            }
+        }
+        let is_ready = |id: &u64| matches!(self.messages[id].state, State::Ready { .. });
+        let (ready, rest): (Vec<u64>, Vec<u64>) = std::mem::take(&mut self.removed)
+            .into_iter()
+            .partition(is_ready);
+        self.removed.extend(rest);
+        for id in ready {
+            assert!(
+                self.messages[&id].sent_at + retention_ms <= now,
+                "{id} expired early"
+            );
+            self.drop_message(id);
+        }
+        if let Some(oldest) = self.oldest_ready() {
+            let latest = oldest + retention_ms + self.tolerance();
+            assert!(
+                latest >= now,
+                "a message should have expired at {latest}, now is {now}"
+            );
+        }
+    }
+
+    pub(crate) fn send(&mut self, batch: &MessageBatch, reply: &Reply) {
+        let delay_of = |record: &MessageRecord| match record.delay_ms {
+            MessageRecord::DELAY_DEFAULT => self.attributes.delay_ms,
+            delay_ms => delay_ms,
+        };
+        if batch.body_len_max() > self.attributes.message_size_max {
+            return assert_refused(reply, ErrorCode::MessageTooLarge);
+        }
+        if batch
+            .records()
+            .any(|record| delay_of(&record) > self.attributes.retention_ms)
+        {
+            return assert_refused(reply, ErrorCode::DelayOutOfRange);
+        }
+        let delays: Vec<u64> = batch.records().map(|record| delay_of(&record)).collect();
+        let mut ids = Vec::new();
+        for (record, delay_ms) in batch.records().zip(delays) {
+            let (id, state) = if delay_ms == 0 {
+                self.next += 1;
+                self.ready.insert((true, self.next - 1));
+                self.gained = true;
+                (self.next - 1, State::Ready { is_fresh: true })
+            } else {
+                self.next_delayed += 1;
+                (
+                    self.next_delayed - 1,
+                    State::Delayed {
+                        due_at: self.now + delay_ms,
+                    },
+                )
+            };
+            let content_len = record.content_len() as u64;
+            self.content_longest = self.content_longest.max(content_len);
+            let sent_at = self.now;
+            let message = Message {
+                sent_at,
+                content_len,
+                state,
+                receive_count: 0,
+                first_received_at: None,
+                has_expired: false,
+            };
+            self.messages.insert(id, message);
+            if delay_ms != 0 {
+                self.hidden.insert(id);
+            }
+            ids.push(id);
+        }
+        let Reply::Sent(sent) = reply else {
+            panic!("{reply:?} to a send")
+        };
+        let runs = sent.runs.iter();
+        let told: Vec<u64> = runs
+            .flat_map(|(first, count)| first.0..first.0 + u64::from(*count))
+            .collect();
+        assert_eq!(told, ids);
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        count_max: u16,
+        len_max: u64,
+        timeout_ms: Option<u32>,
+        reply: &Reply,
+    ) {
+        let Reply::Received(deliveries) = reply else {
+            panic!("{reply:?} to a receive")
+        };
+        let expected: Vec<u64> = self
+            .ready
+            .iter()
+            .take(usize::from(count_max))
+            .map(|(_, id)| *id)
+            .collect();
+        let ids: Vec<u64> = deliveries.iter().map(|delivery| delivery.id.0).collect();
+        assert_eq!(ids, expected[..ids.len().min(expected.len())]);
+        let len: u64 = ids.iter().map(|id| self.messages[id].content_len).sum();
+        assert!(
+            len <= len_max || ids.len() == 1,
+            "{len} bytes in a receive of {len_max}"
+        );
+        if ids.len() < expected.len() {
+            let bound = self.content_longest.next_power_of_two();
+            assert!(
+                !ids.is_empty() && (ids.len() as u64 + 1) * bound > len_max,
+                "too few"
+            );
+        }
+        let timeout_ms = timeout_ms.unwrap_or(self.attributes.visibility_timeout_ms);
+        for delivery in deliveries {
+            self.hand_out(delivery, self.now + u64::from(timeout_ms));
+        }
+    }
+
+    fn hand_out(&mut self, delivery: &Delivery, visible_at: u64) {
+        let now = self.now;
+        let message = self.messages.get_mut(&delivery.id.0).unwrap();
+        if let State::Ready { is_fresh } = message.state {
+            self.ready.remove(&(is_fresh, delivery.id.0));
+        }
+        self.hidden.insert(delivery.id.0);
+        message.receive_count += 1;
+        let first_received_at = *message.first_received_at.get_or_insert(now);
+        message.state = State::InFlight {
+            handle: delivery.handle,
+            visible_at,
+        };
+        assert_eq!(delivery.receive_count, message.receive_count);
+        assert_eq!(delivery.first_received_at, Timestamp(first_received_at));
+        assert_eq!(delivery.visible_at, Timestamp(visible_at));
+        assert!(delivery.handle.0 < 1 << 63 && delivery.handle.0 > 0);
+        assert!(
+            self.given.insert(delivery.handle, delivery.id.0).is_none(),
+            "handle given twice"
+        );
+        self.handles.push(delivery.handle);
+    }
+
+    fn check(&self, handle: ReceiptHandle) -> Result<u64, ErrorCode> {
+        let id = self.given.get(&handle).ok_or(ErrorCode::ReceiptMalformed)?;
+        match self.messages.get(id).map(|message| message.state) {
+            Some(State::InFlight { handle: latest, .. }) if latest == handle => Ok(*id),
+            _ => Err(ErrorCode::ReceiptExpired),
+        }
+    }
+
+    fn for_each(&mut self, handles: &Handles, reply: &Reply, mut act: impl FnMut(&mut Naive, u64)) {
+        let mut failures = Vec::new();
+        for (place, handle) in (0..).zip(handles.iter()) {
+            match self.check(handle) {
+                Ok(id) => act(self, id),
+                Err(code) => failures.push((place, code)),
+            }
+        }
+        let Reply::Handles(results) = reply else {
+            panic!("{reply:?} to handles")
+        };
+        assert_eq!(results.failures, failures);
+    }
+
+    pub(crate) fn delete(&mut self, handles: &Handles, reply: &Reply) {
+        self.for_each(handles, reply, |naive, id| {
+            naive.drop_message(id);
+            assert!(
+                naive.removed.remove(&id),
+                "the body of {id} was not removed"
+            );
+        });
+    }
+
+    pub(crate) fn change_visibility(&mut self, handles: &Handles, timeout_ms: u32, reply: &Reply) {
+        self.for_each(handles, reply, |naive, id| {
+            if timeout_ms == 0 {
+                return naive.come_back(id);
+            }
+            let at = naive.now + u64::from(timeout_ms);
+            if let State::InFlight { visible_at, .. } =
+                &mut naive.messages.get_mut(&id).unwrap().state
+            {
+                *visible_at = at;
+            }
+        });
+    }
+
+    pub(crate) fn release(&mut self, handles: &Handles, reply: &Reply) {
+        self.for_each(handles, reply, |naive, id| {
+            let message = naive.messages.get_mut(&id).unwrap();
+            message.receive_count -= 1;
+            if message.receive_count == 0 {
+                message.first_received_at = None;
+            }
+            naive.come_back(id);
+        });
+    }
+}
+
+pub(crate) fn assert_refused(reply: &Reply, code: ErrorCode) {
+    assert!(
+        matches!(reply, Reply::Refused(Refusal { code: told, .. }) if *told == code),
+        "{reply:?}"
+    );
+}

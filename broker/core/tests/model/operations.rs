@@ -1,0 +1,148 @@
+//! Random entries: what a busy, careless, sometimes hostile crowd of clients would do.
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use sampan_core::Command;
+use sampan_protocol::{
+    BatchBuilder, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId, ReceiptHandle,
+};
+
+static BODY: [u8; 5_000] = [7; 5_000];
+
+/// How one run behaves throughout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Profile {
+    /// Messages of the largest batch, and handles and messages of the largest request.
+    pub(crate) count_max: u16,
+    /// In a thousand sends, how many name delays.
+    pub(crate) delayed: u32,
+    /// The longest pause between two entries, in milliseconds.
+    pub(crate) pause_max: u64,
+}
+
+impl Profile {
+    pub(crate) fn random(random: &mut StdRng) -> Self {
+        Profile {
+            count_max: *[4, 40, 256].choose(random).unwrap(),
+            delayed: *[0, 100, 600].choose(random).unwrap(),
+            pause_max: *[3, 2_000, 40_000, 20_000_000].choose(random).unwrap(),
+        }
+    }
+
+    pub(crate) fn pause(&self, random: &mut StdRng) -> u64 {
+        match random.random_range(0..4) {
+            0 => 0,
+            1 => random.random_range(0..=self.pause_max),
+            2 => random.random_range(0..=self.pause_max / 10),
+            _ => random.random_range(0..=3),
+        }
+    }
+}
+
+pub(crate) fn attributes(random: &mut StdRng) -> QueueAttributes {
+    QueueAttributes {
+        visibility_timeout_ms: random.random_range(1_000..60_000),
+        retention_ms: *[60_000, 600_000, 86_400_000].choose(random).unwrap(),
+        delay_ms: *[0, 0, 0, 5_000].choose(random).unwrap(),
+        message_size_max: 4_096,
+        receive_wait_ms: 0,
+    }
+}
+
+fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
+    let mut builder = BatchBuilder::new();
+    let with_delays = random.random_range(0..1_000) < profile.delayed;
+    for _ in 0..random.random_range(1..=profile.count_max) {
+        let longest = *[10, 100, 4_096, 4_097]
+            .choose_weighted(random, |len| if *len > 4_096 { 1 } else { 800 })
+            .unwrap();
+        let len = if longest > 4_096 {
+            longest
+        } else {
+            random.random_range(1..=longest)
+        };
+        let delay_ms = match random.random_range(0..4) {
+            _ if !with_delays => None,
+            0 => None,
+            1 => Some(0),
+            2 => Some(random.random_range(1..20_000)),
+            _ => Some(random.random_range(1..60_002)),
+        };
+        let headers = Bytes::from_static(&BODY[..random.random_range(0..2) * 30]);
+        let body = Bytes::from_static(&BODY[..len]);
+        builder
+            .push(NewMessage {
+                body,
+                headers,
+                delay_ms,
+            })
+            .unwrap();
+    }
+    builder.finish()
+}
+
+/// Mostly handles of late, some of long ago, some never given.
+fn handles(random: &mut StdRng, profile: &Profile, given: &[ReceiptHandle]) -> Handles {
+    let count = random.random_range(1..=usize::from(profile.count_max));
+    let start = given
+        .len()
+        .saturating_sub(random.random_range(1..=3) * count);
+    let mut handles: Vec<ReceiptHandle> = given[start..].iter().take(count).copied().collect();
+    if random.random_range(0..3) == 0 || handles.is_empty() {
+        let strange = [
+            0,
+            1,
+            u64::MAX,
+            random.random(),
+            random.random_range(0..1 << 30),
+        ];
+        handles.push(ReceiptHandle(*strange.choose(random).unwrap()));
+        if let Some(old) = given.choose(random) {
+            handles.push(*old);
+            handles.push(ReceiptHandle(old.0 ^ 1));
+        }
+    }
+    handles.truncate(256);
+    handles.into_iter().collect()
+}
+
+pub(crate) fn command(
+    random: &mut StdRng,
+    profile: &Profile,
+    queue: QueueId,
+    given: &[ReceiptHandle],
+) -> Command {
+    match random.random_range(0..100) {
+        0..30 => Command::Send {
+            queue,
+            batch: batch(random, profile),
+        },
+        30..62 => Command::Receive {
+            queue,
+            count_max: random.random_range(1..=profile.count_max),
+            len_max: *[0, 0, 0, 1, 5_000, 60_000].choose(random).unwrap(),
+            visibility_timeout_ms: *[None, None, Some(1_000), Some(3_600_000)]
+                .choose(random)
+                .unwrap(),
+        },
+        62..82 => Command::Delete {
+            queue,
+            handles: handles(random, profile, given),
+        },
+        82..91 => Command::ChangeVisibility {
+            queue,
+            visibility_timeout_ms: *[0, 0, 1_000, 70_000].choose(random).unwrap(),
+            handles: handles(random, profile, given),
+        },
+        91..98 => Command::Release {
+            queue,
+            handles: handles(random, profile, given),
+        },
+        _ => Command::QueueSet {
+            queue,
+            attributes: attributes(random),
+        },
+    }
+}
