@@ -1,0 +1,298 @@
+//! The arguments of the command line: names, defaults and help texts, and nothing that acts.
+//!
+//! Options that every client command takes stand at the top and may follow the command too.
+//! Values are parsed while the arguments are read (`duration`, `size`), so a bad one is wrong
+//! usage and ends with exit code 2 before anything is connected.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::duration;
+use super::size;
+
+/// A durable message queue broker, and its commands.
+#[derive(Debug, Parser)]
+#[command(name = "sampan", version, about, long_about = None, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 the broker refused, 2 wrong usage, 3 no connection.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) options: ClientOptions,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options of every command that talks to a broker.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClientOptions {
+    /// How results are printed; json is one object per line.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// File with SAMPAN_SERVER, SAMPAN_CA, SAMPAN_SECRET_ID and SAMPAN_SECRET_KEY, as `serve
+    /// --dev` writes it. What it lacks comes from the environment.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    Table,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a broker node.
+    Serve(ServeArguments),
+    #[command(flatten)]
+    Client(ClientVerb),
+}
+
+/// What to do as a client of a broker.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientVerb {
+    /// Create, change, show, list and delete queues.
+    #[command(subcommand)]
+    Queue(QueueVerb),
+    /// Send messages to a queue.
+    Send(SendArguments),
+    /// Receive messages from a queue.
+    Receive(ReceiveArguments),
+    /// Delete received messages by their receipt handles.
+    Delete(DeleteArguments),
+    /// Show that nothing is lost when a broker is killed, with a broker of its own.
+    Demo(DemoArguments),
+}
+
+/// Arguments of `sampan serve`; what is absent comes from the configuration file.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Configuration file; arguments win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address for clients; port 0 takes a free one. Default 127.0.0.1:7411.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Threads that own queues; default one per core of the machine.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) cores: Option<u16>,
+    /// Whether clients must use TLS; default on.
+    #[arg(long, value_enum)]
+    pub(crate) tls: Option<Switch>,
+    /// Make a certificate and an account below the data folder, for a first try.
+    #[arg(long)]
+    pub(crate) dev: bool,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// What to do with queues.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueVerb {
+    /// Create a queue.
+    Create {
+        /// 1 to 64 letters, digits, `-` or `_`, the first a letter.
+        name: String,
+        #[command(flatten)]
+        attributes: AttributeArguments,
+    },
+    /// Change attributes of a queue; those not named stay as they are.
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
+        ["visibility_timeout", "retention", "delay", "max_message_size", "wait"])))]
+    Set {
+        /// The queue.
+        name: String,
+        #[command(flatten)]
+        attributes: AttributeArguments,
+    },
+    /// Show attributes and message counts of a queue.
+    Show {
+        /// The queue.
+        name: String,
+    },
+    /// List the queues, in order of their names.
+    List {
+        /// Only names that begin with this.
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// Delete a queue with all its messages.
+    Delete {
+        /// The queue.
+        name: String,
+    },
+}
+
+/// Attributes of a queue.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct AttributeArguments {
+    /// How long a received message stays hidden from others, for example 30s.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) visibility_timeout: Option<Duration>,
+    /// How long a message is kept, for example 4d.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) retention: Option<Duration>,
+    /// How long a new message stays hidden when its sender names no delay.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) delay: Option<Duration>,
+    /// Longest body, for example 64KiB.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) max_message_size: Option<u32>,
+    /// How long a receive that names no wait waits for messages.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
+}
+
+/// Arguments of `sampan send`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SendArguments {
+    /// The queue.
+    pub(crate) queue: String,
+    /// The body (after `--` when it begins with a hyphen). `-`: one message per line of standard
+    /// input, empty lines left out. Absent: all of standard input is one message.
+    pub(crate) body: Option<String>,
+    /// Send the body this many times.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long the messages stay hidden; absent: as the queue says.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) delay: Option<Duration>,
+}
+
+/// Arguments of `sampan receive`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReceiveArguments {
+    /// The queue.
+    pub(crate) queue: String,
+    /// Most messages to receive.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) max: u16,
+    /// How long to wait when there is no message; absent: as the queue says.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
+    /// How long the messages stay hidden from others; absent: as the queue says.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) visibility_timeout: Option<Duration>,
+    /// Delete the messages once they are printed.
+    #[arg(long)]
+    pub(crate) delete: bool,
+}
+
+/// Arguments of `sampan delete`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeleteArguments {
+    /// The queue.
+    pub(crate) queue: String,
+    /// Receipt handles, as `sampan receive` prints them.
+    #[arg(required = true, value_name = "HANDLE")]
+    pub(crate) handles: Vec<u64>,
+}
+
+/// Arguments of `sampan demo`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// How many messages to send.
+    #[arg(long, value_name = "N", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) messages: u32,
+    /// Length of a body: 16 bytes to 1 MiB.
+    #[arg(long, value_name = "SIZE", default_value = "1024", value_parser = size::parse_body)]
+    pub(crate) body: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_output_format_may_stand_before_and_after_the_command() {
+        for line in [
+            "sampan --output json receive q",
+            "sampan receive q --output json",
+        ] {
+            assert_eq!(parse(line).expect(line).options.output, Format::Json);
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_on_serve_stays_open_for_the_configuration() {
+        let Verb::Serve(serve) = parse("sampan serve --tls off --cores 2")
+            .expect("good")
+            .verb
+        else {
+            panic!("another command");
+        };
+        assert_eq!((serve.tls, serve.cores), (Some(Switch::Off), Some(2)));
+        assert!(serve.data.is_none() && serve.listen.is_none() && !serve.dev);
+    }
+
+    #[test]
+    fn wrong_values_are_wrong_usage_with_exit_code_2() {
+        for line in [
+            "sampan",
+            "sampan queue create",
+            "sampan queue create q --retention 4",
+            "sampan queue create q --max-message-size 1KB",
+            "sampan queue set q",
+            "sampan receive q --max 0",
+            "sampan receive q --max 257",
+            "sampan receive q --wait soon",
+            "sampan delete q",
+            "sampan delete q handle",
+            "sampan send q body --count 0",
+            "sampan serve --cores 0",
+            "sampan serve --listen nowhere",
+            "sampan demo --body 8",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn set_takes_any_number_of_attributes() {
+        assert!(parse("sampan queue set q --delay 1s").is_ok());
+        assert!(parse("sampan queue set q --delay 1s --wait 2s --retention 1d").is_ok());
+        let error = parse("sampan queue set q").expect_err("nothing to change");
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn a_hyphen_is_a_body_and_a_mistyped_option_is_not() {
+        for (line, body) in [("sampan send q -", "-"), ("sampan send q -- --x", "--x")] {
+            let Verb::Client(ClientVerb::Send(send)) = parse(line).expect(line).verb else {
+                panic!("{line}");
+            };
+            assert_eq!(send.body.as_deref(), Some(body), "{line}");
+        }
+        assert!(parse("sampan send q --coutn 3").is_err());
+    }
+}

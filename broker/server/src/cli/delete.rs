@@ -1,0 +1,133 @@
+//! `sampan delete`: deletes by receipt handles; each handle has an outcome of its own.
+
+use sampan_client::{Client, Error, Queue, ReceiptHandle};
+use sampan_protocol::limits::BATCH_COUNT_MAX;
+use serde_json::{Value, json};
+
+use super::args::{DeleteArguments, Format};
+use super::failure::{Failure, client_text};
+use super::output::{self, Output};
+
+/// A handle that was refused, and why.
+pub(crate) type Failed = (ReceiptHandle, Error);
+
+/// Deletes and prints how each handle fared.
+pub(crate) async fn run(
+    client: &Client,
+    arguments: &DeleteArguments,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let handles: Vec<_> = arguments
+        .handles
+        .iter()
+        .copied()
+        .map(ReceiptHandle)
+        .collect();
+    let failed = delete(&client.queue(&arguments.queue), &handles).await?;
+    print(&handles, &failed, output)?;
+    output.flush()?;
+    tell_failed(&failed)
+}
+
+/// Deletes any number of handles and returns those that were refused, in their order.
+pub(crate) async fn delete(
+    queue: &Queue,
+    handles: &[ReceiptHandle],
+) -> Result<Vec<Failed>, Failure> {
+    let mut failed = Vec::new();
+    for handles in handles.chunks(BATCH_COUNT_MAX) {
+        for (place, error) in queue.delete_batch(handles).await? {
+            let handle = handles.get(place).copied().unwrap_or_default();
+            failed.push((handle, error));
+        }
+    }
+    Ok(failed)
+}
+
+/// Tells each refusal on standard error; fails when there is one.
+pub(crate) fn tell_failed(failed: &[Failed]) -> Result<(), Failure> {
+    for (handle, error) in failed {
+        output::complain(&format!("handle {handle}: {}", client_text(error)));
+    }
+    match failed.len() {
+        0 => Ok(()),
+        count => Err(Failure::Partial(format!(
+            "{count} of the messages were not deleted"
+        ))),
+    }
+}
+
+/// What was refused is an object too; a table leaves it to standard error.
+fn print(handles: &[ReceiptHandle], failed: &[Failed], output: &mut Output) -> Result<(), Failure> {
+    let mut refused = failed.iter().peekable();
+    for handle in handles {
+        match refused.next_if(|(failed, _)| failed == handle) {
+            None => output.either(
+                &format!("deleted {handle}"),
+                &json!({ "handle": handle.0, "deleted": true }),
+            )?,
+            Some((_, error)) if output.format() == Format::Json => {
+                output.json(&refusal_json(*handle, error))?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn refusal_json(handle: ReceiptHandle, error: &Error) -> Value {
+    let number = match error {
+        Error::Refused { number, .. } => Some(*number),
+        _ => None,
+    };
+    json!({ "handle": handle.0, "deleted": false, "error": number, "text": client_text(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sampan_client::Applied;
+
+    use super::super::output::tests::printed;
+    use super::*;
+
+    fn expired(handle: u64) -> Failed {
+        let error = Error::Refused {
+            number: 401,
+            text: "receipt expired".into(),
+            applied: Applied::No,
+            retry_after: Duration::ZERO,
+        };
+        (ReceiptHandle(handle), error)
+    }
+
+    #[test]
+    fn each_handle_has_an_outcome_of_its_own() {
+        let handles = [1, 2, 3].map(ReceiptHandle);
+        let text = printed(Format::Json, |output| {
+            print(&handles, &[expired(2)], output)
+        });
+        let values: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let deleted: Vec<_> = values
+            .iter()
+            .map(|value| value["deleted"].as_bool())
+            .collect();
+        assert_eq!(deleted, [Some(true), Some(false), Some(true)]);
+        assert_eq!(values[1]["error"], 401);
+        let text = printed(Format::Table, |output| {
+            print(&handles, &[expired(2)], output)
+        });
+        assert_eq!(text, "deleted 1\ndeleted 3\n");
+    }
+
+    #[test]
+    fn one_refused_handle_fails_the_command_with_code_1() {
+        assert!(tell_failed(&[]).is_ok());
+        let failure = tell_failed(&[expired(2)]).expect_err("one was refused");
+        assert_eq!(failure.exit_code(), 1);
+    }
+}

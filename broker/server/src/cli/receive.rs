@@ -1,0 +1,175 @@
+//! `sampan receive`: one receive, printed, and deleted afterwards if asked for.
+//!
+//! Messages are deleted only once they are printed and flushed: when the reader is gone, they
+//! come back to the queue instead of being lost.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sampan_client::{Client, Delivery};
+use serde_json::{Value, json};
+
+use super::args::{Format, ReceiveArguments};
+use super::delete;
+use super::failure::Failure;
+use super::output::Output;
+
+/// Receives once and prints.
+pub(crate) async fn run(
+    client: &Client,
+    arguments: &ReceiveArguments,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let queue = client.queue(&arguments.queue);
+    let mut receive = queue.receive().max(arguments.max);
+    if let Some(wait) = arguments.wait {
+        receive = receive.wait(wait);
+    }
+    if let Some(timeout) = arguments.visibility_timeout {
+        receive = receive.visibility_timeout(timeout);
+    }
+    let deliveries = receive.await?;
+    let received: Vec<Received<'_>> = deliveries.iter().map(Received::from).collect();
+    print(&received, output)?;
+    output.flush()?;
+    if !arguments.delete {
+        return Ok(());
+    }
+    let handles: Vec<_> = deliveries.iter().map(|delivery| delivery.handle).collect();
+    let failed = delete::delete(&queue, &handles).await?;
+    delete::tell_failed(&failed)
+}
+
+/// What is printed of a message.
+struct Received<'a> {
+    id: u64,
+    handle: u64,
+    receive_count: u32,
+    sent_at_ms: u64,
+    body: &'a [u8],
+}
+
+impl<'a> From<&'a Delivery> for Received<'a> {
+    fn from(delivery: &'a Delivery) -> Self {
+        Received {
+            id: delivery.id.0,
+            handle: delivery.handle.0,
+            receive_count: delivery.receive_count,
+            sent_at_ms: delivery.sent_at.0,
+            body: &delivery.body,
+        }
+    }
+}
+
+fn print(received: &[Received<'_>], output: &mut Output) -> Result<(), Failure> {
+    if received.is_empty() {
+        return Ok(());
+    }
+    match output.format() {
+        Format::Json => received
+            .iter()
+            .try_for_each(|received| output.json(&to_json(received))),
+        Format::Table => {
+            let mut rows = vec![
+                ["ID", "HANDLE", "RECEIVED", "BODY"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
+            rows.extend(received.iter().map(to_row));
+            output.table(&rows)
+        }
+    }
+}
+
+fn to_json(received: &Received<'_>) -> Value {
+    let mut value = json!({
+        "id": received.id,
+        "handle": received.handle,
+        "receive_count": received.receive_count,
+        "sent_at_ms": received.sent_at_ms,
+    });
+    match std::str::from_utf8(received.body) {
+        Ok(text) => value["body"] = text.into(),
+        Err(_) => {
+            value["body"] = STANDARD.encode(received.body).into();
+            value["encoding"] = "base64".into();
+        }
+    }
+    value
+}
+
+fn to_row(received: &Received<'_>) -> Vec<String> {
+    vec![
+        received.id.to_string(),
+        received.handle.to_string(),
+        format!("{}x", received.receive_count),
+        printable(received.body),
+    ]
+}
+
+/// Text with its control characters escaped: a body must not move the cursor of a terminal.
+fn printable(body: &[u8]) -> String {
+    let mut text = String::with_capacity(body.len());
+    for character in String::from_utf8_lossy(body).chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::tests::printed;
+    use super::*;
+
+    fn received(body: &[u8]) -> Received<'_> {
+        Received {
+            id: 3,
+            handle: (1 << 63) - 1,
+            receive_count: 2,
+            sent_at_ms: 5,
+            body,
+        }
+    }
+
+    fn json_of(body: &[u8]) -> Value {
+        let text = printed(Format::Json, |output| print(&[received(body)], output));
+        assert_eq!(text.lines().count(), 1);
+        serde_json::from_str(&text).expect("one object")
+    }
+
+    #[test]
+    fn a_body_that_is_text_is_shown_as_it_is() {
+        let value = json_of("grüße\n".as_bytes());
+        assert_eq!(value["body"], "grüße\n");
+        assert!(value.get("encoding").is_none());
+        assert_eq!(value["handle"], (1_u64 << 63) - 1);
+        assert_eq!(value["receive_count"], 2);
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_is_base64_and_says_so() {
+        let value = json_of(&[0xff, 0x00, 0x01]);
+        assert_eq!(value["body"], "/wAB");
+        assert_eq!(value["encoding"], "base64");
+    }
+
+    #[test]
+    fn nothing_received_prints_nothing() {
+        for format in [Format::Json, Format::Table] {
+            assert_eq!(printed(format, |output| print(&[], output)), "");
+        }
+    }
+
+    #[test]
+    fn a_table_keeps_one_line_per_message_whatever_its_body_is() {
+        let text = printed(Format::Table, |output| {
+            print(&[received(b"a\nb\x1b[2J"), received(&[0xff])], output)
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].ends_with("a\\nb\\u{1b}[2J"), "{}", lines[1]);
+    }
+}
