@@ -11,15 +11,15 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::ErrorCode;
 use crate::lengths::to_usize;
-use crate::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, HEADERS_LEN_MAX, KEY_LEN_MAX};
-use crate::{ErrorCode, MessageId};
+use crate::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, HEADERS_LEN_MAX};
 
 /// Length of the batch header: count u16, flags u16, reserved u32.
 const BATCH_HEADER_LEN: usize = 8;
 /// Length of one record of the table.
 const RECORD_LEN: usize = 24;
-/// Flag: some message of the batch has a delay.
+/// Flag: some message of the batch names a delay.
 const FLAG_DELAYED: u16 = 1;
 
 /// One message as its sender gives it.
@@ -31,6 +31,13 @@ pub struct NewMessage {
     pub headers: Bytes,
     /// How long the message stays hidden, in milliseconds. `None`: the queue's default.
     pub delay_ms: Option<u64>,
+}
+
+impl NewMessage {
+    fn names_delay(&self) -> bool {
+        self.delay_ms
+            .is_some_and(|delay| delay != MessageRecord::DELAY_DEFAULT)
+    }
 }
 
 /// The fixed-size part of one message in a batch.
@@ -93,8 +100,7 @@ impl MessageRecord {
         if usize::from(self.headers_len) > HEADERS_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
         }
-        let key_len = usize::from(self.group_key_len.max(self.dedup_key_len));
-        if key_len > KEY_LEN_MAX {
+        if self.group_key_len != 0 || self.dedup_key_len != 0 {
             return Err(ErrorCode::ReservedField);
         }
         Ok(())
@@ -130,15 +136,31 @@ impl MessageBatch {
         if batch.bytes.len() < batch.content_start() {
             return Err(ErrorCode::MalformedFrame);
         }
+        batch.check_reserved()?;
         let mut content_len = 0;
+        let mut delayed = false;
         for record in batch.records() {
             record.check()?;
             content_len += record.content_len();
+            delayed |= record.delay_ms != MessageRecord::DELAY_DEFAULT;
         }
-        if batch.content_start() + content_len != batch.bytes.len() {
-            return Err(ErrorCode::MalformedFrame);
+        let whole = batch.content_start() + content_len == batch.bytes.len();
+        if whole && delayed == batch.has_delays() {
+            Ok(batch)
+        } else {
+            Err(ErrorCode::MalformedFrame)
         }
-        Ok(batch)
+    }
+
+    /// Passes when whatever this version reserves is zero.
+    fn check_reserved(&self) -> Result<(), ErrorCode> {
+        let header_clear = self.flags() & !FLAG_DELAYED == 0 && self.bytes[4..8] == [0; 4];
+        let mut table = self.bytes[BATCH_HEADER_LEN..self.content_start()].chunks_exact(RECORD_LEN);
+        if header_clear && table.all(|record| record[RECORD_LEN - 4..] == [0; 4]) {
+            Ok(())
+        } else {
+            Err(ErrorCode::ReservedField)
+        }
     }
 
     /// How many messages there are: 1 to 256.
@@ -148,7 +170,7 @@ impl MessageBatch {
 
     /// Whether some message names a delay of its own (0 included).
     pub fn has_delays(&self) -> bool {
-        u16::from_le_bytes([self.bytes[2], self.bytes[3]]) & FLAG_DELAYED != 0
+        self.flags() & FLAG_DELAYED != 0
     }
 
     /// The whole batch as it travels.
@@ -205,6 +227,10 @@ impl MessageBatch {
             .map(|record| record.body_len)
             .max()
             .unwrap_or(0)
+    }
+
+    fn flags(&self) -> u16 {
+        u16::from_le_bytes([self.bytes[2], self.bytes[3]])
     }
 
     fn content_start(&self) -> usize {
@@ -268,10 +294,7 @@ impl BatchBuilder {
     /// Appends the batch to `out` and empties the builder.
     pub fn encode(&mut self, out: &mut BytesMut) {
         out.reserve(self.encoded_len());
-        let delayed = self
-            .messages
-            .iter()
-            .any(|message| message.delay_ms.is_some());
+        let delayed = self.messages.iter().any(NewMessage::names_delay);
         let count = u16::try_from(self.messages.len()).expect("push keeps the count in its limit");
         out.put_u16_le(count);
         out.put_u16_le(if delayed { FLAG_DELAYED } else { 0 });
@@ -308,10 +331,5 @@ fn record_of(message: &NewMessage) -> MessageRecord {
     }
 }
 
-/// The id of the `index`-th message of a run that starts at `first`.
-impl MessageId {
-    /// The id `count` places further on.
-    pub const fn plus(self, count: u64) -> MessageId {
-        MessageId(self.0 + count)
-    }
-}
+#[cfg(test)]
+mod tests;

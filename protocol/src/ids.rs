@@ -50,6 +50,11 @@ impl MessageId {
     pub const fn is_delayed(self) -> bool {
         self.0 & Self::DELAYED_BIT != 0
     }
+
+    /// The id `count` places further on.
+    pub const fn plus(self, count: u64) -> MessageId {
+        MessageId(self.0 + count)
+    }
 }
 
 impl Timestamp {

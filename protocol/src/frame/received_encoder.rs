@@ -144,9 +144,9 @@ mod tests {
         }
         let batch = builder.finish();
         let mut encoder = ReceivedEncoder::new();
-        for (index, (record, start)) in batch.messages(0).enumerate() {
+        for (id, (record, start)) in (1..).zip(batch.messages(0)) {
             let content = &batch.as_bytes()[start..start + record.content_len()];
-            encoder.push(&meta(index as u64), record, content);
+            encoder.push(&meta(id), record, content);
         }
         let mut out = BytesMut::new();
         let len = encoder.encoded_len();
