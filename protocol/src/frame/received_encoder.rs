@@ -5,7 +5,7 @@
 //!
 //! Spec: spec/wire.md, "Received".
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::header::{FrameHeader, kind, put_frame};
 use super::received::{FIXED_LEN, RECORD_LEN, put_fixed, put_record};
@@ -31,7 +31,7 @@ pub struct DeliveryMeta {
 
 /// See the head of the file. `C` is what holds a content: `Bytes`, or `&[u8]`.
 #[derive(Debug)]
-pub struct ReceivedEncoder<C> {
+pub struct ReceivedEncoder<C = Bytes> {
     messages: Vec<(DeliveryMeta, MessageRecord, C)>,
     content_len: usize,
 }
@@ -134,7 +134,7 @@ mod tests {
     fn contents_of_a_batch_come_out_as_they_were_sent() {
         let mut builder = BatchBuilder::new();
         for body in ["one", "three", "seven"] {
-            let body = bytes::Bytes::from_static(body.as_bytes());
+            let body = Bytes::from_static(body.as_bytes());
             builder
                 .push(NewMessage {
                     body,
