@@ -1,0 +1,182 @@
+//! A request with one answer for one caller: everything but sends and deletes.
+//!
+//! Owns what a receive collects while its reply comes in several frames. Messages that nobody
+//! takes, because the caller's future is gone, are released: they never wait in silence for the
+//! end of their visibility timeout.
+//!
+//! Invariant: at most `BATCH_COUNT_MAX` messages are collected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sampan_protocol::limits::{BATCH_COUNT_MAX, RECEIVE_WAIT_MAX_MS};
+use sampan_protocol::{Applied, Name, ReceivedMessage, Reply, Request};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::shared::Shared;
+
+/// What a caller gets.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// `repeated`: an earlier connection may have carried the request out already.
+    Reply {
+        reply: Reply,
+        repeated: bool,
+    },
+    Received(Unclaimed),
+}
+
+/// Received messages that nobody has taken yet; dropped, it releases them.
+#[derive(Debug)]
+pub(crate) struct Unclaimed {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Name,
+    pub(crate) messages: Vec<ReceivedMessage>,
+}
+
+impl Unclaimed {
+    /// The messages, to be looked after by the caller from now on.
+    pub(crate) fn claim(mut self) -> Vec<ReceivedMessage> {
+        std::mem::take(&mut self.messages)
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let handles: Vec<_> = self.messages.iter().map(|message| message.handle).collect();
+        self.shared.release(&self.queue, &handles);
+    }
+}
+
+/// Where the answer of a call goes.
+pub(crate) type AnswerSender = oneshot::Sender<Result<Answer, Error>>;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    /// `None`: nobody wants to know.
+    answer: Option<AnswerSender>,
+    /// What has come of a receive reply so far.
+    received: Vec<ReceivedMessage>,
+    /// When the wait of a receive that names one ends.
+    wait_until: Option<Instant>,
+}
+
+impl Call {
+    pub(crate) fn new(request: Request, answer: Option<AnswerSender>, now: Instant) -> Self {
+        let wait = match &request {
+            Request::Receive(receive) => receive.wait_ms,
+            _ => None,
+        };
+        let wait_until = wait.map(|wait| now + Duration::from_millis(wait.into()));
+        Call {
+            request,
+            answer,
+            received: Vec::new(),
+            wait_until,
+        }
+    }
+
+    /// The queue of a receive.
+    pub(crate) fn receives_from(&self) -> Option<&Name> {
+        match &self.request {
+            Request::Receive(receive) => Some(&receive.queue),
+            _ => None,
+        }
+    }
+
+    /// How long the broker may take by itself, on top of the request timeout.
+    pub(crate) fn wait_max(&self) -> Duration {
+        match &self.request {
+            Request::Receive(receive) => {
+                let wait = receive.wait_ms.unwrap_or(RECEIVE_WAIT_MAX_MS);
+                Duration::from_millis(wait.into())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether the caller has lost interest.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.answer.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    /// Whether a caller waits for the answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.answer
+            .as_ref()
+            .is_some_and(|sender| !sender.is_closed())
+    }
+
+    /// Whether it may go out again when nobody knows what became of it.
+    pub(crate) fn repeats(&self) -> bool {
+        match self.request {
+            Request::Receive(_)
+            | Request::QueueShow { .. }
+            | Request::QueueList(_)
+            | Request::Delete(_)
+            | Request::ChangeVisibility(_)
+            | Request::Ping => true,
+            Request::Hello(_)
+            | Request::Authenticate(_)
+            | Request::QueueCreate(_)
+            | Request::QueueSet(_)
+            | Request::QueueDelete { .. }
+            | Request::Send(_) => false,
+        }
+    }
+
+    /// Asks for no more than the rest of the wait.
+    pub(crate) fn shorten_wait(&mut self, now: Instant) {
+        if let (Request::Receive(receive), Some(until)) = (&mut self.request, self.wait_until) {
+            let rest = until.saturating_duration_since(now).as_millis();
+            receive.wait_ms = Some(u32::try_from(rest).unwrap_or(RECEIVE_WAIT_MAX_MS));
+        }
+    }
+
+    /// Keeps the messages of one frame of the reply.
+    pub(crate) fn collect(&mut self, messages: Vec<ReceivedMessage>) -> Result<(), &'static str> {
+        if self.received.len() + messages.len() > BATCH_COUNT_MAX {
+            return Err("a receive reply with too many messages");
+        }
+        self.received.extend(messages);
+        Ok(())
+    }
+
+    /// Whether part of the reply is here already.
+    pub(crate) fn has_received(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    pub(crate) fn resolve(mut self, shared: &Arc<Shared>, reply: Reply, repeated: bool) {
+        let answer = match self.receives_from() {
+            Some(queue) => Answer::Received(Unclaimed {
+                shared: Arc::clone(shared),
+                queue: queue.clone(),
+                messages: std::mem::take(&mut self.received),
+            }),
+            None => Answer::Reply { reply, repeated },
+        };
+        if let Some(sender) = self.answer {
+            // A caller that is gone gives the answer back, and dropping it releases the messages.
+            drop(sender.send(Ok(answer)));
+        }
+    }
+
+    pub(crate) fn fail(self, error: Error) {
+        if let Some(sender) = self.answer {
+            // Nobody is left to hear of it.
+            drop(sender.send(Err(error)));
+        }
+    }
+
+    /// The error for a call whose connection, or runtime, went away without an answer.
+    pub(crate) fn lost() -> Error {
+        Error::Closed {
+            applied: Applied::Unknown,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A message as its sender gives it, and the same message laid out for the wire.
+//!
+//! The record of a message (lengths, checksum, delay) is made when `send` is called, on the
+//! caller's thread and outside of every lock. The layout is that of `sampan_protocol`'s batch; a
+//! test compares the two. `BatchBuilder` is not used, for it keeps every message as a value until
+//! the batch is closed and reads each body twice.
+//! Spec: spec/wire.md, "Batch".
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sampan_protocol::limits::{BODY_LEN_MAX, HEADERS_LEN_MAX};
+use sampan_protocol::{ErrorCode, MessageRecord};
+
+use crate::error::Error;
+
+/// Length of one record of a batch's table.
+pub(crate) const RECORD_LEN: usize = 24;
+
+/// A message to send.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// 1 byte to 1 MiB, and no longer than the queue's `message_size_max`.
+    pub body: Bytes,
+    /// Encoded headers as `spec/wire.md` lays them out, at most 4 KiB; empty for none.
+    pub headers: Bytes,
+    /// How long the message stays hidden: 0 to the queue's retention, in whole milliseconds.
+    /// `None`: as the queue says.
+    pub delay: Option<Duration>,
+}
+
+impl Message {
+    /// A message without headers, with the queue's own delay.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Message {
+            body: body.into(),
+            headers: Bytes::new(),
+            delay: None,
+        }
+    }
+
+    /// The same message with encoded `headers`.
+    #[must_use]
+    pub fn headers(mut self, headers: impl Into<Bytes>) -> Self {
+        self.headers = headers.into();
+        self
+    }
+
+    /// The same message with a delay of its own.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+}
+
+/// A checked message with its record. Invariant: within the limits of one message.
+#[derive(Debug)]
+pub(crate) struct LaidOut {
+    pub(crate) record: [u8; RECORD_LEN],
+    pub(crate) headers: Bytes,
+    pub(crate) body: Bytes,
+    pub(crate) delayed: bool,
+}
+
+impl LaidOut {
+    pub(crate) fn new(message: Message) -> Result<Self, Error> {
+        if message.body.is_empty() {
+            return Err(Error::refused(ErrorCode::BodyEmpty));
+        }
+        if message.body.len() > BODY_LEN_MAX {
+            let text = format!(
+                "message of {} bytes; at most {BODY_LEN_MAX}",
+                message.body.len()
+            );
+            return Err(Error::refused_with(ErrorCode::MessageTooLarge, &text));
+        }
+        if message.headers.len() > HEADERS_LEN_MAX {
+            let text = format!(
+                "headers of {} bytes; at most {HEADERS_LEN_MAX}",
+                message.headers.len()
+            );
+            return Err(Error::refused_with(ErrorCode::HeadersOutOfRange, &text));
+        }
+        if let Err(code) = sampan_protocol::headers::check(&message.headers) {
+            return Err(Error::refused(code));
+        }
+        let delay = message.delay.map(|delay| {
+            // The largest value stands for "as the queue says"; no queue allows one near it.
+            u64::try_from(delay.as_millis())
+                .unwrap_or(u64::MAX)
+                .min(MessageRecord::DELAY_DEFAULT - 1)
+        });
+        let mut record = [0; RECORD_LEN];
+        let body_len = u32::try_from(message.body.len()).expect("the limit of a body is 1 MiB");
+        let headers_len = u16::try_from(message.headers.len()).expect("their limit is 4 KiB");
+        record[0..4].copy_from_slice(&body_len.to_le_bytes());
+        record[4..8].copy_from_slice(&sampan_protocol::checksum(&message.body).to_le_bytes());
+        record[8..16].copy_from_slice(&delay.unwrap_or(MessageRecord::DELAY_DEFAULT).to_le_bytes());
+        record[16..18].copy_from_slice(&headers_len.to_le_bytes());
+        Ok(LaidOut {
+            record,
+            headers: message.headers,
+            body: message.body,
+            delayed: delay.is_some(),
+        })
+    }
+
+    /// Bytes that this message takes in a batch.
+    pub(crate) fn encoded_len(&self) -> usize {
+        RECORD_LEN + self.headers.len() + self.body.len()
+    }
+}
+
+/// Length of what the message of `record` has in a batch's content.
+pub(crate) fn content_len(record: &[u8]) -> usize {
+    let body_len = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
+    let headers_len = u16::from_le_bytes([record[16], record[17]]);
+    body_len as usize + usize::from(headers_len)
+}
+
+/// Whether the message of `record` names a delay of its own.
+pub(crate) fn is_delayed(record: &[u8]) -> bool {
+    record[8..16] != MessageRecord::DELAY_DEFAULT.to_le_bytes()
+}

@@ -1,0 +1,188 @@
+//! A queue as its senders and receivers see it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sampan_protocol::limits::BATCH_COUNT_MAX;
+use sampan_protocol::{Delete, ErrorCode, Handles, Name, ReceiptHandle, Reply, Request};
+
+use crate::call::Answer;
+use crate::client::{Client, unexpected};
+use crate::deliveries::Deliveries;
+use crate::error::Error;
+use crate::message::Message;
+use crate::receive::Receive;
+use crate::replies::handle_error;
+use crate::send_frame::SendUnit;
+use crate::shared::Shared;
+use crate::submission::{Deleting, Sending, SendingBatch, Submission};
+
+/// A queue of a broker. Clones are cheap.
+#[derive(Clone)]
+pub struct Queue {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    name: Arc<str>,
+}
+
+impl Queue {
+    pub(crate) fn new(client: Client, name: &str) -> Self {
+        Queue {
+            inner: Arc::new(Inner {
+                client,
+                name: name.into(),
+            }),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The client that it belongs to.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.inner.client.shared()
+    }
+
+    /// Sends a message of 1 byte to 1 MiB. The future resolves once it is durable.
+    ///
+    /// The message is on its way when this returns, not when the future is polled, so
+    ///
+    /// ```no_run
+    /// # async fn example(queue: sampan_client::Queue) -> Result<(), sampan_client::Error> {
+    /// let first = queue.send("one");
+    /// let second = queue.send("two");
+    /// first.await?;
+    /// second.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// sends both at once, in this order, probably in one frame. The exception: when the client has
+    /// accepted its limit of unanswered messages or bytes
+    /// ([`ClientBuilder::messages_in_flight_max`](crate::ClientBuilder::messages_in_flight_max)),
+    /// the message stays in the future. The first poll puts it in a line, first polled, first sent;
+    /// dropping the future takes it out of the line. Time in the line does not count towards the
+    /// request timeout.
+    ///
+    /// Messages of one queue are stored in the order of the calls, except those that the broker
+    /// refused at first, or that were sent again after a break of the connection.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `QueueNotFound`, `BodyEmpty`, `MessageTooLarge`, `StorageFull` and others; the
+    /// refusal of one message does not touch others. When the connection breaks before the reply,
+    /// the message may be stored: [`Error::applied`] then says `Unknown`, unless
+    /// [`ClientBuilder::resend_unknown`](crate::ClientBuilder::resend_unknown) is on.
+    pub fn send(&self, body: impl Into<Bytes>) -> Sending {
+        self.send_with(Message::new(body))
+    }
+
+    /// Like [`Queue::send`], with headers and a delay.
+    pub fn send_with(&self, message: Message) -> Sending {
+        Sending(Submission::new(
+            self.shared(),
+            &self.inner.name,
+            SendUnit::one(message),
+        ))
+    }
+
+    /// Sends 1 to 256 messages of at most 4 MiB together: all of them are stored, or none.
+    ///
+    /// Otherwise like [`Queue::send`]. For throughput it is not needed: single sends travel
+    /// together by themselves.
+    pub fn send_batch(&self, messages: Vec<Message>) -> SendingBatch {
+        // More than 256 are refused, so the count of those that go out fits.
+        let count = u16::try_from(messages.len()).unwrap_or(u16::MAX);
+        let unit = SendUnit::many(messages);
+        SendingBatch {
+            submission: Submission::new(self.shared(), &self.inner.name, unit),
+            count,
+        }
+    }
+
+    /// Receives messages: one, without waiting beyond the queue's own wait, unless told otherwise.
+    pub fn receive(&self) -> Receive {
+        Receive::new(self.clone())
+    }
+
+    /// A stream of deliveries that keeps up to `prefetch` messages (at least 1) at hand.
+    pub fn deliveries(&self, prefetch: usize) -> Deliveries {
+        Deliveries::new(self.clone(), prefetch)
+    }
+
+    /// Deletes the message of a receipt handle. Deletes travel together, as sends do: the handle is
+    /// on its way when this returns, and the broker's limit of 65,536 unanswered deletes per client
+    /// works as described at [`Queue::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Delivery::delete`](crate::Delivery::delete).
+    pub fn delete(&self, handle: ReceiptHandle) -> Deleting {
+        Deleting(Submission::new(self.shared(), &self.inner.name, Ok(handle)))
+    }
+
+    /// Deletes the messages of 1 to 256 receipt handles with one request of its own.
+    ///
+    /// Returns the handles that failed, by their 0-based place, and why; all others are deleted.
+    ///
+    /// # Errors
+    ///
+    /// Refused as a whole with `BatchOutOfRange` or `QueueNotFound`.
+    pub async fn delete_batch(
+        &self,
+        handles: &[ReceiptHandle],
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        if handles.is_empty() || handles.len() > BATCH_COUNT_MAX {
+            let text = format!(
+                "delete of {} handles; 1 to {BATCH_COUNT_MAX}",
+                handles.len()
+            );
+            return Err(Error::refused_with(ErrorCode::BatchOutOfRange, &text));
+        }
+        let handles = Handles::from_iter(handles.iter().copied());
+        self.handle_results(Request::Delete(Delete {
+            queue: self.wire_name(),
+            handles,
+        }))
+        .await
+    }
+
+    /// Carries out a request about handles; the places that failed, and why.
+    pub(crate) async fn handle_results(
+        &self,
+        request: Request,
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        let Answer::Reply { reply, repeated } = self.shared().call(request).await? else {
+            return Err(unexpected());
+        };
+        let (Reply::Deleted(results) | Reply::VisibilityChanged(results)) = reply else {
+            return Err(unexpected());
+        };
+        let failures = results.failures.into_iter();
+        Ok(failures
+            .map(|(place, code)| (place.into(), handle_error(code, repeated)))
+            .collect())
+    }
+
+    pub(crate) fn wire_name(&self) -> Name {
+        Name::from(&*self.inner.name)
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,72 @@
+//! Attributes to create a queue with, or to change.
+
+use std::time::Duration;
+
+use sampan_protocol::AttributeChanges;
+
+/// Attributes of a queue. What is not named keeps its default in a new queue, and its value in one
+/// that is there. The broker checks the ranges, and refuses with
+/// [`AttributeOutOfRange`](crate::ErrorCode::AttributeOutOfRange). Fractions of a millisecond are
+/// dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueOptions {
+    changes: AttributeChanges,
+}
+
+impl QueueOptions {
+    /// Names nothing.
+    pub fn new() -> Self {
+        QueueOptions::default()
+    }
+
+    /// How long a received message stays hidden: 1 s to 12 h. Default 30 s.
+    #[must_use]
+    pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
+        self.changes.visibility_timeout_ms = Some(millis_u32(timeout));
+        self
+    }
+
+    /// How long a message is kept: 1 minute to 15 days. Default 4 days.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.changes.retention_ms = Some(millis(retention));
+        self
+    }
+
+    /// How long a message that names no delay stays hidden at first: 0 to the retention. Default 0.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.changes.delay_ms = Some(millis(delay));
+        self
+    }
+
+    /// The longest body, in bytes: 1 to 1,048,576, which is the default.
+    #[must_use]
+    pub fn message_size_max(mut self, len: u32) -> Self {
+        self.changes.message_size_max = Some(len);
+        self
+    }
+
+    /// How long a receive that names no wait waits for a message: 0 to 30 s. Default 0.
+    #[must_use]
+    pub fn receive_wait(mut self, wait: Duration) -> Self {
+        self.changes.receive_wait_ms = Some(millis_u32(wait));
+        self
+    }
+
+    pub(crate) fn changes(&self) -> AttributeChanges {
+        self.changes
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// In whole milliseconds. `u32::MAX` means "none" in some fields, so what is longer becomes one
+/// less, which is out of every range too.
+pub(crate) fn millis_u32(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis())
+        .unwrap_or(u32::MAX)
+        .min(u32::MAX - 1)
+}

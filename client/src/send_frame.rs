@@ -1,0 +1,214 @@
+//! A send frame under construction: the messages that wait for the connection, already laid out.
+//!
+//! A message is copied once, when it joins; table and content grow beside each other and go to the
+//! socket as pieces of one vectored write. A body from [`LARGE_BODY_LEN`] on is not copied at all:
+//! it has the frame for itself and stays the caller's bytes.
+//!
+//! The bytes are kept until the reply is there: a frame with a message that the queue refuses is
+//! split into the units of its callers, so that nobody pays for the message of another.
+//!
+//! Invariants: a unit (what one call sends) lies in one frame; the frame is within the limits of a
+//! batch. Spec: spec/wire.md, "Send" and "Batch".
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use sampan_protocol::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX};
+use sampan_protocol::{ErrorCode, Send};
+
+use crate::error::Error;
+use crate::gate::Cost;
+use crate::message::{LaidOut, Message, RECORD_LEN, content_len, is_delayed};
+use crate::slot::{Outcome, SlotOwner, Ticket};
+
+/// A frame takes no further message once it is this long.
+pub(crate) const SEND_FRAME_LEN: usize = 256 * 1024;
+/// From this length on, a body travels alone and is not copied.
+const LARGE_BODY_LEN: usize = 64 * 1024;
+/// Length of a batch's own header.
+const BATCH_HEADER_LEN: usize = 8;
+/// Flag of a batch: some message has a delay.
+const FLAG_DELAYED: u16 = 1;
+
+/// What one call sends: all of it is stored, or nothing.
+#[derive(Debug)]
+pub(crate) enum SendUnit {
+    One(LaidOut),
+    /// 1 to 256 messages, at most 4 MiB.
+    Many(Vec<LaidOut>),
+}
+
+impl SendUnit {
+    pub(crate) fn one(message: Message) -> Result<Self, Error> {
+        LaidOut::new(message).map(SendUnit::One)
+    }
+
+    pub(crate) fn many(messages: Vec<Message>) -> Result<Self, Error> {
+        let wrong = |text: &str| Err(Error::refused_with(ErrorCode::BatchOutOfRange, text));
+        if messages.is_empty() || messages.len() > BATCH_COUNT_MAX {
+            return wrong(&format!(
+                "batch of {} messages; 1 to {BATCH_COUNT_MAX}",
+                messages.len()
+            ));
+        }
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(LaidOut::new)
+            .collect::<Result<_, _>>()?;
+        let unit = SendUnit::Many(messages);
+        let len = BATCH_HEADER_LEN + unit.cost().len;
+        if len > BATCH_LEN_MAX {
+            return wrong(&format!("batch of {len} bytes; at most {BATCH_LEN_MAX}"));
+        }
+        Ok(unit)
+    }
+
+    pub(crate) fn cost(&self) -> Cost {
+        let messages = self.messages();
+        let len = messages.iter().map(LaidOut::encoded_len).sum();
+        Cost {
+            count: messages.len(),
+            len,
+        }
+    }
+
+    fn messages(&self) -> &[LaidOut] {
+        match self {
+            SendUnit::One(message) => std::slice::from_ref(message),
+            SendUnit::Many(messages) => messages,
+        }
+    }
+
+    /// Whether it needs a frame for itself.
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self, SendUnit::One(message) if message.body.len() >= LARGE_BODY_LEN)
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct SendFrame {
+    pub(crate) queue: Arc<str>,
+    table: Vec<u8>,
+    content: Vec<u8>,
+    /// The body of a large message, which is then the frame's only one.
+    large_body: Bytes,
+    delayed: bool,
+    /// Place of the first message of each unit, ascending.
+    unit_starts: Vec<u16>,
+    slot: SlotOwner,
+}
+
+impl SendFrame {
+    /// An empty frame that lays out its messages in `buffer`.
+    pub(crate) fn new(queue: Arc<str>, buffer: Vec<u8>) -> Self {
+        SendFrame {
+            queue,
+            table: Vec::new(),
+            content: buffer,
+            large_body: Bytes::new(),
+            delayed: false,
+            unit_starts: Vec::new(),
+            slot: SlotOwner::default(),
+        }
+    }
+
+    pub(crate) fn has_room_for(&self, unit: &SendUnit, cost: Cost) -> bool {
+        !unit.is_large()
+            && self.count() + cost.count <= BATCH_COUNT_MAX
+            && self.cost().len + cost.len <= SEND_FRAME_LEN
+    }
+
+    /// Whether it is closed because hardly anything would fit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count() == BATCH_COUNT_MAX
+            || !self.large_body.is_empty()
+            || self.cost().len >= SEND_FRAME_LEN
+    }
+
+    /// Adds a unit that has room, or is the first.
+    pub(crate) fn push(&mut self, unit: SendUnit) -> Ticket {
+        let place = u16::try_from(self.count()).expect("a frame has at most 256 messages");
+        self.unit_starts.push(place);
+        if unit.is_large()
+            && let SendUnit::One(message) = unit
+        {
+            self.push_record(&message);
+            self.large_body = message.body;
+            return self.slot.ticket(place);
+        }
+        for message in unit.messages() {
+            self.push_record(message);
+            self.content.extend_from_slice(&message.body);
+        }
+        self.slot.ticket(place)
+    }
+
+    fn push_record(&mut self, message: &LaidOut) {
+        self.table.extend_from_slice(&message.record);
+        self.content.extend_from_slice(&message.headers);
+        self.delayed |= message.delayed;
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.table.len() / RECORD_LEN
+    }
+
+    /// What its units cost together.
+    pub(crate) fn cost(&self) -> Cost {
+        let len = self.table.len() + self.content.len() + self.large_body.len();
+        Cost {
+            count: self.count(),
+            len,
+        }
+    }
+
+    /// Appends everything that goes before [`SendFrame::pieces`].
+    pub(crate) fn encode_head(&self, request_id: u64, out: &mut BytesMut) {
+        let batch_len = BATCH_HEADER_LEN + self.cost().len;
+        Send::encode_head(request_id, &self.queue, batch_len, out);
+        let count = u16::try_from(self.count()).expect("a frame has at most 256 messages");
+        out.put_u16_le(count);
+        out.put_u16_le(if self.delayed { FLAG_DELAYED } else { 0 });
+        out.put_u32_le(0);
+    }
+
+    pub(crate) fn pieces(&self) -> [&[u8]; 3] {
+        [&self.table, &self.content, &self.large_body]
+    }
+
+    pub(crate) fn unit_count(&self) -> usize {
+        self.unit_starts.len()
+    }
+
+    /// One frame per unit; whoever waits for this frame waits for those from now on.
+    pub(crate) fn split(self) -> Vec<SendFrame> {
+        let mut frames = Vec::with_capacity(self.unit_starts.len());
+        let mut moved = Vec::with_capacity(self.unit_starts.len());
+        let mut content = self.content.as_slice();
+        for (index, &start) in self.unit_starts.iter().enumerate() {
+            let end = self
+                .unit_starts
+                .get(index + 1)
+                .map_or(self.count(), |&end| end.into());
+            let table = &self.table[usize::from(start) * RECORD_LEN..end * RECORD_LEN];
+            let len = table.chunks_exact(RECORD_LEN).map(content_len).sum();
+            let (own, rest) = content.split_at(len);
+            content = rest;
+            let mut frame = SendFrame::new(Arc::clone(&self.queue), own.to_vec());
+            frame.table = table.to_vec();
+            frame.delayed = table.chunks_exact(RECORD_LEN).any(is_delayed);
+            frame.unit_starts.push(0);
+            moved.push((start, frame.slot.ticket(0)));
+            frames.push(frame);
+        }
+        self.slot.resolve(Outcome::Moved(moved));
+        frames
+    }
+
+    /// Answers everybody, and gives the buffer back.
+    pub(crate) fn resolve(self, outcome: Outcome) -> Vec<u8> {
+        self.slot.resolve(outcome);
+        self.content
+    }
+}

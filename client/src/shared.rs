@@ -1,0 +1,296 @@
+//! The one object behind all handles of a client: the shared state and its lock.
+//!
+//! Everything that wakes somebody (resolving slots, waking the connection's task) happens after the
+//! lock was given up, so no foreign code runs under it, and a future may be dropped or polled from
+//! inside a wake-up. Checksums are computed before the lock is taken.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sampan_protocol::limits::BATCH_COUNT_MAX;
+use sampan_protocol::{Applied, ChangeVisibility, Handles, Name, ReceiptHandle, Reply, Request};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::call::{Answer, AnswerSender, Call};
+use crate::config::Config;
+use crate::error::Error;
+use crate::gate::{Cost, Gate, Waiting};
+use crate::outgoing::{Freed, Outgoing, Work};
+use crate::send_frame::SendUnit;
+use crate::slot::{Outcome, SlotOwner, Ticket};
+use crate::state::{Phase, State};
+
+/// Calls other than sends and deletes that may be unanswered at one time; more wait.
+const CALLS_IN_FLIGHT_MAX: usize = 4_096;
+
+/// Something that joins other units of its kind in a frame.
+pub(crate) trait Unit: Sized {
+    fn cost(&self) -> Cost;
+    fn gate(state: &mut State) -> &mut Gate<Self>;
+    fn put(self, state: &mut State, queue: &Arc<str>) -> Ticket;
+}
+
+impl Unit for SendUnit {
+    fn cost(&self) -> Cost {
+        SendUnit::cost(self)
+    }
+
+    fn gate(state: &mut State) -> &mut Gate<Self> {
+        &mut state.sends
+    }
+
+    fn put(self, state: &mut State, queue: &Arc<str>) -> Ticket {
+        state.put_send(queue, self)
+    }
+}
+
+impl Unit for ReceiptHandle {
+    fn cost(&self) -> Cost {
+        Cost { count: 1, len: 0 }
+    }
+
+    fn gate(state: &mut State) -> &mut Gate<Self> {
+        &mut state.deletes
+    }
+
+    fn put(self, state: &mut State, queue: &Arc<str>) -> Ticket {
+        state.put_delete(queue, self)
+    }
+}
+
+/// What became of a unit at once.
+pub(crate) enum Submitted<U> {
+    Accepted(Ticket),
+    /// No room: here it is again.
+    Full(U),
+    Refused(Error),
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    state: Mutex<State>,
+    calls: Semaphore,
+    /// Told once the connection's task has ended.
+    finished: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        let sends_max = Cost {
+            count: config.messages_in_flight_max,
+            len: config.bytes_in_flight_max,
+        };
+        Shared {
+            config,
+            state: Mutex::new(State::new(sends_max)),
+            calls: Semaphore::new(CALLS_IN_FLIGHT_MAX),
+            finished: Notify::new(),
+        }
+    }
+
+    /// The state. A panic of another thread can't leave it half changed in a way that matters:
+    /// slots that get lost are resolved when they are dropped.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts a unit when there is room.
+    pub(crate) fn submit<U: Unit>(&self, queue: &Arc<str>, unit: U) -> Submitted<U> {
+        let cost = unit.cost();
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Submitted::Refused(Error::Closed {
+                applied: Applied::No,
+            });
+        }
+        if !U::gate(&mut state).enter(cost) {
+            return Submitted::Full(unit);
+        }
+        let ticket = unit.put(&mut state, queue);
+        wake(state);
+        Submitted::Accepted(ticket)
+    }
+
+    /// Puts a unit in the line for room; the number takes it out again.
+    pub(crate) fn wait<U: Unit>(&self, queue: &Arc<str>, unit: U) -> (Ticket, u64) {
+        let slot = SlotOwner::default();
+        let ticket = slot.ticket(0);
+        let cost = unit.cost();
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            drop(state);
+            slot.resolve(Outcome::Failed(Error::Closed {
+                applied: Applied::No,
+            }));
+            return (ticket, u64::MAX);
+        }
+        let number = U::gate(&mut state).wait(Waiting {
+            queue: Arc::clone(queue),
+            unit,
+            cost,
+            slot,
+        });
+        // Room may have come since the caller saw that there was none.
+        self.free_and_wake(state, &mut Freed::default());
+        (ticket, number)
+    }
+
+    /// Takes a unit out of the line.
+    pub(crate) fn cancel<U: Unit>(&self, number: u64) {
+        let mut state = self.lock();
+        let cancelled = U::gate(&mut state).cancel(number);
+        if cancelled.is_some() {
+            // A smaller unit behind it may fit.
+            self.free_and_wake(state, &mut Freed::default());
+        }
+    }
+
+    /// Gives room back to the gates.
+    pub(crate) fn free(&self, freed: &mut Freed) {
+        self.free_and_wake(self.lock(), freed);
+    }
+
+    fn free_and_wake(&self, mut state: MutexGuard<'_, State>, freed: &mut Freed) {
+        let moved = state.free(freed);
+        wake(state);
+        resolve_all(moved);
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn call(&self, request: Request) -> Result<Answer, Error> {
+        let closed = |_| Error::Closed {
+            applied: Applied::No,
+        };
+        let _permit = self.calls.acquire().await.map_err(closed)?;
+        let (sender, receiver) = oneshot::channel();
+        self.start_call(request, Some(sender))?;
+        receiver.await.unwrap_or_else(|_| Err(Call::lost()))
+    }
+
+    /// Like [`Shared::call`], for requests whose reply is a frame of its own kind.
+    pub(crate) async fn call_for_reply(&self, request: Request) -> Result<Reply, Error> {
+        match self.call(request).await? {
+            Answer::Reply { reply, .. } => Ok(reply),
+            Answer::Received(_) => Err(Call::lost()),
+        }
+    }
+
+    fn start_call(&self, request: Request, answer: Option<AnswerSender>) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let open = match state.phase {
+            Phase::Open => true,
+            // Messages are still given back while the client closes.
+            Phase::Closing => answer.is_none(),
+            Phase::Closed => false,
+        };
+        if !open {
+            return Err(Error::Closed {
+                applied: Applied::No,
+            });
+        }
+        state.put_ready(Outgoing::new(
+            Work::Call(Call::new(request, answer, now)),
+            now,
+        ));
+        wake(state);
+        Ok(())
+    }
+
+    /// Makes messages ready again that were received and not handed out.
+    pub(crate) fn release(&self, queue: &Name, handles: &[ReceiptHandle]) {
+        for handles in handles.chunks(BATCH_COUNT_MAX) {
+            let handles = Handles::from_iter(handles.iter().copied());
+            let queue = queue.clone();
+            let change = ChangeVisibility {
+                queue,
+                visibility_timeout_ms: 0,
+                handles,
+            };
+            if self
+                .start_call(Request::ChangeVisibility(change), None)
+                .is_err()
+            {
+                // The connection is gone for good, and the broker takes its messages back itself.
+                return;
+            }
+        }
+    }
+
+    /// Takes no more calls; what was accepted is finished.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing;
+        }
+        let refused = state.refuse_waiting(&Error::Closed {
+            applied: Applied::No,
+        });
+        wake(state);
+        resolve_all(refused);
+    }
+
+    /// Waits until [`Shared::finish`] was called.
+    pub(crate) async fn finished(&self) {
+        loop {
+            let finished = self.finished.notified();
+            if self.lock().phase == Phase::Closed {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    /// Fails everything that is left, for good.
+    pub(crate) fn finish(&self) {
+        self.lock().phase = Phase::Closed;
+        self.calls.close();
+        self.fail_waiting(|applied| Error::Closed { applied });
+        self.finished.notify_waiters();
+    }
+
+    /// Fails everything that is not with the connection.
+    pub(crate) fn fail_waiting(&self, error: impl Fn(Applied) -> Error) {
+        let mut state = self.lock();
+        let failed = state.take_if(|_| true);
+        let refused = state.refuse_waiting(&error(Applied::No));
+        drop(state);
+        resolve_all(refused);
+        self.fail_all(failed, error);
+    }
+
+    /// Fails the frames that have waited too long to be written.
+    pub(crate) fn fail_expired(&self, now: Instant) {
+        let request_timeout = self.config.request_timeout;
+        let expired = self
+            .lock()
+            .take_if(|outgoing| outgoing.expires_at(request_timeout) <= now);
+        self.fail_all(expired, |applied| Error::TimedOut { applied });
+    }
+
+    fn fail_all(&self, failed: Vec<Outgoing>, error: impl Fn(Applied) -> Error) {
+        let mut freed = Freed::default();
+        for outgoing in failed {
+            let applied = outgoing.applied_unwritten();
+            outgoing.fail(error(applied), &mut freed);
+        }
+        self.free(&mut freed);
+    }
+}
+
+/// Wakes the connection's task once the lock is gone.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let sleeper = state.wake();
+    drop(state);
+    if let Some(waker) = sleeper {
+        waker.wake();
+    }
+}
+
+fn resolve_all(resolved: Vec<(SlotOwner, Outcome)>) {
+    for (slot, outcome) in resolved {
+        slot.resolve(outcome);
+    }
+}

@@ -1,0 +1,143 @@
+//! When a connection has to do something although nothing comes: repeats, timeouts, keep-alive.
+//!
+//! One timer serves all of it. Timeouts are looked for in sweeps, not with a timer each: a sweep
+//! costs a walk over a few thousand frames once a second, a timer costs its bookkeeping on every
+//! frame. So a request may time out late by one sweep interval, an eighth of the timeout at most.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Config;
+
+/// Longest time between two looks for expired requests.
+const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Shortest time between two looks for expired requests.
+const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// How often to look for expired requests.
+pub(crate) fn sweep_interval(config: &Config) -> Duration {
+    (config.request_timeout / 8).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Timing {
+    keep_alive: Duration,
+    sweep_interval: Duration,
+    last_read_at: Instant,
+    /// When the broker was asked whether it is there, unless something came since.
+    pinged_at: Option<Instant>,
+    /// Only while something is outstanding.
+    sweep_at: Option<Instant>,
+    retry_at: Option<Instant>,
+}
+
+impl Timing {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        Timing {
+            keep_alive: config.keep_alive,
+            sweep_interval: sweep_interval(config),
+            last_read_at: now,
+            pinged_at: None,
+            sweep_at: None,
+            retry_at: None,
+        }
+    }
+
+    /// When to look again at the latest.
+    pub(crate) fn due(&self) -> Instant {
+        let keep_alive_at = self.pinged_at.unwrap_or(self.last_read_at) + self.keep_alive;
+        let sweep_at = self.sweep_at.unwrap_or(keep_alive_at);
+        let retry_at = self.retry_at.unwrap_or(keep_alive_at);
+        keep_alive_at.min(sweep_at).min(retry_at)
+    }
+
+    pub(crate) fn on_read(&mut self, now: Instant) {
+        self.last_read_at = now;
+        self.pinged_at = None;
+    }
+
+    /// Called after each exchange with the state.
+    pub(crate) fn on_exchange(
+        &mut self,
+        now: Instant,
+        outstanding: bool,
+        retry_at: Option<Instant>,
+    ) {
+        self.retry_at = retry_at;
+        if outstanding {
+            self.sweep_at.get_or_insert(now + self.sweep_interval);
+        } else {
+            self.sweep_at = None;
+        }
+    }
+
+    /// Whether to look for expired requests now; the next look is then a whole interval away.
+    pub(crate) fn take_sweep(&mut self, now: Instant) -> bool {
+        let due = self.sweep_at.is_some_and(|at| at <= now);
+        if due {
+            self.sweep_at = Some(now + self.sweep_interval);
+        }
+        due
+    }
+
+    /// Whether to ask now whether the broker is there.
+    pub(crate) fn take_ping(&mut self, now: Instant) -> bool {
+        let due = self.pinged_at.is_none() && self.last_read_at + self.keep_alive <= now;
+        if due {
+            self.pinged_at = Some(now);
+        }
+        due
+    }
+
+    /// Whether the broker was asked and did not answer in time.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        self.pinged_at.is_some_and(|at| at + self.keep_alive <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timing(now: Instant) -> Timing {
+        Timing {
+            keep_alive: Duration::from_secs(15),
+            sweep_interval: Duration::from_secs(1),
+            last_read_at: now,
+            pinged_at: None,
+            sweep_at: None,
+            retry_at: None,
+        }
+    }
+
+    #[test]
+    fn silence_leads_to_one_ping_and_then_to_the_end() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timing = timing(start);
+        assert_eq!(timing.due(), at(15));
+        assert!(!timing.take_ping(at(14)));
+        assert!(timing.take_ping(at(15)));
+        assert!(!timing.take_ping(at(16)), "one is enough");
+        assert_eq!(timing.due(), at(30));
+        assert!(!timing.is_silent(at(29)) && timing.is_silent(at(30)));
+        timing.on_read(at(29));
+        assert!(!timing.is_silent(at(30)));
+        assert_eq!(timing.due(), at(44));
+    }
+
+    #[test]
+    fn sweeps_happen_only_while_something_is_outstanding() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timing = timing(start);
+        timing.on_exchange(start, true, None);
+        assert_eq!(timing.due(), at(1));
+        assert!(timing.take_sweep(at(1)) && !timing.take_sweep(at(1)));
+        assert_eq!(timing.due(), at(2));
+        timing.on_exchange(at(1), false, Some(at(7)));
+        assert_eq!(timing.due(), at(7));
+    }
+}
