@@ -1,0 +1,280 @@
+//! The log as its users see it: cheap to clone, never blocking on the disk but in `read`.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::{Builder, JoinHandle};
+
+use sampan_protocol::SetId;
+
+use super::limits::READY_COUNT;
+use super::open::{Opened, open};
+use super::shared::Shared;
+use super::{
+    Done, LogEntry, LogError, LogId, LogIdentity, LogOptions, Payload, Preparer, Recovery,
+    SetLogState, Vote, Writer, reader,
+};
+use crate::io::Folder;
+
+/// The log of a node. Clones are the same log; when the last one goes, it is closed.
+pub struct Log<P: Payload> {
+    handle: Arc<Handle<P>>,
+}
+
+impl<P: Payload> Clone for Log<P> {
+    fn clone(&self) -> Self {
+        Log {
+            handle: Arc::clone(&self.handle),
+        }
+    }
+}
+
+impl<P: Payload> std::fmt::Debug for Log<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Figures about a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Bytes of entries that were appended and synced since it was opened.
+    pub appended_len: u64,
+    /// Batches that were written and synced since it was opened.
+    pub sync_count: u64,
+    /// Files in use.
+    pub file_count: usize,
+    /// Bytes of the files in use.
+    pub used_len: u64,
+    /// Files that wait to be used.
+    pub ready_count: usize,
+    /// Bytes that wait to be written.
+    pub pending_len: usize,
+    /// Bytes of entries in memory.
+    pub cached_len: usize,
+}
+
+impl<P: Payload> Log<P> {
+    /// Opens the log in `folder`, and makes one when there is none. Starts its two threads.
+    ///
+    /// # Errors
+    ///
+    /// When the log is somebody else's, in use, newer than this release or damaged, nothing is
+    /// changed. [`LogError::Full`] if there is no room for the next file.
+    pub fn open(
+        folder: Arc<dyn Folder>,
+        identity: LogIdentity,
+        options: LogOptions,
+    ) -> Result<(Log<P>, Recovery), LogError> {
+        let Opened {
+            shared,
+            recovery,
+            writer,
+            preparer,
+        } = open(folder, identity, options)?;
+        let log = Log::new(shared);
+        let starting = |error| LogError::io("starting a thread of the log", error);
+        let writer = Builder::new()
+            .name("log writer".to_owned())
+            .spawn(|| writer.run());
+        log.handle.keep(writer.map_err(starting)?);
+        let preparer = Builder::new()
+            .name("log preparer".to_owned())
+            .spawn(|| preparer.run());
+        log.handle.keep(preparer.map_err(starting)?);
+        Ok((log, recovery))
+    }
+
+    /// Opens the log without threads: the caller runs [`Writer::step`] and [`Preparer::step`]. For
+    /// simulators; dropping the machines without [`Log::close`] is a crash.
+    ///
+    /// # Errors
+    ///
+    /// See [`Log::open`].
+    pub fn open_stepped(
+        folder: Arc<dyn Folder>,
+        identity: LogIdentity,
+        options: LogOptions,
+    ) -> Result<(Log<P>, Recovery, Writer<P>, Preparer<P>), LogError> {
+        let Opened {
+            shared,
+            recovery,
+            writer,
+            preparer,
+        } = open(folder, identity, options)?;
+        Ok((Log::new(shared), recovery, writer, preparer))
+    }
+
+    fn new(shared: Arc<Shared<P>>) -> Self {
+        Log {
+            handle: Arc::new(Handle {
+                shared,
+                threads: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Appends `entries` to `set`. Each must follow the one before; a set's first may have any
+    /// index. They can be read at once; `done` runs when they are synced.
+    pub fn append(&self, set: SetId, entries: Vec<LogEntry<P>>, done: Done) {
+        self.accept(|shared| shared.state().accept_append(set, entries, done));
+    }
+
+    /// Saves the vote of `set`.
+    pub fn save_vote(&self, set: SetId, vote: Vote, done: Done) {
+        self.accept(|shared| shared.state().accept_vote(set, vote, done));
+    }
+
+    /// Cuts off the entries of `set` after `index`; `None`: all of them.
+    pub fn truncate_after(&self, set: SetId, index: Option<u64>, done: Done) {
+        self.accept(|shared| shared.state().accept_truncate(set, index, done));
+    }
+
+    /// Gives up the entries of `set` up to and with `upto`. If that is beyond the last entry, the
+    /// next entry follows `upto`.
+    pub fn purge(&self, set: SetId, upto: LogId, done: Done) {
+        self.accept(|shared| shared.state().accept_purge(set, upto, done));
+    }
+
+    /// The entries of `set` from `from` until before `until`, as many as have `len_max` bytes, but
+    /// at least one if there is one. What is not in memory is read from disk before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::NoEntry`] when `from` is purged; [`LogError::Damaged`].
+    pub fn read(
+        &self,
+        set: SetId,
+        from: u64,
+        until: u64,
+        len_max: usize,
+    ) -> Result<Vec<LogEntry<P>>, LogError> {
+        reader::read(&self.handle.shared, set, from, until, len_max)
+    }
+
+    /// The vote and the log ids of `set`, with everything that was accepted.
+    pub fn state(&self, set: SetId) -> SetLogState {
+        self.handle
+            .shared
+            .state()
+            .sets
+            .get(&set)
+            .map(|set| set.accepted)
+            .unwrap_or_default()
+    }
+
+    /// The sets that the log knows.
+    pub fn sets(&self) -> Vec<SetId> {
+        self.handle.shared.state().sets.keys().copied().collect()
+    }
+
+    /// The id of the entry of `set` at `index`, without reading it; also that of the purged one.
+    pub fn log_id(&self, set: SetId, index: u64) -> Option<LogId> {
+        self.handle.shared.state().sets.get(&set)?.id_of(index)
+    }
+
+    /// Up to where the entries of `set` are synced.
+    pub fn flushed(&self, set: SetId) -> Option<u64> {
+        let state = self.handle.shared.state();
+        let set_log = state.sets.get(&set)?;
+        let [flushed, accepted] = [set_log.flushed, set_log.accepted].map(|state| state.last);
+        Some(flushed?.index.min(accepted?.index))
+    }
+
+    /// The set that needs the oldest file, and up to where it must be purged to give it up. `None`
+    /// while there is only one file.
+    pub fn oldest_holder(&self) -> Option<(SetId, u64)> {
+        self.handle.shared.state().oldest_holder()
+    }
+
+    /// Fails with [`LogError::Full`] while the disk has no room for the usual number of files ahead.
+    ///
+    /// What makes the backlog longer should be refused then; what is left is for calls that make
+    /// room. Appends past that point are not refused but wait for a file.
+    ///
+    /// # Errors
+    ///
+    /// Also what any call would be refused with.
+    pub fn check_room(&self) -> Result<(), LogError> {
+        let state = self.handle.shared.state();
+        state.check_open()?;
+        if state.full && state.files.ready.len() < READY_COUNT {
+            return Err(LogError::Full);
+        }
+        Ok(())
+    }
+
+    /// Figures about the log.
+    pub fn stats(&self) -> LogStats {
+        let state = self.handle.shared.state();
+        LogStats {
+            appended_len: state.appended_len,
+            sync_count: state.sync_count,
+            file_count: state.files.used.len(),
+            used_len: state.files.used_len(),
+            ready_count: state.files.ready.len(),
+            pending_len: state.pending_len,
+            cached_len: state.cached_len,
+        }
+    }
+
+    /// Writes what waits, marks the end as synced and stops the threads. Later calls are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Latched`] if the log was shut before.
+    pub fn close(self) -> Result<(), LogError> {
+        self.handle.close();
+        match &self.handle.shared.state().latched {
+            Some(cause) => Err(LogError::Latched(Arc::clone(cause))),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `call`, wakes the writer, and tells at once if it was refused.
+    fn accept(&self, call: impl FnOnce(&Shared<P>) -> Result<(), (Done, LogError)>) {
+        match call(&self.handle.shared) {
+            Ok(()) => self.handle.shared.work.notify_one(),
+            Err((done, error)) => done(Err(error)),
+        }
+    }
+}
+
+/// Closes the log when it is dropped.
+struct Handle<P: Payload> {
+    shared: Arc<Shared<P>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl<P: Payload> Handle<P> {
+    fn keep(&self, thread: JoinHandle<()>) {
+        self.threads
+            .lock()
+            .expect("nothing panics while it holds the threads")
+            .push(thread);
+    }
+
+    fn close(&self) {
+        self.shared.state().closing = true;
+        self.shared.work.notify_all();
+        self.shared.prepare.notify_all();
+        let Ok(mut threads) = self.threads.lock() else {
+            return;
+        };
+        for thread in threads.drain(..) {
+            // The last handle may go on the log's own thread, in a callback.
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic in there has latched the log already.
+                drop(thread.join());
+            }
+        }
+        self.shared.unlock_folder();
+    }
+}
+
+impl<P: Payload> Drop for Handle<P> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
