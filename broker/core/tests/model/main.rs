@@ -6,6 +6,8 @@
 //!
 //! `SAMPAN_MODEL_CASES=20000` makes a deep run; `SAMPAN_MODEL_SEED=n` repeats one case.
 
+#![allow(clippy::unwrap_used, reason = "a test panics")]
+
 mod naive;
 mod operations;
 

@@ -25,7 +25,7 @@ pub(crate) struct Profile {
 impl Profile {
     pub(crate) fn random(random: &mut StdRng) -> Self {
         Profile {
-            count_max: *[4, 40, 256].choose(random).unwrap(),
+            count_max: *[4, 40, 40, 256].choose(random).unwrap(),
             delayed: *[0, 100, 600].choose(random).unwrap(),
             pause_max: *[3, 2_000, 40_000, 20_000_000].choose(random).unwrap(),
         }

@@ -1,0 +1,293 @@
+//! Plays the lines of one transcript to a broker and writes down its answers.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sampan_core::{Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Reply, RowKey};
+use sampan_protocol::{Handles, QueueId, ReceiptHandle, SetId, Timestamp};
+
+use crate::words::{
+    START, attribute_changes, attributes, batch, id_run, instant, milliseconds, option,
+};
+
+pub(crate) struct Player {
+    broker: Broker,
+    rows: BTreeMap<RowKey, Vec<u8>>,
+    now: u64,
+    /// Handles in the order in which they were given; `#1` is the first.
+    handles: Vec<ReceiptHandle>,
+}
+
+impl Player {
+    pub(crate) fn new() -> Self {
+        Player {
+            broker: Broker::new(),
+            rows: BTreeMap::new(),
+            now: START,
+            handles: Vec::new(),
+        }
+    }
+
+    pub(crate) fn play(&mut self, line: &str) -> Vec<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["at", time] => {
+                self.now = START + milliseconds(time);
+                self.apply(Vec::new())
+            }
+            ["checkpoint", pages] => self.checkpoint(pages.parse().unwrap()),
+            ["restore"] => self.restore(),
+            ["state", queue] => vec![self.state(queue)],
+            ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
+            ["catalog", "list", prefix, after] => {
+                let list = self.broker.catalog().list(
+                    0,
+                    prefix.trim_matches('"'),
+                    after.trim_matches('"'),
+                );
+                list.map(record).collect()
+            }
+            _ => {
+                let commands = line
+                    .split(" ; ")
+                    .map(|command| self.command(command))
+                    .collect();
+                self.apply(commands)
+            }
+        }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let queue = QueueId(words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0));
+        match words[0] {
+            "queue" => Command::QueueCreate {
+                queue,
+                name: format!("queue-{queue}"),
+                attributes: attributes(&words[2..]),
+                secret: 0x5eed,
+            },
+            "set" => Command::QueueSet {
+                queue,
+                attributes: attributes(&words[2..]),
+            },
+            "drop" => Command::QueueDelete { queue },
+            "send" => Command::Send {
+                queue,
+                batch: batch(&words[2..]),
+            },
+            "receive" => Command::Receive {
+                queue,
+                count_max: option(&words, "max").unwrap_or(1).try_into().unwrap(),
+                len_max: option(&words, "len").unwrap_or(0).try_into().unwrap(),
+                visibility_timeout_ms: option(&words, "visibility")
+                    .map(|timeout| timeout.try_into().unwrap()),
+            },
+            "delete" => Command::Delete {
+                queue,
+                handles: self.named(&words[2..]),
+            },
+            "visibility" => Command::ChangeVisibility {
+                queue,
+                visibility_timeout_ms: milliseconds(words[2]).try_into().unwrap(),
+                handles: self.named(&words[3..]),
+            },
+            "release" => Command::Release {
+                queue,
+                handles: self.named(&words[2..]),
+            },
+            "catalog" => Command::Catalog(catalog_command(&words[1..])),
+            other => panic!("{other} is no command"),
+        }
+    }
+
+    /// `#2` is the second handle that was given; a plain number is itself.
+    fn named(&self, words: &[&str]) -> Handles {
+        let handle = |word: &&str| match word.strip_prefix('#') {
+            Some(place) => self.handles[place.parse::<usize>().unwrap() - 1],
+            None => ReceiptHandle(word.parse().unwrap()),
+        };
+        words.iter().map(handle).collect()
+    }
+
+    fn apply(&mut self, commands: Vec<Command>) -> Vec<String> {
+        let entry = Entry {
+            stamp: Timestamp(self.now),
+            commands,
+        };
+        let (mut effects, mut replies, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        while let Err(need) = self.broker.apply(&entry, &mut effects, &mut replies) {
+            for key in need.0 {
+                out.push(format!("needs page {} of queue {}", key.number, key.queue));
+                self.broker.supply(key, &self.rows[&key]).unwrap();
+            }
+        }
+        replies.iter().for_each(|reply| self.tell(reply, &mut out));
+        out.extend(effects.iter().map(effect));
+        out
+    }
+
+    fn tell(&mut self, reply: &Reply, out: &mut Vec<String>) {
+        match reply {
+            Reply::Done => out.push("done".to_owned()),
+            Reply::Sent(sent) => {
+                let runs = sent
+                    .runs
+                    .iter()
+                    .map(|(first, count)| id_run(*first, u64::from(*count)));
+                out.push(format!("sent {}", runs.collect::<Vec<_>>().join(" ")));
+            }
+            Reply::Received(deliveries) if deliveries.is_empty() => out.push("nothing".to_owned()),
+            Reply::Received(deliveries) => {
+                for delivery in deliveries {
+                    self.handles.push(delivery.handle);
+                    out.push(format!(
+                        "received {} as #{}: time {}, first at {}, hidden until {}",
+                        id_run(delivery.id, 1),
+                        self.handles.len(),
+                        delivery.receive_count,
+                        instant(delivery.first_received_at),
+                        instant(delivery.visible_at),
+                    ));
+                }
+            }
+            Reply::Handles(results) if results.failures.is_empty() => {
+                out.push("all done".to_owned());
+            }
+            Reply::Handles(results) => {
+                let failures = results.failures.iter();
+                out.extend(failures.map(|(place, code)| format!("place {place}: {code}")));
+            }
+            Reply::Refused(refusal) => {
+                let text = refusal
+                    .text
+                    .as_ref()
+                    .map_or(String::new(), |text| format!(": {text}"));
+                out.push(format!(
+                    "refused {} {}{text}",
+                    refusal.code.number(),
+                    refusal.code
+                ));
+            }
+            Reply::Catalog(told) => out.push(record(told)),
+        }
+    }
+
+    fn state(&self, queue: &str) -> String {
+        match self.broker.counts(QueueId(queue.parse().unwrap())) {
+            None => "no such queue".to_owned(),
+            Some(counts) => format!(
+                "ready {}, delayed {}, in flight {}, oldest {}",
+                counts.ready,
+                counts.delayed,
+                counts.in_flight,
+                counts.oldest_at.map_or("none".to_owned(), instant),
+            ),
+        }
+    }
+
+    fn checkpoint(&mut self, resident_page_count_max: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        for (key, row) in self.broker.freeze().into_rows() {
+            let kind = kind_name(key.kind);
+            match row {
+                Some(row) => {
+                    out.push(format!("row {} {kind} {}", key.queue, key.number));
+                    self.rows.insert(key, row);
+                }
+                None if self.rows.remove(&key).is_some() => {
+                    out.push(format!("row {} {kind} {} is gone", key.queue, key.number));
+                }
+                None => (),
+            }
+        }
+        self.broker.checkpointed_with(resident_page_count_max);
+        out
+    }
+
+    fn restore(&mut self) -> Vec<String> {
+        let rows = self.rows.iter().filter(|(key, _)| !key.is_paged());
+        let rows = rows.map(|(key, row)| (*key, Bytes::copy_from_slice(row)));
+        self.broker = Broker::restore(rows).unwrap();
+        vec![format!("restored, now is {}", instant(self.broker.now()))]
+    }
+}
+
+fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        RowKey::SET => "set",
+        RowKey::CATALOG => "catalog",
+        RowKey::RECORD => "record",
+        RowKey::QUEUE => "queue",
+        RowKey::MARK => "mark",
+        RowKey::DIRECTORY => "directory",
+        RowKey::LEASES => "leases",
+        RowKey::DELAYED => "delayed",
+        RowKey::PAGE => "page",
+        other => panic!("row of kind {other}"),
+    }
+}
+
+fn catalog_command(words: &[&str]) -> CatalogCommand {
+    let account = 0;
+    match *words {
+        ["create", name, ref rest @ ..] => CatalogCommand::Create {
+            account,
+            name: name.into(),
+            attributes: attributes(rest),
+            set: SetId(1),
+        },
+        ["confirm", queue] => CatalogCommand::Confirm {
+            queue: QueueId(queue.parse().unwrap()),
+        },
+        ["set", name, ref rest @ ..] => CatalogCommand::Set {
+            account,
+            name: name.into(),
+            changes: attribute_changes(rest),
+        },
+        ["delete", name] => CatalogCommand::Delete {
+            account,
+            name: name.into(),
+        },
+        ["removed", queue] => CatalogCommand::Removed {
+            queue: QueueId(queue.parse().unwrap()),
+        },
+        _ => panic!("{words:?} is no catalog command"),
+    }
+}
+
+fn record(record: &CatalogRecord) -> String {
+    format!(
+        "queue {} {} in set {}, {:?}, visibility {} ms",
+        record.queue,
+        record.name,
+        record.set,
+        record.state,
+        record.attributes.visibility_timeout_ms,
+    )
+}
+
+fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Stored {
+            queue,
+            first,
+            index,
+            count,
+            ..
+        } => {
+            let run = id_run(*first, u64::from(*count));
+            format!("~ queue {queue}: store {run} from place {index}")
+        }
+        Effect::Removed {
+            queue,
+            first,
+            count,
+        } => {
+            format!("~ queue {queue}: remove {}", id_run(*first, *count))
+        }
+        Effect::QueueRemoved { queue } => format!("~ queue {queue}: removed"),
+        Effect::Ready { queue } => format!("~ queue {queue}: ready"),
+        Effect::CatalogChanged => "~ catalog changed".to_owned(),
+    }
+}

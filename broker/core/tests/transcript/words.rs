@@ -1,0 +1,95 @@
+//! The words of a transcript: durations, attributes, messages, ids.
+
+use bytes::Bytes;
+use sampan_protocol::{
+    AttributeChanges, BatchBuilder, MessageBatch, MessageId, NewMessage, QueueAttributes, Timestamp,
+};
+
+/// Transcripts count time from here.
+pub(crate) const START: u64 = 1_700_000_000_000;
+
+/// `5ms`, `30s`, `2m`, `4h`, `15d`; a bare number is milliseconds or a plain count.
+pub(crate) fn milliseconds(word: &str) -> u64 {
+    let end = word
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(word.len());
+    let unit = match &word[end..] {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        other => panic!("{other} is no unit"),
+    };
+    word[..end].parse::<u64>().unwrap() * unit
+}
+
+pub(crate) fn instant(at: Timestamp) -> String {
+    let since = at.0 - START;
+    if since.is_multiple_of(1_000) {
+        format!("{}s", since / 1_000)
+    } else {
+        format!("{since}ms")
+    }
+}
+
+/// The value of `name=value` among the words.
+pub(crate) fn option(words: &[&str], name: &str) -> Option<u64> {
+    let mut values = words
+        .iter()
+        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    values.next().map(milliseconds)
+}
+
+pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
+    let short = |name| option(words, name).map(|value| u32::try_from(value).unwrap());
+    AttributeChanges {
+        visibility_timeout_ms: short("visibility"),
+        retention_ms: option(words, "retention"),
+        delay_ms: option(words, "delay"),
+        message_size_max: short("size"),
+        receive_wait_ms: short("wait"),
+    }
+}
+
+pub(crate) fn attributes(words: &[&str]) -> QueueAttributes {
+    attribute_changes(words)
+        .applied_to(QueueAttributes::default())
+        .unwrap()
+}
+
+/// `10` is a body of ten bytes, `10+5s` one with a delay, `3x10` three alike.
+pub(crate) fn batch(words: &[&str]) -> MessageBatch {
+    let mut builder = BatchBuilder::new();
+    for word in words {
+        let (count, rest) = word.split_once('x').map_or((1, *word), |(count, rest)| {
+            (count.parse::<usize>().unwrap(), rest)
+        });
+        let (len, delay) = rest.split_once('+').map_or((rest, None), |(len, delay)| {
+            (len, Some(milliseconds(delay)))
+        });
+        for _ in 0..count {
+            let body = Bytes::from(vec![b'm'; len.parse::<usize>().unwrap()]);
+            builder
+                .push(NewMessage {
+                    body,
+                    headers: Bytes::new(),
+                    delay_ms: delay,
+                })
+                .unwrap();
+        }
+    }
+    builder.finish()
+}
+
+/// `5`, `5..9`; ids of delayed messages are `d5`, `d5..d9`.
+pub(crate) fn id_run(first: MessageId, count: u64) -> String {
+    let name = |id: u64| match id & MessageId::DELAYED_BIT {
+        0 => id.to_string(),
+        bit => format!("d{}", id ^ bit),
+    };
+    match count {
+        1 => name(first.0),
+        _ => format!("{}..{}", name(first.0), name(first.0 + count - 1)),
+    }
+}
