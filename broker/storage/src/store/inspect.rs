@@ -41,8 +41,16 @@ pub(super) fn inspect(
     each: &mut dyn FnMut(&ExtentEntry) -> Result<(), StoreError>,
 ) -> Result<Inspection, StoreError> {
     guarded(|| {
-        let database = open_scratch(folder, cache_len)?;
-        inspect_database(&database, identity, each)
+        let mut database = open_scratch(folder, cache_len)?;
+        let inspection = inspect_database(&database, identity, each)?;
+        // Pages that redb takes for free must not be in use: later checkpoints write there.
+        if database.check_integrity().indexed()? {
+            return Ok(inspection);
+        }
+        Err(StoreError::damaged(
+            INDEX_FILE,
+            "its account of free pages is wrong",
+        ))
     })
 }
 

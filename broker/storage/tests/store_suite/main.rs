@@ -2,7 +2,9 @@
 
 mod checkpoints;
 mod crash;
+mod damage;
 mod golden;
+mod image;
 mod model;
 mod opening;
 mod support;
