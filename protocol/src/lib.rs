@@ -16,6 +16,8 @@ mod checksum;
 mod decode_error;
 mod error_code;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handles;
 pub mod headers;
 mod ids;

@@ -1,0 +1,233 @@
+//! Says in text what a frame carries, one `NAME = VALUE` per line, as the vectors do.
+
+use std::fmt::Display;
+
+use sampan_protocol::{
+    Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord,
+    QueueDescription, ReceivedMessage, Reply, Request, Send, headers,
+};
+
+use super::vector::Value;
+
+/// The lines of a frame.
+pub fn of(header: &FrameHeader, value: &Value) -> Vec<String> {
+    let mut lines = Lines(Vec::new());
+    lines.push("kind", format!("{:#04x}", header.kind));
+    lines.push("flags", header.flags);
+    lines.push("request_id", header.request_id);
+    match value {
+        Value::Request(request) => lines.request(request),
+        Value::Reply(reply) => lines.reply(reply),
+    }
+    lines.0
+}
+
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn push(&mut self, name: &str, value: impl Display) {
+        self.0.push(format!("{name} = {value}"));
+    }
+
+    fn push_text(&mut self, name: &str, value: &str) {
+        self.push(name, format!("{value:?}"));
+    }
+
+    fn push_or(&mut self, name: &str, value: Option<impl Display>, none: &str) {
+        match value {
+            Some(value) => self.push(name, value),
+            None => self.push(name, none),
+        }
+    }
+
+    fn request(&mut self, request: &Request) {
+        match request {
+            Request::Hello(hello) => {
+                self.push("version_min", hello.version_min);
+                self.push("version_max", hello.version_max);
+            }
+            Request::Authenticate(authenticate) => {
+                self.push_text("secret_id", authenticate.secret_id.as_str());
+                self.push("signature", hex(&authenticate.signature));
+            }
+            Request::Ping => {}
+            Request::QueueCreate(create) => {
+                self.push_text("name", create.name.as_str());
+                self.changes(&create.changes);
+            }
+            Request::QueueSet(set) => {
+                self.push_text("name", set.name.as_str());
+                self.changes(&set.changes);
+            }
+            Request::QueueShow { name } | Request::QueueDelete { name } => {
+                self.push_text("name", name.as_str());
+            }
+            Request::QueueList(list) => {
+                self.push("count_max", list.count_max);
+                self.push_text("prefix", list.prefix.as_str());
+                self.push_text("after", list.after.as_str());
+            }
+            Request::Send(send) => self.send(send),
+            Request::Receive(receive) => {
+                self.push_text("queue", receive.queue.as_str());
+                self.push("count_max", receive.count_max);
+                self.push("len_max", receive.len_max);
+                self.push_or("wait_ms", receive.wait_ms, "queue");
+                let timeout = receive.visibility_timeout_ms;
+                self.push_or("visibility_timeout_ms", timeout, "queue");
+            }
+            Request::Delete(delete) => {
+                self.push_text("queue", delete.queue.as_str());
+                self.handles(&delete.handles);
+            }
+            Request::ChangeVisibility(change) => {
+                self.push_text("queue", change.queue.as_str());
+                self.push("visibility_timeout_ms", change.visibility_timeout_ms);
+                self.handles(&change.handles);
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Hello(hello) => {
+                self.push("version", hello.version);
+                self.push("nonce", hex(&hello.nonce));
+                self.push("frame_len_max", hello.frame_len_max);
+                self.push("requests_in_flight_max", hello.requests_in_flight_max);
+            }
+            Reply::QueueShown(description) => self.description(description),
+            Reply::QueueListed(page) => {
+                self.push("more", page.more);
+                for (index, name) in page.names.iter().enumerate() {
+                    self.push_text(&format!("name[{index}]"), name);
+                }
+            }
+            Reply::Sent(sent) => {
+                for (index, (first, count)) in sent.runs.iter().enumerate() {
+                    self.push(&format!("run[{index}]"), format!("{first} +{count}"));
+                }
+            }
+            Reply::Received(messages) => {
+                for (index, message) in messages.iter().enumerate() {
+                    self.received(index, message);
+                }
+            }
+            Reply::Deleted(results) | Reply::VisibilityChanged(results) => self.results(results),
+            Reply::Error(error) => {
+                self.push("number", error.number);
+                self.push(
+                    "applied",
+                    match error.applied {
+                        Applied::No => "no",
+                        Applied::Yes => "yes",
+                        Applied::Unknown => "unknown",
+                    },
+                );
+                self.push("retry_after_ms", error.retry_after_ms);
+                self.push_text("text", &error.text);
+            }
+            Reply::Authenticated
+            | Reply::Pong
+            | Reply::QueueCreated
+            | Reply::QueueChanged
+            | Reply::QueueDeleted => {}
+        }
+    }
+
+    fn changes(&mut self, changes: &AttributeChanges) {
+        let mut named = |name, value: Option<u64>| {
+            if let Some(value) = value {
+                self.push(name, value);
+            }
+        };
+        named(
+            "visibility_timeout_ms",
+            changes.visibility_timeout_ms.map(u64::from),
+        );
+        named("retention_ms", changes.retention_ms);
+        named("delay_ms", changes.delay_ms);
+        named("message_size_max", changes.message_size_max.map(u64::from));
+        named("receive_wait_ms", changes.receive_wait_ms.map(u64::from));
+    }
+
+    fn send(&mut self, send: &Send) {
+        assert_eq!((send.producer_id, send.producer_number), (0, 0));
+        self.push_text("queue", send.queue.as_str());
+        self.push("batch_flags", u8::from(send.batch.has_delays()));
+        for (index, (record, start)) in send.batch.messages(0).enumerate() {
+            let prefix = format!("message[{index}].");
+            self.push(
+                &format!("{prefix}body_crc32c"),
+                format!("{:#010x}", record.body_crc32c),
+            );
+            let delay = Some(record.delay_ms).filter(|ms| *ms != MessageRecord::DELAY_DEFAULT);
+            self.push_or(&format!("{prefix}delay_ms"), delay, "queue");
+            let end = start + usize::from(record.headers_len);
+            self.headers(&prefix, &send.batch.as_bytes()[start..end]);
+            self.push(
+                &format!("{prefix}body"),
+                hex(&send.batch.body(index).unwrap()),
+            );
+        }
+        assert_eq!(send.batch.check_bodies(), Ok(()));
+    }
+
+    fn received(&mut self, index: usize, message: &ReceivedMessage) {
+        let prefix = format!("message[{index}].");
+        self.push(&format!("{prefix}id"), message.id);
+        self.push(&format!("{prefix}handle"), message.handle);
+        self.push(&format!("{prefix}sent_at"), message.sent_at);
+        self.push(
+            &format!("{prefix}first_received_at"),
+            message.first_received_at,
+        );
+        self.push(&format!("{prefix}visible_at"), message.visible_at);
+        self.push(&format!("{prefix}receive_count"), message.receive_count);
+        self.push(
+            &format!("{prefix}body_crc32c"),
+            format!("{:#010x}", message.body_crc32c),
+        );
+        self.headers(&prefix, &message.headers);
+        self.push(&format!("{prefix}body"), hex(&message.body));
+        assert_eq!(message.check_body(), Ok(()));
+    }
+
+    fn headers(&mut self, prefix: &str, bytes: &[u8]) {
+        assert_eq!(headers::check(bytes), Ok(()));
+        for (name, value) in headers::decode(bytes) {
+            self.push(&format!("{prefix}header {name:?}"), hex(value));
+        }
+    }
+
+    fn description(&mut self, description: &QueueDescription) {
+        self.push("id", description.id);
+        self.push("created_at", description.created_at);
+        self.push("set", description.set);
+        self.push("ready", description.counts.ready);
+        self.push("delayed", description.counts.delayed);
+        self.push("in_flight", description.counts.in_flight);
+        self.push_or("oldest_at", description.counts.oldest_at, "none");
+        self.push_text("name", &description.name);
+        self.changes(&description.attributes.into());
+    }
+
+    fn handles(&mut self, handles: &Handles) {
+        for (index, handle) in handles.iter().enumerate() {
+            self.push(&format!("handle[{index}]"), handle);
+        }
+    }
+
+    fn results(&mut self, results: &HandleResults) {
+        for (place, code) in &results.failures {
+            self.push(&format!("failure[{place}]"), code.number());
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "-".to_owned();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
