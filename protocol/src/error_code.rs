@@ -85,9 +85,10 @@ error_codes! {
     TooManyQueues = 206, "too many queues", false, No;
     /// A message without a body.
     BodyEmpty = 300, "message body is empty", false, No;
-    /// A body longer than the queue's `max_message_size`.
+    /// A body longer than the queue's `message_size_max`.
     MessageTooLarge = 301, "message too large", false, No;
-    /// A batch with no message, over `BATCH_COUNT_MAX` or over `BATCH_LEN_MAX`.
+    /// A batch with no message, over `BATCH_COUNT_MAX` or over `BATCH_LEN_MAX`; no receipt handle,
+    /// or over `BATCH_COUNT_MAX`.
     BatchOutOfRange = 302, "batch out of range", false, No;
     /// A body does not have the checksum that came with it.
     ChecksumMismatch = 303, "checksum mismatch", true, No;
@@ -107,7 +108,8 @@ error_codes! {
     WaitOutOfRange = 402, "wait out of range", false, No;
     /// A visibility timeout outside its range.
     VisibilityTimeoutOutOfRange = 403, "visibility timeout out of range", false, No;
-    /// A receive of no message, over `BATCH_COUNT_MAX`, or over `RECEIVE_LEN_MAX`.
+    /// A receive of no message, over `BATCH_COUNT_MAX`, or over `RECEIVE_LEN_MAX`; a page of no
+    /// queue name, or over `QUEUE_LIST_COUNT_MAX`.
     ReceiveOutOfRange = 404, "receive out of range", false, No;
     /// The queue holds its maximum of messages in flight.
     TooManyInFlight = 405, "too many messages in flight", true, No;

@@ -3,6 +3,8 @@
 
 /// Longest payload of one frame.
 pub const FRAME_LEN_MAX: usize = 4 * 1024 * 1024 + 64 * 1024;
+/// Longest payload of a frame that comes before authentication.
+pub const GREETING_LEN_MAX: usize = 4 * 1024;
 /// Longest body of one message.
 pub const BODY_LEN_MAX: usize = 1024 * 1024;
 /// Most messages in one send, handles in one delete, messages in one receive.
@@ -39,7 +41,7 @@ pub const RETENTION_MIN_MS: u64 = 60_000;
 pub const RETENTION_MAX_MS: u64 = 1_296_000_000;
 /// Retention of a queue that names none: 4 days.
 pub const RETENTION_DEFAULT_MS: u64 = 345_600_000;
-/// Smallest `max_message_size` of a queue.
+/// Smallest `message_size_max` of a queue.
 pub const MESSAGE_SIZE_MIN: u32 = 1;
 /// Requests of one connection that may be unanswered at one time.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 4_096;

@@ -8,26 +8,29 @@ use crate::lengths::to_usize;
 use crate::limits::QUEUE_LIST_COUNT_MAX;
 use crate::name::put_name;
 use crate::reader::Reader;
-use crate::{DecodeError, ErrorCode, Name};
+use crate::{DecodeError, ErrorCode, Name, OutOfRange};
 
 /// Which names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueList {
     /// What the names begin with, without regard to letter case; empty for all.
     pub prefix: Name,
     /// The last name of the page before, empty for the first page.
     pub after: Name,
-    /// How many at most; 0, or more than [`QUEUE_LIST_COUNT_MAX`], means that many.
+    /// How many at most: 1 to [`QUEUE_LIST_COUNT_MAX`].
     pub count_max: u32,
 }
 
 impl QueueList {
-    /// How many names the page may have.
-    pub fn page_count_max(&self) -> usize {
-        match to_usize(self.count_max) {
-            0 => QUEUE_LIST_COUNT_MAX,
-            count => count.min(QUEUE_LIST_COUNT_MAX),
-        }
+    /// Passes when the page has a size that a page may have.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::ReceiveOutOfRange`], with the range.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let count = to_usize(self.count_max);
+        let code = ErrorCode::ReceiveOutOfRange;
+        OutOfRange::check(code, "count_max", count, 1, QUEUE_LIST_COUNT_MAX)
     }
 
     pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
@@ -36,11 +39,13 @@ impl QueueList {
         let prefix = reader.take_name("prefix")?;
         let after = reader.take_name("after")?;
         reader.finish()?;
-        Ok(QueueList {
+        let list = QueueList {
             prefix,
             after,
             count_max,
-        })
+        };
+        list.check()?;
+        Ok(list)
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {

@@ -1,0 +1,541 @@
+//! Goal: every value that the types allow comes out of its own encoding, and every encoding out of
+//! its value. Method: random values of each kind, within the limits of the protocol.
+
+use bytes::{Bytes, BytesMut};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use sampan_protocol::limits::{
+    BODY_LEN_MAX, ERROR_TEXT_LEN_MAX, FRAME_LEN_MAX, RECEIVE_LEN_MAX, RECEIVE_WAIT_MAX_MS,
+    RETENTION_MIN_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
+};
+use sampan_protocol::{
+    Applied, AttributeChanges, Authenticate, BatchBuilder, ChangeVisibility, Delete, ErrorCode,
+    ErrorReply, FrameDecoder, FrameHeader, HandleResults, Handles, Hello, HelloReply, MessageBatch,
+    MessageId, Name, NewMessage, QueueAttributes, QueueCounts, QueueCreate, QueueDescription,
+    QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive, ReceivedMessage, Reply,
+    Request, Send, Sent, SetId, Timestamp, checksum, headers,
+};
+
+fn name() -> impl Strategy<Value = Name> {
+    prop_oneof!["[a-zA-Z][a-zA-Z0-9_-]{0,63}", ".{0,80}"].prop_map(|text| Name::from(&text))
+}
+
+fn changes() -> impl Strategy<Value = AttributeChanges> {
+    let short = || option::of(any::<u32>());
+    let long = || option::of(any::<u64>());
+    (short(), long(), long(), short(), short()).prop_map(
+        |(visibility_timeout_ms, retention_ms, delay_ms, message_size_max, receive_wait_ms)| {
+            AttributeChanges {
+                visibility_timeout_ms,
+                retention_ms,
+                delay_ms,
+                message_size_max,
+                receive_wait_ms,
+            }
+        },
+    )
+}
+
+fn encoded_headers() -> impl Strategy<Value = Bytes> {
+    vec((".{1,12}", vec(any::<u8>(), 0..20)), 0..4).prop_map(|pairs| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()));
+        headers::encode(pairs).unwrap()
+    })
+}
+
+fn body() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 1..200).prop_map(Bytes::from)
+}
+
+fn batch() -> impl Strategy<Value = MessageBatch> {
+    vec((body(), encoded_headers(), option::of(any::<u64>())), 1..10).prop_map(|messages| {
+        let mut builder = BatchBuilder::new();
+        for (body, headers, delay_ms) in messages {
+            builder
+                .push(NewMessage {
+                    body,
+                    headers,
+                    delay_ms,
+                })
+                .unwrap();
+        }
+        builder.finish()
+    })
+}
+
+fn handles() -> impl Strategy<Value = Handles> {
+    vec(any::<u64>(), 1..=256).prop_map(|handles| handles.into_iter().map(ReceiptHandle).collect())
+}
+
+fn timeout() -> impl Strategy<Value = u32> {
+    VISIBILITY_TIMEOUT_MIN_MS..=VISIBILITY_TIMEOUT_MAX_MS
+}
+
+fn receive() -> impl Strategy<Value = Receive> {
+    let wait_ms = option::of(0..=RECEIVE_WAIT_MAX_MS);
+    (
+        name(),
+        1..=256_u16,
+        0..=RECEIVE_LEN_MAX,
+        wait_ms,
+        option::of(timeout()),
+    )
+        .prop_map(
+            |(queue, count_max, len_max, wait_ms, visibility_timeout_ms)| Receive {
+                queue,
+                count_max,
+                len_max,
+                wait_ms,
+                visibility_timeout_ms,
+            },
+        )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        (any::<u16>(), any::<u16>()).prop_map(|(one, other)| Request::Hello(Hello {
+            version_min: one.min(other),
+            version_max: one.max(other),
+        })),
+        (name(), any::<[u8; 32]>()).prop_map(|(secret_id, signature)| {
+            Request::Authenticate(Authenticate {
+                secret_id,
+                signature,
+            })
+        }),
+        Just(Request::Ping),
+        (name(), changes())
+            .prop_map(|(name, changes)| Request::QueueCreate(QueueCreate { name, changes })),
+        (name(), changes())
+            .prop_map(|(name, changes)| Request::QueueSet(QueueSet { name, changes })),
+        name().prop_map(|name| Request::QueueShow { name }),
+        name().prop_map(|name| Request::QueueDelete { name }),
+        (name(), name(), 1..=1_000_u32).prop_map(|(prefix, after, count_max)| {
+            Request::QueueList(QueueList {
+                prefix,
+                after,
+                count_max,
+            })
+        }),
+        (name(), batch()).prop_map(|(queue, batch)| {
+            Request::Send(Send {
+                queue,
+                producer_id: 0,
+                producer_number: 0,
+                batch,
+            })
+        }),
+        receive().prop_map(Request::Receive),
+        (name(), handles()).prop_map(|(queue, handles)| Request::Delete(Delete { queue, handles })),
+        (name(), prop_oneof![Just(0), timeout()], handles()).prop_map(
+            |(queue, visibility_timeout_ms, handles)| {
+                Request::ChangeVisibility(ChangeVisibility {
+                    queue,
+                    visibility_timeout_ms,
+                    handles,
+                })
+            }
+        ),
+    ]
+}
+
+fn attributes() -> impl Strategy<Value = QueueAttributes> {
+    changes().prop_map(|changes| QueueAttributes {
+        visibility_timeout_ms: changes.visibility_timeout_ms.unwrap_or(1),
+        retention_ms: changes.retention_ms.unwrap_or(2),
+        delay_ms: changes.delay_ms.unwrap_or(3),
+        message_size_max: changes.message_size_max.unwrap_or(4),
+        receive_wait_ms: changes.receive_wait_ms.unwrap_or(5),
+    })
+}
+
+fn description() -> impl Strategy<Value = QueueDescription> {
+    let oldest_at = option::of((1..u64::MAX).prop_map(Timestamp));
+    let counts = (any::<[u64; 3]>(), oldest_at);
+    (
+        name(),
+        any::<[u64; 2]>(),
+        any::<u32>(),
+        attributes(),
+        counts,
+    )
+        .prop_map(
+            |(
+                name,
+                [id, created_at],
+                set,
+                attributes,
+                ([ready, delayed, in_flight], oldest_at),
+            )| {
+                QueueDescription {
+                    name: name.to_string(),
+                    id: QueueId(id),
+                    set: SetId(set),
+                    created_at: Timestamp(created_at),
+                    attributes,
+                    counts: QueueCounts {
+                        ready,
+                        delayed,
+                        in_flight,
+                        oldest_at,
+                    },
+                }
+            },
+        )
+}
+
+fn received() -> impl Strategy<Value = ReceivedMessage> {
+    let numbers = (
+        0..1_u64 << 63,
+        0..1_u64 << 63,
+        any::<[u64; 3]>(),
+        any::<u32>(),
+    );
+    (numbers, encoded_headers(), body()).prop_map(
+        |((id, handle, [sent_at, first_received_at, visible_at], receive_count), headers, body)| {
+            ReceivedMessage {
+                id: MessageId(id),
+                handle: ReceiptHandle(handle),
+                sent_at: Timestamp(sent_at),
+                first_received_at: Timestamp(first_received_at),
+                visible_at: Timestamp(visible_at),
+                receive_count,
+                body_crc32c: checksum(&body),
+                headers,
+                body,
+            }
+        },
+    )
+}
+
+fn code() -> impl Strategy<Value = ErrorCode> {
+    prop::sample::select(ErrorCode::ALL)
+}
+
+fn results() -> impl Strategy<Value = HandleResults> {
+    prop::collection::btree_map(0..256_u16, code(), 0..=256).prop_map(|failures| HandleResults {
+        failures: failures.into_iter().collect(),
+    })
+}
+
+fn error() -> impl Strategy<Value = ErrorReply> {
+    let applied = prop::sample::select(&[Applied::No, Applied::Yes, Applied::Unknown]);
+    (any::<u16>(), applied, any::<u32>(), ".{0,200}").prop_map(
+        |(number, applied, retry_after_ms, text)| ErrorReply {
+            number,
+            applied,
+            retry_after_ms,
+            text,
+        },
+    )
+}
+
+fn hello_reply() -> impl Strategy<Value = HelloReply> {
+    (any::<u16>(), any::<[u8; 32]>(), any::<u32>(), any::<u32>()).prop_map(
+        |(version, nonce, frame_len_max, requests_in_flight_max)| HelloReply {
+            version,
+            nonce,
+            frame_len_max,
+            requests_in_flight_max,
+        },
+    )
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    let runs = vec(((0..1_u64 << 63).prop_map(MessageId), 1..=25_u32), 0..=10);
+    prop_oneof![
+        hello_reply().prop_map(Reply::Hello),
+        Just(Reply::Authenticated),
+        Just(Reply::Pong),
+        Just(Reply::QueueCreated),
+        Just(Reply::QueueChanged),
+        Just(Reply::QueueDeleted),
+        description().prop_map(Reply::QueueShown),
+        (vec(name(), 0..50), any::<bool>()).prop_map(|(names, more)| {
+            let names = names.iter().map(Name::to_string).collect();
+            Reply::QueueListed(QueueListPage { names, more })
+        }),
+        runs.prop_map(|runs| Reply::Sent(Sent { runs })),
+        vec(received(), 0..10).prop_map(Reply::Received),
+        results().prop_map(Reply::Deleted),
+        results().prop_map(Reply::VisibilityChanged),
+        error().prop_map(Reply::Error),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn requests_come_out_of_their_encoding(request in request(), request_id in any::<u64>()) {
+        let mut out = BytesMut::new();
+        request.encode(request_id, &mut out);
+        let bytes = out.clone();
+        let frame = FrameDecoder::new(FRAME_LEN_MAX).decode(&mut out).unwrap().unwrap();
+        prop_assert!(out.is_empty());
+        prop_assert_eq!((frame.header.request_id, frame.header.flags), (request_id, 0));
+        prop_assert_eq!(frame.header.kind, request.kind());
+        let decoded = Request::decode(frame.header.kind, frame.payload).unwrap();
+        let mut again = BytesMut::new();
+        decoded.encode(request_id, &mut again);
+        prop_assert_eq!(again, bytes);
+        prop_assert_eq!(decoded, request);
+    }
+
+    #[test]
+    fn replies_come_out_of_their_encoding(reply in reply(), request_id in any::<u64>(), more in any::<bool>()) {
+        let flags = if more { FrameHeader::MORE } else { 0 };
+        let mut out = BytesMut::new();
+        reply.encode(request_id, flags, &mut out);
+        let bytes = out.clone();
+        let frame = FrameDecoder::new(FRAME_LEN_MAX).decode(&mut out).unwrap().unwrap();
+        prop_assert!(out.is_empty());
+        prop_assert_eq!((frame.header.request_id, frame.header.has_more()), (request_id, more));
+        let decoded = Reply::decode(frame.header.kind, frame.payload).unwrap();
+        let mut again = BytesMut::new();
+        decoded.encode(request_id, flags, &mut again);
+        prop_assert_eq!(again, bytes);
+        prop_assert_eq!(decoded, reply);
+    }
+
+    #[test]
+    fn a_send_frame_in_pieces_is_the_frame_in_one(queue in name(), batch in batch(), request_id in any::<u64>()) {
+        let mut in_pieces = BytesMut::new();
+        Send::encode_head(request_id, queue.as_str(), batch.as_bytes().len(), &mut in_pieces);
+        in_pieces.extend_from_slice(batch.as_bytes());
+        let mut in_one = BytesMut::new();
+        let send = Send { queue, producer_id: 0, producer_number: 0, batch };
+        Request::Send(send).encode(request_id, &mut in_one);
+        prop_assert_eq!(in_pieces, in_one);
+    }
+
+    #[test]
+    fn changed_attributes_are_in_their_ranges_or_refused(changes in changes()) {
+        match changes.applied_to(QueueAttributes::default()) {
+            Ok(attributes) => prop_assert_eq!(attributes.check(), Ok(())),
+            Err(refused) => {
+                prop_assert_eq!(refused.code, ErrorCode::AttributeOutOfRange);
+                prop_assert!(refused.text.contains(" to "), "{}", refused.text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_decoded_body_is_a_slice_of_the_read_buffer() {
+    let mut builder = BatchBuilder::new();
+    let body = Bytes::from(vec![5; BODY_LEN_MAX]);
+    builder
+        .push(NewMessage {
+            body,
+            ..NewMessage::default()
+        })
+        .unwrap();
+    let mut buffer = BytesMut::new();
+    let queue = Name::from("orders");
+    let send = Send {
+        queue,
+        producer_id: 0,
+        producer_number: 0,
+        batch: builder.finish(),
+    };
+    Request::Send(send).encode(1, &mut buffer);
+    let held = buffer.as_ptr_range();
+    let frame = FrameDecoder::new(FRAME_LEN_MAX)
+        .decode(&mut buffer)
+        .unwrap()
+        .unwrap();
+    let Ok(Request::Send(send)) = Request::decode(frame.header.kind, frame.payload) else {
+        panic!("not a send frame");
+    };
+    assert!(held.contains(&send.batch.body(0).unwrap().as_ptr()));
+    assert!(held.contains(&send.queue.as_str().as_ptr()));
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_the_range_in_the_text() {
+    let receive = Receive {
+        queue: Name::from("q"),
+        count_max: 1,
+        len_max: 0,
+        wait_ms: None,
+        visibility_timeout_ms: None,
+    };
+    let with = |change: &dyn Fn(&mut Receive)| {
+        let mut receive = receive.clone();
+        change(&mut receive);
+        refusal(&Request::Receive(receive))
+    };
+    let (code, text) = with(&|receive| receive.count_max = 257);
+    assert_eq!(code, ErrorCode::ReceiveOutOfRange);
+    assert_eq!(text, "count_max is 257, allowed are 1 to 256");
+    assert_eq!(
+        with(&|receive| receive.count_max = 0).0,
+        ErrorCode::ReceiveOutOfRange
+    );
+    let long = RECEIVE_LEN_MAX + 1;
+    assert_eq!(
+        with(&|receive| receive.len_max = long).0,
+        ErrorCode::ReceiveOutOfRange
+    );
+    let (code, text) = with(&|receive| receive.wait_ms = Some(30_001));
+    assert_eq!(code, ErrorCode::WaitOutOfRange);
+    assert_eq!(text, "wait_ms is 30001, allowed are 0 to 30000");
+    for timeout in [0, 999, 43_200_001] {
+        let (code, _) = with(&|receive| receive.visibility_timeout_ms = Some(timeout));
+        assert_eq!(code, ErrorCode::VisibilityTimeoutOutOfRange, "{timeout}");
+    }
+    for count_max in [0, 1_001, u32::MAX] {
+        let (prefix, after) = (Name::default(), Name::default());
+        let list = Request::QueueList(QueueList {
+            prefix,
+            after,
+            count_max,
+        });
+        assert_eq!(refusal(&list).0, ErrorCode::ReceiveOutOfRange);
+    }
+    let change = |visibility_timeout_ms| {
+        let handles = Handles::from_iter([ReceiptHandle(1)]);
+        let queue = Name::from("q");
+        refusal(&Request::ChangeVisibility(ChangeVisibility {
+            queue,
+            visibility_timeout_ms,
+            handles,
+        }))
+    };
+    assert_eq!(change(999).0, ErrorCode::VisibilityTimeoutOutOfRange);
+    assert_eq!(change(43_200_001).0, ErrorCode::VisibilityTimeoutOutOfRange);
+}
+
+/// How a request that must not be accepted is refused.
+fn refusal(request: &Request) -> (ErrorCode, String) {
+    let mut out = BytesMut::new();
+    request.encode(1, &mut out);
+    let error =
+        Request::decode(request.kind(), out.freeze().slice(FrameHeader::LEN..)).unwrap_err();
+    assert!(!error.fatal());
+    let reply = ErrorReply::from(&error);
+    (reply.code().unwrap(), reply.text)
+}
+
+#[test]
+fn attributes_are_refused_just_outside_of_their_ranges() {
+    let apply = |changes: AttributeChanges| changes.applied_to(QueueAttributes::default());
+    let unchanged = AttributeChanges::default();
+    let with_timeout = |ms| AttributeChanges {
+        visibility_timeout_ms: Some(ms),
+        ..unchanged
+    };
+    let with_retention = |ms| AttributeChanges {
+        retention_ms: Some(ms),
+        ..unchanged
+    };
+    let with_delay = |ms| AttributeChanges {
+        delay_ms: Some(ms),
+        ..unchanged
+    };
+    let with_size = |len| AttributeChanges {
+        message_size_max: Some(len),
+        ..unchanged
+    };
+    let with_wait = |ms| AttributeChanges {
+        receive_wait_ms: Some(ms),
+        ..unchanged
+    };
+    for right in [
+        with_timeout(1_000),
+        with_timeout(43_200_000),
+        with_retention(RETENTION_MIN_MS),
+        with_retention(1_296_000_000),
+        with_delay(345_600_000),
+        with_size(1),
+        with_size(1 << 20),
+        with_wait(30_000),
+    ] {
+        assert!(apply(right).is_ok(), "{right:?}");
+    }
+    for wrong in [
+        with_timeout(999),
+        with_timeout(43_200_001),
+        with_retention(RETENTION_MIN_MS - 1),
+        with_retention(1_296_000_001),
+        with_delay(345_600_001),
+        with_size(0),
+        with_size((1 << 20) + 1),
+        with_wait(30_001),
+    ] {
+        assert!(apply(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_text_of_an_error_is_cut_at_its_limit() {
+    let error = ErrorReply::new(ErrorCode::Internal, &"ä".repeat(ERROR_TEXT_LEN_MAX));
+    assert_eq!(error.text.len(), ERROR_TEXT_LEN_MAX);
+    let mut out = BytesMut::new();
+    Reply::Error(error.clone()).encode(1, 0, &mut out);
+    let payload = out.freeze().slice(FrameHeader::LEN..);
+    assert_eq!(Reply::decode(0xFF, payload), Ok(Reply::Error(error)));
+}
+
+#[test]
+fn a_hello_of_another_protocol_or_version_is_fatal() {
+    let cases: [(&'static [u8], bool); 4] = [
+        (b"SMPN\x01\x00\x05\x00", true),
+        (b"GET / HT", false),
+        (b"SMPN\x05\x00\x01\x00", false),
+        (b"SM", false),
+    ];
+    for (payload, right) in cases {
+        let decoded = Request::decode(1, Bytes::from_static(payload));
+        assert_eq!(decoded.is_ok(), right, "{payload:?}");
+        if let Err(error) = decoded {
+            assert!(error.fatal());
+            assert_eq!(error.code(), ErrorCode::UnsupportedVersion);
+        }
+    }
+    let hello = |version_min, version_max| {
+        Hello {
+            version_min,
+            version_max,
+        }
+        .agreed_version()
+    };
+    assert_eq!(
+        (hello(1, 1), hello(0, 9), hello(2, 9)),
+        (Some(1), Some(1), None)
+    );
+}
+
+#[test]
+fn headers_that_are_not_headers_are_refused_in_a_send() {
+    let mut builder = BatchBuilder::new();
+    let headers = Bytes::from_static(&[5, b'a']);
+    builder
+        .push(NewMessage {
+            body: Bytes::from_static(b"x"),
+            headers,
+            delay_ms: None,
+        })
+        .unwrap();
+    let queue = Name::from("q");
+    let send = Send {
+        queue,
+        producer_id: 0,
+        producer_number: 0,
+        batch: builder.finish(),
+    };
+    assert_eq!(
+        refusal(&Request::Send(send)).0,
+        ErrorCode::HeadersOutOfRange
+    );
+}
+
+#[test]
+fn ids_of_a_send_come_one_by_one() {
+    let sent = Sent {
+        runs: vec![(MessageId(5), 2), (MessageId(9), 1)],
+    };
+    assert!(sent.ids().eq([MessageId(5), MessageId(6), MessageId(9)]));
+}
