@@ -55,12 +55,12 @@ impl Report {
         let mut rows = vec![
             (
                 "workload",
-                format!("{workload}, {} node, {}", self.nodes, self.durability),
+                format!("{workload}, nodes {}, {}", self.nodes, self.durability),
             ),
             (
                 "load",
                 format!(
-                    "{} connections, window {}, {} queues, {} byte bodies, TLS {tls}",
+                    "connections {}, window {}, queues {}, body {} B, TLS {tls}",
                     self.connections, self.window, self.queues, self.body_bytes
                 ),
             ),

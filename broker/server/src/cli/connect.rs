@@ -2,15 +2,23 @@
 
 use std::path::Path;
 
-use sampan_client::{Client, ClientBuilder};
+use sampan_client::{Client, ClientBuilder, Error};
 
 use super::args::ClientOptions;
 use super::env_file;
 use super::failure::Failure;
 
+/// What to do when the settings can't work; most often there are none.
+const HINT: &str = "name the broker with --env-file FILE, or with SAMPAN_SERVER, SAMPAN_CA, \
+    SAMPAN_SECRET_ID and SAMPAN_SECRET_KEY in the environment";
+
 /// Connects once; a command for people or scripts must not hang where there is no broker.
 pub(crate) async fn connect(options: &ClientOptions) -> Result<Client, Failure> {
-    Ok(builder(options.env_file.as_deref())?.connect().await?)
+    match builder(options.env_file.as_deref())?.connect().await {
+        Ok(client) => Ok(client),
+        Err(error @ Error::Configuration { .. }) => Err(Failure::Usage(format!("{error}; {HINT}"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What environment and file say; the file wins.

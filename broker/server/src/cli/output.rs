@@ -134,14 +134,24 @@ pub(crate) mod tests {
         format: Format,
         print: impl FnOnce(&mut Output) -> Result<(), Failure>,
     ) -> String {
+        let (text, done) = attempted(format, print);
+        done.expect("memory takes everything");
+        text
+    }
+
+    /// What `print` prints in a format, and whether it fails.
+    pub(crate) fn attempted(
+        format: Format,
+        print: impl FnOnce(&mut Output) -> Result<(), Failure>,
+    ) -> (String, Result<(), Failure>) {
         let captured = Captured::default();
         let mut output = Output {
             format,
             out: Box::new(captured.clone()),
         };
-        print(&mut output).expect("memory takes everything");
+        let done = print(&mut output);
         let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes).expect("text")
+        (String::from_utf8(bytes).expect("text"), done)
     }
 
     #[test]

@@ -90,7 +90,9 @@ pub(crate) async fn run(
     };
     let done = send_all(&mut source, &mut window, &mut sent).await;
     sent.bar.finish_and_clear();
-    sent.tell_total()?;
+    if done.is_ok() || sent.count > 0 {
+        sent.tell_total()?;
+    }
     done
 }
 

@@ -10,7 +10,7 @@ use super::super::output::Output;
 use super::ledger::Counts;
 
 /// The result of a demo.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) body_len: u32,
     pub(super) counts: Counts,
@@ -104,7 +104,7 @@ fn rate(count: u64, time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::output::tests::printed;
+    use super::super::super::output::tests::{attempted, printed};
     use super::*;
 
     fn report(lost: u64) -> Report {
@@ -148,7 +148,7 @@ mod tests {
         ] {
             let mut report = report(0);
             change(&mut report.counts);
-            assert_eq!(failed(report, &mut output), 1);
+            assert_eq!(code_of(report), 1);
         }
     }
 }
