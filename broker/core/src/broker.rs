@@ -207,3 +207,6 @@ impl Broker {
         self.queues.get(&queue)
     }
 }
+
+#[cfg(test)]
+mod tests;

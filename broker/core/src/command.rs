@@ -110,7 +110,7 @@ impl Command {
         }
     }
 
-    /// Length of what [`Command::encode`] appends.
+    /// Length of the command inside an entry.
     pub fn encoded_len(&self) -> usize {
         const HEAD_LEN: usize = 9;
         match self {

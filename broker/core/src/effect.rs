@@ -41,7 +41,7 @@ pub enum Effect {
         /// The queue.
         queue: QueueId,
     },
-    /// The catalog is not what it was. At most once per entry.
+    /// A catalog command was carried out; perhaps a repeat of one. At most once per entry.
     CatalogChanged,
 }
 

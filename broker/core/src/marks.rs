@@ -84,7 +84,7 @@ impl Marks {
     pub(crate) fn note(&mut self, first: u64, now: Timestamp, class: u8, retention_ms: u64) {
         if let Some(last) = self.marks.back_mut()
             && last.class == class
-            && now.0 - last.sent_at.0 < MARK_SPAN_MIN_MS
+            && now.0.saturating_sub(last.sent_at.0) < MARK_SPAN_MIN_MS
         {
             if last.last_sent_at != now {
                 last.last_sent_at = now;

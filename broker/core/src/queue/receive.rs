@@ -43,7 +43,9 @@ impl Room {
 impl Queue {
     /// How many messages may still be taken in flight.
     pub(crate) fn in_flight_room(&self) -> u64 {
-        (IN_FLIGHT_COUNT_MAX - self.leases.count()).min(self.leases.numbers_left())
+        IN_FLIGHT_COUNT_MAX
+            .saturating_sub(self.leases.count())
+            .min(self.leases.numbers_left())
     }
 
     pub(crate) fn receive(

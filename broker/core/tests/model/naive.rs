@@ -33,8 +33,6 @@ struct Message {
     state: State,
     receive_count: u32,
     first_received_at: Option<u64>,
-    /// Its retention ended at some time; raising it later does not bring the message back.
-    has_expired: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -45,8 +43,11 @@ pub(crate) struct Naive {
     messages: BTreeMap<u64, Message>,
     /// Ready ids in the order of handing out: those that came back before the fresh ones.
     ready: BTreeSet<(bool, u64)>,
-    /// Delayed and in flight.
-    hidden: BTreeSet<u64>,
+    /// Delayed and in flight, by the instant that ends it.
+    hidden: BTreeSet<(u64, u64)>,
+    delayed_count: u64,
+    /// What was sent up to here has expired, even when the retention was raised afterwards.
+    expired_until: u64,
     next: u64,
     next_delayed: u64,
     pub(crate) handles: Vec<ReceiptHandle>,
@@ -66,6 +67,8 @@ impl Naive {
             messages: BTreeMap::new(),
             ready: BTreeSet::new(),
             hidden: BTreeSet::new(),
+            delayed_count: 0,
+            expired_until: 0,
             next: 1,
             next_delayed: MessageId::DELAYED_BIT + 1,
             handles: Vec::new(),
@@ -83,12 +86,11 @@ impl Naive {
 
     /// Ready, delayed, in flight.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
-        let is_delayed = |id: &&u64| matches!(self.messages[id].state, State::Delayed { .. });
-        let delayed = self.hidden.iter().filter(is_delayed).count() as u64;
+        let hidden = self.hidden.len() as u64;
         (
             self.ready.len() as u64,
-            delayed,
-            self.hidden.len() as u64 - delayed,
+            self.delayed_count,
+            hidden - self.delayed_count,
         )
     }
 
@@ -108,31 +110,47 @@ impl Naive {
         self.retention_longest / 500 + 1_000
     }
 
-    fn drop_message(&mut self, id: u64) {
-        let message = self
-            .messages
-            .remove(&id)
-            .expect("a message is removed once");
-        if let State::Ready { is_fresh } = message.state {
-            self.ready.remove(&(is_fresh, id));
+    fn enter(&mut self, id: u64, state: State) {
+        match state {
+            State::Ready { is_fresh } => drop(self.ready.insert((is_fresh, id))),
+            State::Delayed { due_at } => {
+                self.hidden.insert((due_at, id));
+                self.delayed_count += 1;
+            }
+            State::InFlight { visible_at, .. } => drop(self.hidden.insert((visible_at, id))),
         }
-        self.hidden.remove(&id);
+        self.gained |= matches!(state, State::Ready { .. });
+        self.messages.get_mut(&id).unwrap().state = state;
     }
 
-    fn make_ready(&mut self, id: u64) {
-        self.messages.get_mut(&id).unwrap().state = State::Ready { is_fresh: false };
-        self.ready.insert((false, id));
-        self.hidden.remove(&id);
-        self.gained = true;
+    fn leave(&mut self, id: u64) {
+        let left = match self.messages[&id].state {
+            State::Ready { is_fresh } => self.ready.remove(&(is_fresh, id)),
+            State::Delayed { due_at } => {
+                self.delayed_count -= 1;
+                self.hidden.remove(&(due_at, id))
+            }
+            State::InFlight { visible_at, .. } => self.hidden.remove(&(visible_at, id)),
+        };
+        assert!(left, "{id} was in no list");
+    }
+
+    fn drop_message(&mut self, id: u64) {
+        self.leave(id);
+        self.messages.remove(&id);
     }
 
     /// Ready again, or gone when the broker says so and the retention has passed.
     fn come_back(&mut self, id: u64) {
         if self.removed.remove(&id) {
-            assert!(self.messages[&id].has_expired, "{id} expired early");
+            assert!(
+                self.messages[&id].sent_at <= self.expired_until,
+                "{id} expired early"
+            );
             self.drop_message(id);
         } else {
-            self.make_ready(id);
+            self.leave(id);
+            self.enter(id, State::Ready { is_fresh: false });
         }
     }
 
@@ -141,17 +159,9 @@ impl Naive {
         self.now = now;
         self.removed = removed;
         let retention_ms = self.attributes.retention_ms;
-        for id in self.hidden.clone() {
-            let message = self.messages.get_mut(&id).unwrap();
-            message.has_expired |= message.sent_at + retention_ms <= now;
-            let due = match message.state {
-                State::Ready { .. } => panic!("{id} is hidden and ready"),
-                State::Delayed { due_at } => due_at <= now,
-                State::InFlight { visible_at, .. } => visible_at <= now,
-            };
-            if due {
-                self.come_back(id);
-            }
+        self.expired_until = self.expired_until.max(now.saturating_sub(retention_ms));
+        while let Some((_, id)) = self.hidden.first().copied().filter(|(at, _)| *at <= now) {
+            self.come_back(id);
         }
         let is_ready = |id: &u64| matches!(self.messages[id].state, State::Ready { .. });
         let (ready, rest): (Vec<u64>, Vec<u64>) = std::mem::take(&mut self.removed)
@@ -191,35 +201,28 @@ impl Naive {
         let delays: Vec<u64> = batch.records().map(|record| delay_of(&record)).collect();
         let mut ids = Vec::new();
         for (record, delay_ms) in batch.records().zip(delays) {
-            let (id, state) = if delay_ms == 0 {
-                self.next += 1;
-                self.ready.insert((true, self.next - 1));
-                self.gained = true;
-                (self.next - 1, State::Ready { is_fresh: true })
-            } else {
-                self.next_delayed += 1;
-                (
-                    self.next_delayed - 1,
+            let (next, state) = match delay_ms {
+                0 => (&mut self.next, State::Ready { is_fresh: true }),
+                _ => (
+                    &mut self.next_delayed,
                     State::Delayed {
                         due_at: self.now + delay_ms,
                     },
-                )
+                ),
             };
+            let id = *next;
+            *next += 1;
             let content_len = record.content_len() as u64;
             self.content_longest = self.content_longest.max(content_len);
-            let sent_at = self.now;
             let message = Message {
-                sent_at,
+                sent_at: self.now,
                 content_len,
                 state,
                 receive_count: 0,
                 first_received_at: None,
-                has_expired: false,
             };
             self.messages.insert(id, message);
-            if delay_ms != 0 {
-                self.hidden.insert(id);
-            }
+            self.enter(id, state);
             ids.push(id);
         }
         let Reply::Sent(sent) = reply else {
@@ -269,18 +272,12 @@ impl Naive {
     }
 
     fn hand_out(&mut self, delivery: &Delivery, visible_at: u64) {
-        let now = self.now;
-        let message = self.messages.get_mut(&delivery.id.0).unwrap();
-        if let State::Ready { is_fresh } = message.state {
-            self.ready.remove(&(is_fresh, delivery.id.0));
-        }
-        self.hidden.insert(delivery.id.0);
+        let (id, handle, now) = (delivery.id.0, delivery.handle, self.now);
+        self.leave(id);
+        self.enter(id, State::InFlight { handle, visible_at });
+        let message = self.messages.get_mut(&id).unwrap();
         message.receive_count += 1;
         let first_received_at = *message.first_received_at.get_or_insert(now);
-        message.state = State::InFlight {
-            handle: delivery.handle,
-            visible_at,
-        };
         assert_eq!(delivery.receive_count, message.receive_count);
         assert_eq!(delivery.first_received_at, Timestamp(first_received_at));
         assert_eq!(delivery.visible_at, Timestamp(visible_at));
@@ -329,11 +326,10 @@ impl Naive {
             if timeout_ms == 0 {
                 return naive.come_back(id);
             }
-            let at = naive.now + u64::from(timeout_ms);
-            if let State::InFlight { visible_at, .. } =
-                &mut naive.messages.get_mut(&id).unwrap().state
-            {
-                *visible_at = at;
+            let visible_at = naive.now + u64::from(timeout_ms);
+            if let State::InFlight { handle, .. } = naive.messages[&id].state {
+                naive.leave(id);
+                naive.enter(id, State::InFlight { handle, visible_at });
             }
         });
     }

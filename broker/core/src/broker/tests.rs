@@ -1,0 +1,193 @@
+//! What a set costs in memory and in work per entry, counted in things held, not in bytes.
+
+use bytes::Bytes;
+use sampan_protocol::limits::BATCH_COUNT_MAX;
+use sampan_protocol::{BatchBuilder, ErrorCode, MessageBatch, NewMessage};
+
+use super::*;
+use crate::limits::{DELAYED_COUNT_MAX, DUE_WORK_MAX, IN_FLIGHT_COUNT_MAX, PAGE_COUNT};
+use crate::{Command, Effect, Entry, Reply};
+
+const QUEUE: QueueId = QueueId(1);
+const BATCH: u64 = BATCH_COUNT_MAX as u64;
+
+fn broker() -> Broker {
+    let mut broker = Broker::new();
+    let (name, attributes) = ("orders".to_owned(), QueueAttributes::default());
+    apply(
+        &mut broker,
+        1_000,
+        Command::QueueCreate {
+            queue: QUEUE,
+            name,
+            attributes,
+            secret: 9,
+        },
+    );
+    broker
+}
+
+fn apply(broker: &mut Broker, stamp: u64, command: Command) -> Reply {
+    let entry = Entry {
+        stamp: Timestamp(stamp),
+        commands: vec![command],
+    };
+    let (mut effects, mut replies) = (Vec::new(), Vec::new());
+    broker.apply(&entry, &mut effects, &mut replies).unwrap();
+    replies.remove(0)
+}
+
+fn tick(broker: &mut Broker, stamp: u64) -> Vec<Effect> {
+    let (mut effects, mut replies) = (Vec::new(), Vec::new());
+    let entry = Entry {
+        stamp: Timestamp(stamp),
+        commands: Vec::new(),
+    };
+    broker.apply(&entry, &mut effects, &mut replies).unwrap();
+    effects
+}
+
+fn batch(delay_ms: Option<u64>) -> MessageBatch {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..BATCH {
+        let message = NewMessage {
+            body: Bytes::from_static(b"m"),
+            headers: Bytes::new(),
+            delay_ms,
+        };
+        builder.push(message).unwrap();
+    }
+    builder.finish()
+}
+
+fn receive(broker: &mut Broker, stamp: u64) -> Reply {
+    let receive = Command::Receive {
+        queue: QUEUE,
+        count_max: 256,
+        len_max: 0,
+        visibility_timeout_ms: Some(60_000),
+    };
+    apply(broker, stamp, receive)
+}
+
+fn send_all(broker: &mut Broker, count: u64) {
+    let batch = batch(None);
+    for number in 0..count.div_ceil(BATCH) {
+        let send = Command::Send {
+            queue: QUEUE,
+            batch: batch.clone(),
+        };
+        assert!(matches!(
+            apply(broker, 1_000 + number, send),
+            Reply::Sent(_)
+        ));
+    }
+}
+
+#[test]
+fn two_million_ready_messages_cost_no_memory() {
+    let mut broker = broker();
+    send_all(&mut broker, 2_000_000);
+    assert!(broker.ready_count(QUEUE) >= 2_000_000);
+    assert!(broker.queue(QUEUE).unwrap().held_count() < 20);
+    assert!(broker.freeze().row_count() < 20);
+}
+
+#[test]
+fn a_million_lapsed_messages_are_two_hundred_and_fifty_pages() {
+    let mut broker = broker();
+    send_all(&mut broker, 1_000_000);
+    for _ in 0..3_900 {
+        assert!(matches!(receive(&mut broker, 10_000), Reply::Received(_)));
+    }
+    while broker.counts(QUEUE).unwrap().in_flight > 0 {
+        tick(&mut broker, 80_000);
+    }
+    assert!(broker.resident_page_count() as u64 <= 1_000_000 / PAGE_COUNT + 1);
+    drop(broker.freeze());
+    broker.checkpointed_with(10);
+    assert_eq!(broker.resident_page_count(), 10);
+    assert!(broker.queue(QUEUE).unwrap().held_count() < 30);
+}
+
+#[test]
+fn one_entry_does_a_bounded_amount_of_due_work() {
+    let mut broker = broker();
+    send_all(&mut broker, 3 * DUE_WORK_MAX);
+    let receives = 3 * DUE_WORK_MAX / BATCH;
+    (0..receives).for_each(|_| drop(receive(&mut broker, 10_000)));
+    let in_flight = |broker: &Broker| broker.counts(QUEUE).unwrap().in_flight;
+    let before = in_flight(&broker);
+    tick(&mut broker, 100_000);
+    let lapsed = before - in_flight(&broker);
+    assert!(
+        (DUE_WORK_MAX..DUE_WORK_MAX + 64).contains(&lapsed),
+        "{lapsed}"
+    );
+    assert!(broker.next_deadline().unwrap() <= broker.now());
+    tick(&mut broker, 100_000);
+    tick(&mut broker, 100_000);
+    assert_eq!(in_flight(&broker), 0);
+    assert!(broker.next_deadline().unwrap() > broker.now());
+}
+
+#[test]
+fn a_full_queue_gives_fewer_and_then_refuses_to_give() {
+    let mut broker = broker();
+    send_all(&mut broker, IN_FLIGHT_COUNT_MAX + BATCH);
+    let mut given = 0;
+    while given < IN_FLIGHT_COUNT_MAX {
+        let Reply::Received(deliveries) = receive(&mut broker, 10_000) else {
+            panic!("refused")
+        };
+        given += deliveries.len() as u64;
+    }
+    assert_eq!(given, IN_FLIGHT_COUNT_MAX);
+    let Reply::Refused(refusal) = receive(&mut broker, 10_000) else {
+        panic!("given")
+    };
+    assert_eq!(refusal.code, ErrorCode::TooManyInFlight);
+}
+
+#[test]
+fn a_batch_that_would_pass_the_limit_of_delayed_messages_is_refused_whole() {
+    let mut broker = broker();
+    let batch = batch(Some(5_000));
+    let mut sent = 0;
+    while sent + BATCH <= DELAYED_COUNT_MAX {
+        let send = Command::Send {
+            queue: QUEUE,
+            batch: batch.clone(),
+        };
+        assert!(matches!(apply(&mut broker, 1_000, send), Reply::Sent(_)));
+        sent += BATCH;
+    }
+    let reply = apply(
+        &mut broker,
+        1_000,
+        Command::Send {
+            queue: QUEUE,
+            batch,
+        },
+    );
+    let Reply::Refused(refusal) = reply else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(refusal.code, ErrorCode::TooManyDelayed);
+    assert_eq!(broker.counts(QUEUE).unwrap().delayed, sent);
+}
+
+#[test]
+fn a_whole_backlog_expires_in_one_step() {
+    let mut broker = broker();
+    send_all(&mut broker, 500_000);
+    let effects = tick(&mut broker, 400_000_000);
+    let removed = effects.iter().map(|effect| match effect {
+        Effect::Removed { count, .. } => *count,
+        _ => 0,
+    });
+    assert!(removed.sum::<u64>() >= 500_000);
+    assert_eq!(effects.len(), 1, "one run, whatever the marks");
+    assert_eq!(broker.ready_count(QUEUE), 0);
+    assert_eq!(broker.next_deadline(), None);
+}

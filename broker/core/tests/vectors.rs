@@ -1,0 +1,315 @@
+//! Goal: the bytes of entries and rows are those of `spec/vectors/core`, and no byte string makes
+//! reading them panic.
+//!
+//! Method: an entry with every command, and a state with every kind of row, are compared with the
+//! files and read back; then damaged copies and random bytes are read. `UPDATE=1` writes the files;
+//! that is right only together with a new format version.
+
+#![allow(clippy::unwrap_used, reason = "a test panics")]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sampan_core::{Broker, CatalogCommand, Command, Entry, Reply, RowKey};
+use sampan_protocol::{
+    AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId,
+    ReceiptHandle, SetId, Timestamp,
+};
+
+const QUEUE: QueueId = QueueId(1);
+
+fn batch() -> MessageBatch {
+    let mut builder = BatchBuilder::new();
+    for (body, delay_ms) in [
+        (&b"first"[..], None),
+        (b"second", Some(9_000)),
+        (b"third", Some(0)),
+    ] {
+        let (body, headers) = (Bytes::from_static(body), Bytes::new());
+        builder
+            .push(NewMessage {
+                body,
+                headers,
+                delay_ms,
+            })
+            .unwrap();
+    }
+    builder.finish()
+}
+
+fn handles() -> Handles {
+    [ReceiptHandle(0x8123), ReceiptHandle(77)]
+        .into_iter()
+        .collect()
+}
+
+fn catalog_commands() -> Vec<CatalogCommand> {
+    let (account, queue, attributes) = (7, QUEUE, QueueAttributes::default());
+    let changes = AttributeChanges {
+        delay_ms: Some(5),
+        message_size_max: Some(100),
+        ..Default::default()
+    };
+    vec![
+        CatalogCommand::Create {
+            account,
+            name: "Orders".into(),
+            attributes,
+            set: SetId(2),
+        },
+        CatalogCommand::Confirm { queue },
+        CatalogCommand::Set {
+            account,
+            name: "orders".into(),
+            changes,
+        },
+        CatalogCommand::Delete {
+            account,
+            name: "orders".into(),
+        },
+        CatalogCommand::Removed { queue: QueueId(9) },
+    ]
+}
+
+/// Every kind of command, each kind of catalog command included.
+fn commands() -> Vec<Command> {
+    let (queue, attributes) = (QUEUE, QueueAttributes::default());
+    let receive = |visibility_timeout_ms| Command::Receive {
+        queue,
+        count_max: 2,
+        len_max: 1 << 20,
+        visibility_timeout_ms,
+    };
+    let mut commands = vec![
+        Command::QueueCreate {
+            queue,
+            name: "orders".to_owned(),
+            attributes,
+            secret: 0x5eed,
+        },
+        Command::Send {
+            queue,
+            batch: batch(),
+        },
+        receive(None),
+        receive(Some(1_000)),
+        Command::Delete {
+            queue,
+            handles: handles(),
+        },
+        Command::ChangeVisibility {
+            queue,
+            visibility_timeout_ms: 0,
+            handles: handles(),
+        },
+        Command::Release {
+            queue,
+            handles: handles(),
+        },
+        Command::QueueSet { queue, attributes },
+        Command::QueueDelete { queue: QueueId(2) },
+    ];
+    commands.extend(catalog_commands().into_iter().map(Command::Catalog));
+    commands
+}
+
+fn entry() -> Entry {
+    Entry {
+        stamp: Timestamp(1_700_000_000_000),
+        commands: commands(),
+    }
+}
+
+/// Rows of every kind: one message ready again, one in flight, one delayed, one fresh.
+fn rows() -> Vec<(RowKey, Vec<u8>)> {
+    let mut broker = Broker::new();
+    let (mut effects, mut replies) = (Vec::new(), Vec::new());
+    broker.apply(&entry(), &mut effects, &mut replies).unwrap();
+    let Reply::Received(deliveries) = &replies[2] else {
+        panic!("{:?}", replies[2])
+    };
+    let handles = deliveries
+        .iter()
+        .take(1)
+        .map(|delivery| delivery.handle)
+        .collect();
+    let back = Command::ChangeVisibility {
+        queue: QUEUE,
+        visibility_timeout_ms: 0,
+        handles,
+    };
+    let commands = vec![
+        back,
+        Command::Send {
+            queue: QUEUE,
+            batch: batch(),
+        },
+    ];
+    let entry = Entry {
+        stamp: Timestamp(1_700_000_001_500),
+        commands,
+    };
+    broker.apply(&entry, &mut effects, &mut replies).unwrap();
+    let rows = broker.freeze().into_rows();
+    rows.filter_map(|(key, row)| Some((key, row?))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+fn assert_file(name: &str, have: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/core");
+    let path = folder.join(name);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&path, have).unwrap();
+    }
+    let want = fs::read_to_string(&path).unwrap();
+    assert_eq!(have, want, "{}", path.display());
+    want
+}
+
+#[test]
+fn an_entry_has_the_bytes_of_its_vector_and_comes_back_from_them() {
+    let mut text = String::new();
+    for (number, command) in commands().into_iter().enumerate() {
+        let entry = Entry {
+            stamp: Timestamp(1_700_000_000_000),
+            commands: vec![command],
+        };
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        assert_eq!(bytes.len(), entry.encoded_len());
+        writeln!(text, "{number} {}", hex(&bytes)).unwrap();
+    }
+    let mut bytes = Vec::new();
+    entry().encode(&mut bytes);
+    assert_eq!(Entry::decode(bytes.into()), Ok(entry()));
+    let text = assert_file("entries.hex", &text);
+    for (line, command) in text.lines().zip(commands()) {
+        let (_, bytes) = line.split_once(' ').unwrap();
+        assert_eq!(
+            Entry::decode(unhex(bytes).into()).unwrap().commands,
+            [command]
+        );
+    }
+}
+
+#[test]
+fn every_kind_of_row_has_the_bytes_of_its_vector() {
+    let mut text = String::new();
+    let mut kinds = Vec::new();
+    for (key, row) in rows() {
+        kinds.push(key.kind);
+        writeln!(text, "{} {}", hex(&key.encode()), hex(&row)).unwrap();
+    }
+    for kind in [
+        RowKey::SET,
+        RowKey::CATALOG,
+        RowKey::RECORD,
+        RowKey::QUEUE,
+        RowKey::MARK,
+        RowKey::DIRECTORY,
+        RowKey::LEASES,
+        RowKey::DELAYED,
+        RowKey::PAGE,
+    ] {
+        assert!(kinds.contains(&kind), "no row of kind {kind:#x}");
+    }
+    assert_file("rows.hex", &text);
+    assert!(Broker::restore(rows().into_iter().map(|(key, row)| (key, row.into()))).is_ok());
+}
+
+#[test]
+fn a_batch_and_handles_of_an_entry_are_shared_not_copied() {
+    let mut bytes = Vec::new();
+    entry().encode(&mut bytes);
+    let bytes = Bytes::from(bytes);
+    let inside = bytes.as_ptr_range();
+    for command in Entry::decode(bytes.clone()).unwrap().commands {
+        let part = match &command {
+            Command::Send { batch, .. } => batch.as_bytes(),
+            Command::Delete { handles, .. } => handles.as_bytes(),
+            _ => continue,
+        };
+        assert!(inside.contains(&part.as_ptr()));
+    }
+}
+
+#[test]
+fn damaged_and_random_entries_are_refused_or_read_but_never_panic() {
+    let mut whole = Vec::new();
+    entry().encode(&mut whole);
+    for len in 0..whole.len() {
+        assert!(
+            Entry::decode(Bytes::copy_from_slice(&whole[..len])).is_err(),
+            "cut at {len}"
+        );
+    }
+    let mut random = StdRng::seed_from_u64(1);
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        let read = Entry::decode(bytes.into());
+        // What could be read can be applied, whatever it says.
+        if let Ok(entry) = read {
+            let mut broker = Broker::new();
+            broker
+                .apply(&entry, &mut Vec::new(), &mut Vec::new())
+                .unwrap();
+        }
+        let len = random.random_range(0..80);
+        let bytes: Vec<u8> = (0..len).map(|_| random.random()).collect();
+        drop(Entry::decode(bytes.into()));
+    }
+}
+
+#[test]
+fn damaged_rows_are_refused_or_read_but_never_panic() {
+    let whole = rows();
+    let mut random = StdRng::seed_from_u64(2);
+    for _ in 0..20_000 {
+        let mut rows = whole.clone();
+        let (_, row) = &mut rows[random.random_range(0..whole.len())];
+        if random.random() {
+            let at = random.random_range(0..row.len());
+            row[at] ^= 1 << random.random_range(0..8);
+        } else {
+            row.truncate(random.random_range(0..row.len()));
+        }
+        drop(Broker::restore(
+            rows.into_iter().map(|(key, row)| (key, row.into())),
+        ));
+    }
+}
+
+#[test]
+fn rows_out_of_order_or_without_their_queue_are_refused() {
+    let restore = |rows: Vec<(RowKey, Vec<u8>)>| {
+        Broker::restore(rows.into_iter().map(|(key, row)| (key, row.into())))
+    };
+    let mut reversed = rows();
+    reversed.reverse();
+    assert!(restore(reversed).is_err());
+    let orphans = rows()
+        .into_iter()
+        .filter(|(key, _)| key.kind != RowKey::QUEUE)
+        .collect();
+    assert!(restore(orphans).is_err());
+}
