@@ -35,16 +35,17 @@ pub struct SystemTime {
 
 impl Default for SystemTime {
     fn default() -> Self {
-        SystemTime { start: std::time::Instant::now() }
+        SystemTime {
+            start: std::time::Instant::now(),
+        }
     }
 }
 
 impl TimeSource for SystemTime {
     fn read(&self) -> Reading {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let millis = |duration: std::time::Duration| {
-            u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-        };
+        let millis =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Reading {
             monotonic_ms: millis(self.start.elapsed()),
             wall_ms: wall.map_or(0, millis),
@@ -62,7 +63,10 @@ pub(crate) struct SetClock {
 impl SetClock {
     /// A clock for a leadership that begins now.
     pub(crate) fn start(last_stamp: Timestamp, reading: Reading) -> Self {
-        SetClock { now_ms: last_stamp.0.max(reading.wall_ms), last: reading }
+        SetClock {
+            now_ms: last_stamp.0.max(reading.wall_ms),
+            last: reading,
+        }
     }
 
     /// The set's time at `reading`. Never goes back.
@@ -88,12 +92,20 @@ mod tests {
     use super::*;
 
     fn at(monotonic_ms: u64, wall_ms: u64) -> Reading {
-        Reading { monotonic_ms, wall_ms }
+        Reading {
+            monotonic_ms,
+            wall_ms,
+        }
     }
 
     #[test]
     fn time_starts_at_the_later_of_last_stamp_and_wall_clock() {
-        assert_eq!(SetClock::start(Timestamp(5_000), at(0, 9_000)).now(at(0, 9_000)).0, 9_000);
+        assert_eq!(
+            SetClock::start(Timestamp(5_000), at(0, 9_000))
+                .now(at(0, 9_000))
+                .0,
+            9_000
+        );
         let mut clock = SetClock::start(Timestamp(90_000), at(0, 9_000));
         assert_eq!(clock.now(at(0, 9_000)).0, 90_000);
     }
@@ -105,7 +117,10 @@ mod tests {
             for wall in [start + jump, start - jump] {
                 let mut clock = SetClock::start(Timestamp(0), at(0, start));
                 let now = clock.now(at(1_000, wall)).0 - start;
-                assert!((900..=1_100).contains(&now), "{now} ms after 1 s, jump {jump}");
+                assert!(
+                    (900..=1_100).contains(&now),
+                    "{now} ms after 1 s, jump {jump}"
+                );
             }
         }
     }
@@ -120,7 +135,10 @@ mod tests {
             last = now;
         }
         let advanced = last - 1_000_000;
-        assert!((8_900..=10_000).contains(&advanced), "{advanced} ms in 10 s");
+        assert!(
+            (8_900..=10_000).contains(&advanced),
+            "{advanced} ms in 10 s"
+        );
     }
 
     #[test]

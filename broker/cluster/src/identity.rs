@@ -51,7 +51,11 @@ impl Identity {
     /// An identity for a new cluster of one node.
     pub(crate) fn new(node: u64, random: fn() -> u64, set_count: u32) -> Self {
         let cluster = u128::from(random()) << 64 | u128::from(random());
-        Identity { node, cluster, set_count: set_count.clamp(1, SET_COUNT_MAX) }
+        Identity {
+            node,
+            cluster,
+            set_count: set_count.clamp(1, SET_COUNT_MAX),
+        }
     }
 
     /// The identity in `folder`; an empty folder gets `fresh`.
@@ -115,12 +119,16 @@ impl Identity {
             cluster: u128::from_le_bytes(take(bytes, 16)),
             set_count: number(32),
         };
-        (1..=SET_COUNT_MAX).contains(&identity.set_count).then_some(identity)
+        (1..=SET_COUNT_MAX)
+            .contains(&identity.set_count)
+            .then_some(identity)
     }
 }
 
 fn take<const N: usize>(bytes: &[u8; LEN], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("the layout is shorter than the file")
+    bytes[at..at + N]
+        .try_into()
+        .expect("the layout is shorter than the file")
 }
 
 #[cfg(test)]
@@ -134,13 +142,21 @@ mod tests {
         (temp, folder)
     }
 
-    const FRESH: Identity = Identity { node: 1, cluster: 1 << 100, set_count: 2 };
+    const FRESH: Identity = Identity {
+        node: 1,
+        cluster: 1 << 100,
+        set_count: 2,
+    };
 
     #[test]
     fn a_folder_keeps_the_identity_it_was_given() {
         let (_temp, folder) = folder();
         assert_eq!(Identity::open(&folder, FRESH).unwrap(), FRESH);
-        let other = Identity { node: 7, cluster: 3, set_count: 9 };
+        let other = Identity {
+            node: 7,
+            cluster: 3,
+            set_count: 9,
+        };
         assert_eq!(Identity::open(&folder, other).unwrap(), FRESH);
     }
 
@@ -168,6 +184,9 @@ mod tests {
         let mut bytes = FRESH.encode();
         bytes[7] = b'2';
         std::fs::write(temp.path().join(FILE), bytes).unwrap();
-        assert!(matches!(Identity::open(&folder, FRESH), Err(IdentityError::Newer(_))));
+        assert!(matches!(
+            Identity::open(&folder, FRESH),
+            Err(IdentityError::Newer(_))
+        ));
     }
 }

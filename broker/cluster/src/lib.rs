@@ -17,6 +17,6 @@ pub use clock::{Reading, SystemTime, TimeSource};
 pub use identity::IdentityError;
 pub use node::{CorePart, Node, NodeOptions, OpenError, StartError};
 pub use set::{
-    Answer, BodyRun, BodySource, Client, ClientId, OpenStateError, Origin, Outcome, Receive,
-    Received, Refused, SetHandle, SetRequest, Shown,
+    Answer, BodyRun, Client, ClientId, OpenStateError, Origin, Outcome, Receive, Received, Refused,
+    SetHandle, SetRequest, Shown,
 };

@@ -139,9 +139,12 @@ impl Node {
         let identity = Identity::open(folder, fresh).map_err(OpenError::Identity)?;
         let io = |error| OpenError::Io(folder.path(), error);
         let log_folder = folder.folder("log").map_err(io)?;
-        let log_identity = LogIdentity { node: identity.node, cluster: identity.cluster };
-        let (log, recovery) = Log::open(log_folder, log_identity, LogOptions::default())
-            .map_err(OpenError::Log)?;
+        let log_identity = LogIdentity {
+            node: identity.node,
+            cluster: identity.cluster,
+        };
+        let (log, recovery) =
+            Log::open(log_folder, log_identity, LogOptions::default()).map_err(OpenError::Log)?;
         tracing::info!(?recovery, "log recovered");
         let set_count = identity.set_count as usize;
         let checkpointer = Checkpointer::start(set_count).map_err(io)?;
@@ -149,7 +152,10 @@ impl Node {
         let mut publisher = Some(DirectoryPublisher::new(publisher));
         let (mut sets, mut readers) = (Vec::new(), Vec::new());
         let mut parts: Vec<_> = (0..options.core_count)
-            .map(|_| CorePart { sets: Vec::new(), coordinator: None })
+            .map(|_| CorePart {
+                sets: Vec::new(),
+                coordinator: None,
+            })
             .collect();
         for number in 0..identity.set_count {
             let set = SetId(number);
@@ -158,24 +164,37 @@ impl Node {
             let (handle, requests) = SetHandle::new(set);
             sets.push(handle);
             readers.push(store.reader());
-            parts[number as usize % options.core_count].sets.push(SetPart {
-                set,
-                node: identity.node,
-                store,
-                recovered,
-                log: log.clone(),
-                requests,
-                directory: publisher.take(),
-                time: options.time.clone(),
-                checkpointer: checkpointer.clone(),
-                checkpoint_policy: policy(&options, u64::from(identity.set_count)),
-                storage_full: options.storage_full.clone(),
-            });
+            parts[number as usize % options.core_count]
+                .sets
+                .push(SetPart {
+                    set,
+                    node: identity.node,
+                    store,
+                    recovered,
+                    log: log.clone(),
+                    requests,
+                    directory: publisher.take(),
+                    time: options.time.clone(),
+                    checkpointer: checkpointer.clone(),
+                    checkpoint_policy: policy(&options, u64::from(identity.set_count)),
+                    storage_full: options.storage_full.clone(),
+                });
         }
         let (catalog, coordinator) =
             Coordinator::new(sets.clone(), directory.clone(), options.random);
         parts[0].coordinator = Some(coordinator);
-        Ok((Node { identity, lock, log, sets, readers, directory, catalog }, parts))
+        Ok((
+            Node {
+                identity,
+                lock,
+                log,
+                sets,
+                readers,
+                directory,
+                catalog,
+            },
+            parts,
+        ))
     }
 
     /// This node's number in its cluster.
@@ -250,7 +269,11 @@ fn open_store(
     identity: &Identity,
     set: SetId,
 ) -> Result<(Store, Recovered), OpenError> {
-    let store_identity = StoreIdentity { node: identity.node, cluster: identity.cluster, set };
+    let store_identity = StoreIdentity {
+        node: identity.node,
+        cluster: identity.cluster,
+        set,
+    };
     let (store, recovered) = Store::open(folder, store_identity, StoreOptions::default())
         .map_err(|error| OpenError::Store(set, error))?;
     for name in &recovered.quarantined {
@@ -282,17 +305,27 @@ impl CorePart {
 impl SetPart {
     async fn start(self) -> Result<JoinHandle<()>, StartError> {
         let (set, node) = (self.set, self.node);
-        let state = SetState::open(set, self.log.clone(), self.store, self.recovered, self.directory)
-            .map_err(|error| StartError::State(set, error))?;
+        let state = SetState::open(
+            set,
+            self.log.clone(),
+            self.store,
+            self.recovered,
+            self.directory,
+        )
+        .map_err(|error| StartError::State(set, error))?;
         let state = Rc::new(RefCell::new(state));
         let failed = |error: &dyn std::fmt::Display| StartError::Raft(set, error.to_string());
-        let config = raft_config(set).validate().map_err(|error| failed(&error))?;
+        let config = raft_config(set)
+            .validate()
+            .map_err(|error| failed(&error))?;
         let machine = StateMachine::new(state.clone());
         let log_store = LogStore::new(self.log, set);
         let raft = SetRaft::new(node, Arc::new(config), Peers, log_store, machine)
             .await
             .map_err(|error| failed(&error))?;
-        take_lead(&raft, node).await.map_err(|error| failed(&error))?;
+        take_lead(&raft, node)
+            .await
+            .map_err(|error| failed(&error))?;
         let driver = Driver::new(DriverParts {
             set,
             state,
@@ -310,13 +343,17 @@ impl SetPart {
 /// The only voter elects itself at once instead of waiting for an election timeout, and replays.
 async fn take_lead(raft: &SetRaft, node: u64) -> Result<(), Box<dyn std::error::Error>> {
     if !raft.is_initialized().await? {
-        raft.initialize(BTreeMap::from([(node, BasicNode::new(""))])).await?;
+        raft.initialize(BTreeMap::from([(node, BasicNode::new(""))]))
+            .await?;
     } else {
         raft.trigger().elect(false).await?;
     }
-    let leads = raft.wait(None).current_leader(node, "the only voter leads");
-    leads.await?;
-    let read = raft.get_read_linearizer(openraft::ReadPolicy::ReadIndex).await?;
+    raft.wait(None)
+        .current_leader(node, "the only voter leads")
+        .await?;
+    let read = raft
+        .get_read_linearizer(openraft::ReadPolicy::ReadIndex)
+        .await?;
     read.await_ready(raft).await?;
     Ok(())
 }

@@ -74,15 +74,23 @@ mod tests {
     use super::*;
 
     fn accounts(list: &[(&str, &str)]) -> Result<Accounts, AccountError> {
-        let owned = list.iter().map(|(id, key)| ((*id).to_owned(), (*key).to_owned()));
+        let owned = list
+            .iter()
+            .map(|(id, key)| ((*id).to_owned(), (*key).to_owned()));
         Accounts::new(owned.collect(), [0; 32])
     }
 
     #[test]
     fn accounts_that_could_not_work_are_refused() {
         assert!(matches!(accounts(&[]), Err(AccountError::None)));
-        assert!(matches!(accounts(&[("one", "k")]), Err(AccountError::SecretId(_))));
-        assert!(matches!(accounts(&[("AKID1", "")]), Err(AccountError::EmptyKey(_))));
+        assert!(matches!(
+            accounts(&[("one", "k")]),
+            Err(AccountError::SecretId(_))
+        ));
+        assert!(matches!(
+            accounts(&[("AKID1", "")]),
+            Err(AccountError::EmptyKey(_))
+        ));
         let twice = accounts(&[("AKID1", "a"), ("AKID1", "b")]);
         assert!(matches!(twice, Err(AccountError::Twice(_))));
     }

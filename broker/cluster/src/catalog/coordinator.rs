@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sampan_core::{CatalogCommand, CatalogRecord, Command, QueueState, Reply};
-use sampan_protocol::{AttributeChanges, ErrorCode, QueueAttributes, SetId};
+use sampan_protocol::{AttributeChanges, ErrorCode, Name, QueueAttributes, SetId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::directory::Directory;
@@ -30,21 +30,21 @@ pub enum CatalogRequest {
     /// Create a queue.
     Create {
         /// Its name.
-        name: String,
+        name: Name,
         /// Attributes that differ from the defaults.
         changes: AttributeChanges,
     },
     /// Change attributes of a queue.
     Set {
         /// Its name.
-        name: String,
+        name: Name,
         /// The attributes to change.
         changes: AttributeChanges,
     },
     /// Delete a queue and its messages.
     Delete {
         /// Its name.
-        name: String,
+        name: Name,
     },
 }
 
@@ -67,7 +67,9 @@ impl Catalog {
         self.sender
             .try_send((request, done))
             .map_err(|_| Refused::retry_after(ErrorCode::QueueBusy, 100))?;
-        answer.await.map_err(|_| Refused::new(ErrorCode::ShuttingDown))?
+        answer
+            .await
+            .map_err(|_| Refused::new(ErrorCode::ShuttingDown))?
     }
 }
 
@@ -87,7 +89,15 @@ impl Coordinator {
         secrets: fn() -> u64,
     ) -> (Catalog, Coordinator) {
         let (sender, requests) = mpsc::channel(CHANGES_WAITING_MAX);
-        (Catalog { sender }, Coordinator { requests, sets, directory, secrets })
+        (
+            Catalog { sender },
+            Coordinator {
+                requests,
+                sets,
+                directory,
+                secrets,
+            },
+        )
     }
 
     /// Finishes what a crash left, then carries out what is asked.
@@ -108,8 +118,12 @@ impl Coordinator {
 
     async fn finish_all(&self) -> Result<(), Refused> {
         let (done, answer) = oneshot::channel();
-        self.catalog_set().request(SetRequest::Unfinished(done)).await?;
-        let records = answer.await.map_err(|_| Refused::new(ErrorCode::ShuttingDown))??;
+        self.catalog_set()
+            .request(SetRequest::Unfinished(done))
+            .await?;
+        let records = answer
+            .await
+            .map_err(|_| Refused::new(ErrorCode::ShuttingDown))??;
         for record in records {
             tracing::info!(queue = %record.name, state = ?record.state, "finishing a queue");
             self.finish(record).await?;
@@ -122,9 +136,18 @@ impl Coordinator {
         let command = match request {
             CatalogRequest::Create { name, changes } => {
                 let attributes = changes.applied_to(QueueAttributes::default())?;
-                CatalogCommand::Create { account, name, attributes, set: self.emptiest_set() }
+                CatalogCommand::Create {
+                    account,
+                    name,
+                    attributes,
+                    set: self.emptiest_set(),
+                }
             }
-            CatalogRequest::Set { name, changes } => CatalogCommand::Set { account, name, changes },
+            CatalogRequest::Set { name, changes } => CatalogCommand::Set {
+                account,
+                name,
+                changes,
+            },
             CatalogRequest::Delete { name } => CatalogCommand::Delete { account, name },
         };
         let record = self.decide(command).await?;
@@ -146,22 +169,34 @@ impl Coordinator {
                 CatalogCommand::Confirm { queue },
             ),
             QueueState::Changing => (
-                Command::QueueSet { queue, attributes: record.attributes },
+                Command::QueueSet {
+                    queue,
+                    attributes: record.attributes,
+                },
                 CatalogCommand::Confirm { queue },
             ),
-            QueueState::Deleting => {
-                (Command::QueueDelete { queue }, CatalogCommand::Removed { queue })
-            }
+            QueueState::Deleting => (
+                Command::QueueDelete { queue },
+                CatalogCommand::Removed { queue },
+            ),
         };
         let owner = self.sets.get(record.set.0 as usize);
         let owner = owner.ok_or_else(|| Refused::new(ErrorCode::Internal))?;
         refuse(owner.propose(command).await?)?;
-        refuse(self.catalog_set().propose(Command::Catalog(confirmation)).await?)?;
+        refuse(
+            self.catalog_set()
+                .propose(Command::Catalog(confirmation))
+                .await?,
+        )?;
         Ok(())
     }
 
     async fn decide(&self, command: CatalogCommand) -> Result<CatalogRecord, Refused> {
-        match refuse(self.catalog_set().propose(Command::Catalog(command)).await?)? {
+        match refuse(
+            self.catalog_set()
+                .propose(Command::Catalog(command))
+                .await?,
+        )? {
             Reply::Catalog(record) => Ok(record),
             _ => Err(Refused::new(ErrorCode::Internal)),
         }

@@ -40,7 +40,9 @@ pub struct Directory {
 
 impl Default for Directory {
     fn default() -> Self {
-        Directory { shards: vec![Arc::default(); SHARD_COUNT] }
+        Directory {
+            shards: vec![Arc::default(); SHARD_COUNT],
+        }
     }
 }
 
@@ -83,7 +85,10 @@ impl Directory {
             found.extend(matching.take(count_max + 1));
         }
         let more = found.len() > count_max;
-        let names = found.values().take(count_max).map(|route| route.name.clone());
+        let names = found
+            .values()
+            .take(count_max)
+            .map(|route| route.name.clone());
         (names.collect(), more)
     }
 }
@@ -91,7 +96,8 @@ impl Directory {
 /// Names are few and short; the shard only has to spread them.
 fn shard_of(name: &str) -> usize {
     let sum = name.bytes().fold(0u32, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u32::from(byte.to_ascii_lowercase()))
+        sum.wrapping_mul(31)
+            .wrapping_add(u32::from(byte.to_ascii_lowercase()))
     });
     sum as usize % SHARD_COUNT
 }
@@ -164,7 +170,9 @@ mod tests {
 
     #[test]
     fn pages_of_a_list_cover_each_name_once_in_order() {
-        let names: Vec<String> = (0..257).map(|number| format!("queue-{number:03}")).collect();
+        let names: Vec<String> = (0..257)
+            .map(|number| format!("queue-{number:03}"))
+            .collect();
         let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
         all.extend(["other", "zebra"]);
         let directory = directory(&all);

@@ -13,7 +13,6 @@ use std::ops::{Bound, RangeBounds};
 use futures::Stream;
 use futures::stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::vote::RaftVote as _;
 use sampan_protocol::SetId;
 use sampan_storage::log::{Log, LogEntry, Vote};
 use tokio::sync::oneshot;
@@ -46,7 +45,9 @@ impl LogStore {
                 let log = self.log.clone();
                 let read = move || log.read(set, from, until, READ_LEN_MAX);
                 let joined = tokio::task::spawn_blocking(read).await;
-                joined.map_err(io::Error::other)?.map_err(io::Error::other)?
+                joined
+                    .map_err(io::Error::other)?
+                    .map_err(io::Error::other)?
             }
         };
         entries.into_iter().map(to_raft_entry).collect()
@@ -63,14 +64,21 @@ impl LogStore {
             Bound::Excluded(until) => *until,
             Bound::Unbounded => u64::MAX,
         };
-        let end = self.log.state(self.set).last.map_or(0, |last| last.index + 1);
+        let end = self
+            .log
+            .state(self.set)
+            .last
+            .map_or(0, |last| last.index + 1);
         (from, until.min(end))
     }
 }
 
 fn to_raft_entry(entry: LogEntry<LogPayload>) -> io::Result<RaftEntry> {
     let payload = entry.payload.into_raft().map_err(io::Error::other)?;
-    Ok(RaftEntry { log_id: from_stored(entry.id), payload })
+    Ok(RaftEntry {
+        log_id: from_stored(entry.id),
+        payload,
+    })
 }
 
 impl RaftLogReader<SetConfig> for LogStore {
@@ -91,7 +99,10 @@ impl RaftLogReader<SetConfig> for LogStore {
     async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
         let vote = self.log.state(self.set).vote;
         Ok(vote.map(|vote| RaftVote {
-            leader_id: super::types::LeaderId { term: vote.term, voted_for: vote.node },
+            leader_id: super::types::LeaderId {
+                term: vote.term,
+                voted_for: vote.node,
+            },
             committed: vote.committed,
         }))
     }
@@ -146,8 +157,11 @@ impl RaftLogStorage<SetConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
         let leader = vote.leader_id();
-        let vote =
-            Vote { term: leader.term, node: leader.voted_for, committed: vote.is_committed() };
+        let vote = Vote {
+            term: leader.term,
+            node: leader.voted_for,
+            committed: vote.is_committed(),
+        };
         let (done, saved) = oneshot::channel();
         self.log.save_vote(self.set, vote, answer_to(done));
         wait_for(saved).await
@@ -164,13 +178,14 @@ impl RaftLogStorage<SetConfig> for LogStore {
                 payload: LogPayload::from_raft(entry.payload),
             })
             .collect();
-        let done = move |result: Result<(), _>| callback.io_completed(result.map_err(io::Error::other));
+        let done =
+            move |result: Result<(), _>| callback.io_completed(result.map_err(io::Error::other));
         self.log.append(self.set, entries, Box::new(done));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<RaftLogId>) -> Result<(), io::Error> {
-        let index = last_log_id.map_or(0, |id| id.index);
+        let index = last_log_id.map(|id| id.index);
         let (done, truncated) = oneshot::channel();
         self.log.truncate_after(self.set, index, answer_to(done));
         wait_for(truncated).await
@@ -178,7 +193,8 @@ impl RaftLogStorage<SetConfig> for LogStore {
 
     async fn purge(&mut self, log_id: RaftLogId) -> Result<(), io::Error> {
         let (done, purged) = oneshot::channel();
-        self.log.purge(self.set, to_stored(&log_id), answer_to(done));
+        self.log
+            .purge(self.set, to_stored(&log_id), answer_to(done));
         wait_for(purged).await
     }
 }
@@ -192,5 +208,7 @@ fn answer_to(done: oneshot::Sender<LogResult>) -> sampan_storage::log::Done {
 
 async fn wait_for(receiver: oneshot::Receiver<LogResult>) -> io::Result<()> {
     let answer = receiver.await;
-    answer.map_err(|_| io::Error::other("the log stopped"))?.map_err(io::Error::other)
+    answer
+        .map_err(|_| io::Error::other("the log stopped"))?
+        .map_err(io::Error::other)
 }

@@ -65,8 +65,13 @@ impl StateMachine {
             need.0.into_iter().map(row).collect::<Result<Vec<_>, _>>()
         };
         let joined = tokio::task::spawn_blocking(read).await;
-        let rows = joined.map_err(io::Error::other)?.map_err(io::Error::other)?;
-        self.state.borrow_mut().supply(rows).map_err(io::Error::other)
+        let rows = joined
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        self.state
+            .borrow_mut()
+            .supply(rows)
+            .map_err(io::Error::other)
     }
 }
 
@@ -94,11 +99,14 @@ impl RaftStateMachine<SetConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder { state: self.state.clone() }
+        SnapshotBuilder {
+            state: self.state.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, _snapshot: ()) -> io::Result<()> {
-        let text = format!("snapshot {meta}: a set with a single voter has no peer to get one from");
+        let text =
+            format!("snapshot {meta}: a set with a single voter has no peer to get one from");
         Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
 
@@ -118,6 +126,9 @@ impl RaftSnapshotBuilder<SetConfig> for SnapshotBuilder {
 
 fn current_snapshot(state: &SetState) -> Option<Snapshot> {
     let (last_log_id, last_membership) = state.checkpoint()?;
-    let meta = SnapshotMeta { last_log_id: Some(last_log_id), last_membership };
+    let meta = SnapshotMeta {
+        last_log_id: Some(last_log_id),
+        last_membership,
+    };
     Some(Snapshot { meta, snapshot: () })
 }

@@ -5,12 +5,12 @@
 
 use std::future::Future;
 
+use openraft::BasicNode;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::message::{
+use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::BasicNode;
 
 use super::types::{RaftVote, SetConfig, Snapshot};
 

@@ -181,14 +181,19 @@ mod tests {
     fn a_membership_cut_anywhere_is_refused() {
         let bytes = encode_membership(&membership());
         for len in 0..bytes.len() {
-            assert!(decode_membership(bytes.slice(..len)).is_err(), "cut at {len}");
+            assert!(
+                decode_membership(bytes.slice(..len)).is_err(),
+                "cut at {len}"
+            );
         }
     }
 
     #[test]
     fn a_payload_comes_back_as_it_was() {
-        for payload in [LogPayload::Blank, LogPayload::Membership(encode_membership(&membership()))]
-        {
+        for payload in [
+            LogPayload::Blank,
+            LogPayload::Membership(encode_membership(&membership())),
+        ] {
             let mut bytes = Vec::new();
             payload.encode(&mut bytes);
             assert_eq!(bytes.len(), payload.encoded_len());

@@ -57,7 +57,7 @@ pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId,
 pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, BasicNode>;
 pub(crate) type Snapshot = openraft::storage::Snapshot<CommittedLeaderId, u64, BasicNode, ()>;
 pub(crate) type SetRaft = openraft::Raft<SetConfig, StateMachine>;
-pub(crate) type WriteResult = openraft::raft::message::ClientWriteResult<SetConfig>;
+pub(crate) type WriteResult = openraft::raft::ClientWriteResult<SetConfig>;
 
 impl RaftTypeConfig for SetConfig {
     type D = Proposal;
@@ -83,7 +83,11 @@ impl RaftTypeConfig for SetConfig {
 
 /// A log id as the node's log keeps it. In standard Raft the leader's node is not part of it.
 pub(crate) fn to_stored(id: &RaftLogId) -> sampan_storage::log::LogId {
-    sampan_storage::log::LogId { term: id.committed_leader_id().term, node: 0, index: id.index }
+    sampan_storage::log::LogId {
+        term: id.committed_leader_id().term,
+        node: 0,
+        index: id.index,
+    }
 }
 
 /// The way back of [`to_stored`].

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sampan_protocol::SetId;
-use sampan_storage::store::{CheckpointJob, CheckpointOutcome};
+use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Spent};
 use tokio::sync::{Notify, oneshot};
 
 use super::state::SetState;
@@ -32,34 +32,50 @@ pub(crate) struct CheckpointPolicy {
 /// Pause after a checkpoint that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-type Waiting = (CheckpointJob, oneshot::Sender<CheckpointOutcome>);
+/// What the thread is given to do.
+enum Work {
+    Checkpoint(CheckpointJob, oneshot::Sender<CheckpointOutcome>),
+    /// Freeing the memory of what was written takes a while too.
+    Drop(Spent),
+}
 
 /// The way to the checkpoint thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpointer {
-    jobs: crossbeam_channel::Sender<Waiting>,
+    work: crossbeam_channel::Sender<Work>,
 }
 
 impl Checkpointer {
     /// Starts the thread. It ends when the last handle is dropped and its jobs are done.
     pub(crate) fn start(set_count: usize) -> std::io::Result<Self> {
-        let (jobs, waiting) = crossbeam_channel::bounded::<Waiting>(set_count);
+        // One checkpoint of each set, and what is left of the one before.
+        let (work, waiting) = crossbeam_channel::bounded::<Work>(2 * set_count);
         let run = move || {
-            for (job, done) in waiting {
-                // A set that stopped meanwhile replays the log instead.
-                drop(done.send(job.run()));
+            for work in waiting {
+                match work {
+                    // A set that stopped meanwhile replays the log instead.
+                    Work::Checkpoint(job, done) => drop(done.send(job.run())),
+                    Work::Drop(spent) => drop(spent),
+                }
             }
         };
-        std::thread::Builder::new().name("checkpointer".to_owned()).spawn(run)?;
-        Ok(Checkpointer { jobs })
+        std::thread::Builder::new()
+            .name("checkpointer".to_owned())
+            .spawn(run)?;
+        Ok(Checkpointer { work })
     }
 
     /// Hands a job over. Never blocks: there is room for one job of each set.
     fn begin(&self, job: CheckpointJob) -> oneshot::Receiver<CheckpointOutcome> {
         let (done, outcome) = oneshot::channel();
-        let taken = self.jobs.try_send((job, done));
+        let taken = self.work.try_send(Work::Checkpoint(job, done));
         assert!(taken.is_ok(), "a set has at most one checkpoint under way");
         outcome
+    }
+
+    /// Frees memory on the thread; here, when it has too much to do.
+    fn free(&self, spent: Spent) {
+        drop(self.work.try_send(Work::Drop(spent)));
     }
 }
 
@@ -108,7 +124,17 @@ impl Checkpoints {
             return;
         }
         let wake = state.borrow().driver();
-        let Some(job) = state.borrow_mut().begin_checkpoint() else { return };
+        let begun = state.borrow_mut().begin_checkpoint();
+        let job = match begun {
+            Ok(Some(job)) => job,
+            Ok(None) => return,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%set, error, "a checkpoint could not begin; the log is kept");
+                self.not_before_ms = now_ms + millis(RETRY_PAUSE);
+                return;
+            }
+        };
         self.is_running = true;
         tokio::task::spawn_local(bring_back(
             self.checkpointer.begin(job),
@@ -117,18 +143,14 @@ impl Checkpoints {
         ));
     }
 
-    /// Whether a checkpoint is under way.
-    pub(super) fn is_running(&self) -> bool {
-        self.is_running
-    }
-
     fn is_due(&self, state: &SetState, now_ms: u64) -> bool {
         let log_len = state.log_len();
-        log_len > 0
-            && state.is_applied_flushed()
-            && (state.store.overlay_len() >= self.policy.overlay_len
-                || log_len >= self.policy.log_len
-                || now_ms >= self.interval_ends_ms)
+        state.owes_checkpoint()
+            || log_len > 0
+                && state.is_applied_flushed()
+                && (state.store.overlay_len() >= self.policy.overlay_len
+                    || log_len >= self.policy.log_len
+                    || now_ms >= self.interval_ends_ms)
     }
 
     /// Returns how long to wait before the next.
@@ -143,12 +165,18 @@ impl Checkpoints {
             tracing::error!(%set, "the checkpoint thread has stopped");
             return RETRY_PAUSE;
         };
-        if let Err(error) = state.borrow_mut().finish_checkpoint(outcome) {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(%set, error, "a checkpoint failed; the log is kept");
-            return RETRY_PAUSE;
+        let finished = state.borrow_mut().finish_checkpoint(outcome);
+        match finished {
+            Ok(spent) => self.checkpointer.free(spent),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%set, error, "a checkpoint failed; the log is kept");
+                return RETRY_PAUSE;
+            }
         }
-        let Some((checkpoint, _)) = state.borrow().checkpoint() else { return Duration::ZERO };
+        let Some((checkpoint, _)) = state.borrow().checkpoint() else {
+            return Duration::ZERO;
+        };
         let raft = raft.clone();
         tokio::task::spawn_local(async move {
             let purged = async {

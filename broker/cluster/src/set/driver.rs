@@ -54,16 +54,45 @@ pub(crate) struct DriverParts {
     pub(crate) storage_full: Arc<AtomicBool>,
 }
 
-/// An entry that was applied or refused, with those who wait for its replies.
-pub(super) struct Completion {
+/// An entry whose fate is known, with those who wait for its replies.
+struct Completion {
     entry: Askers,
-    result: WriteResult,
+    /// `None`: openraft gave it up; it may be applied yet, or not.
+    result: Option<WriteResult>,
 }
 
 struct Askers {
     askers: Vec<Asker>,
     queues: Vec<Option<QueueId>>,
     expected: Vec<(QueueId, Expected)>,
+}
+
+/// Brings an entry's askers back to the driver, whether openraft answers or drops it.
+struct Ticket {
+    entry: Option<Askers>,
+    completions: Rc<RefCell<VecDeque<Completion>>>,
+    wake: Rc<Notify>,
+}
+
+impl Ticket {
+    fn complete(mut self, result: WriteResult) {
+        self.give_back(Some(result));
+    }
+
+    fn give_back(&mut self, result: Option<WriteResult>) {
+        if let Some(entry) = self.entry.take() {
+            self.completions
+                .borrow_mut()
+                .push_back(Completion { entry, result });
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.give_back(None);
+    }
 }
 
 /// See the module's documentation.
@@ -139,7 +168,7 @@ impl Driver {
         }
         if let Some(drained) = self.drained.take() {
             // Whoever asked for the drain may have given up waiting.
-            drop(drained.send(()));
+            drained.send(()).ok();
         }
     }
 
@@ -152,11 +181,16 @@ impl Driver {
             self.on_completion(completion);
         }
         self.on_confirmed_reads();
+        let removed = self.state.borrow_mut().take_removed();
+        removed
+            .into_iter()
+            .for_each(|queue| self.end_waits_at(queue));
         let gained = self.state.borrow_mut().take_gained();
         gained.into_iter().for_each(|queue| self.serve(queue));
         self.on_time();
         let now_ms = self.time.read().monotonic_ms;
-        self.checkpoints.advance(&self.state, &self.raft, now_ms, self.set);
+        self.checkpoints
+            .advance(&self.state, &self.raft, now_ms, self.set);
         self.hand_out();
     }
 
@@ -164,7 +198,7 @@ impl Driver {
         match request {
             SetRequest::Command { origin, command } => self.on_command(origin, command),
             SetRequest::Receive { origin, receive } => self.on_receive(origin, receive),
-            SetRequest::Show { origin, queue } => self.reads.show(origin, queue),
+            SetRequest::Show { origin, route } => self.reads.show(origin, route),
             SetRequest::Propose { command, done } => self.on_propose(command, done),
             SetRequest::Unfinished(done) => self.reads.unfinished(done),
             SetRequest::Forget(client) => self.receives.forget(client),
@@ -178,9 +212,9 @@ impl Driver {
             _ => None,
         };
         let refusal = match self.refusal() {
-            None if sent.is_some() && self.storage_full.load(Ordering::Relaxed) => {
-                Some(Refused::retry_after(ErrorCode::StorageFull, STORAGE_FULL_RETRY_MS))
-            }
+            None if sent.is_some() && self.storage_full.load(Ordering::Relaxed) => Some(
+                Refused::retry_after(ErrorCode::StorageFull, STORAGE_FULL_RETRY_MS),
+            ),
             refusal => refusal,
         };
         if let Some(refused) = refusal {
@@ -188,7 +222,11 @@ impl Driver {
             return;
         }
         let expected = sent.map(|(_, sent)| Expected { sent, claimed: 0 });
-        self.gather.push(command, Asker::Client(origin), expected);
+        let asker = match &command {
+            Command::ChangeVisibility { .. } => Asker::VisibilityClient(origin),
+            _ => Asker::Client(origin),
+        };
+        self.gather.push(command, asker, expected);
         if let Some((queue, _)) = sent {
             self.serve(queue);
         }
@@ -248,7 +286,12 @@ impl Driver {
         self.end_expired_waits(reading.monotonic_ms);
         let Some(clock) = &mut self.clock else { return };
         let now = clock.now(reading);
-        let due = self.state.borrow().broker.next_deadline().is_some_and(|at| at <= now);
+        let due = self
+            .state
+            .borrow()
+            .broker
+            .next_deadline()
+            .is_some_and(|at| at <= now);
         if due && self.gather.is_empty() && self.in_flight_count == 0 {
             self.gather.push_tick();
         }
@@ -258,7 +301,9 @@ impl Driver {
         let reading = self.time.read();
         let mut sleep = IDLE_WAKE;
         if let Some(end) = self.receives.next_end_ms() {
-            sleep = sleep.min(Duration::from_millis(end.saturating_sub(reading.monotonic_ms)));
+            sleep = sleep.min(Duration::from_millis(
+                end.saturating_sub(reading.monotonic_ms),
+            ));
         }
         // While entries are on their way, the next one's stamp moves time anyway.
         if let (Some(clock), 0) = (&mut self.clock, self.in_flight_count) {
@@ -272,32 +317,47 @@ impl Driver {
 
     async fn propose_gathered(&mut self) {
         while self.in_flight_count < ENTRIES_IN_FLIGHT_MAX {
-            let Some(gathered) = self.gather.pop() else { return };
+            let Some(gathered) = self.gather.pop() else {
+                return;
+            };
             self.propose(gathered).await;
         }
     }
 
     async fn propose(&mut self, gathered: Gathered) {
-        let Gathered { commands, askers, expected, .. } = gathered;
+        let Gathered {
+            commands,
+            askers,
+            expected,
+            ..
+        } = gathered;
         let queues = commands.iter().map(Command::queue).collect();
-        let entry = Askers { askers, queues, expected };
+        let entry = Askers {
+            askers,
+            queues,
+            expected,
+        };
         let Some(clock) = &mut self.clock else {
-            self.refuse(entry, &Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS));
+            self.refuse(
+                entry,
+                &Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS),
+            );
             self.hand_out();
             return;
         };
         let stamp = clock.now(self.time.read());
         let (completions, wake) = (self.completions.clone(), self.wake.clone());
-        let responder = Responder::new(move |result: WriteResult| {
-            completions.borrow_mut().push_back(Completion { entry, result });
-            wake.notify_one();
-        });
+        let ticket = Ticket {
+            entry: Some(entry),
+            completions,
+            wake,
+        };
+        let responder = Responder::new(move |result| ticket.complete(result));
         self.in_flight_count += 1;
         let proposal = Proposal(Arc::new(Entry { stamp, commands }));
-        if let Err(fatal) = self.raft.client_write_ff(proposal, Some(responder)).await {
-            // openraft dropped the entry with its askers: the clients' connections time out.
-            tracing::error!(set = %self.set, error = %fatal, "the set has stopped");
-            self.in_flight_count -= 1;
+        if let Err(error) = self.raft.client_write_ff(proposal, Some(responder)).await {
+            // The askers come back through their ticket.
+            tracing::error!(set = %self.set, %error, "the set has stopped");
             self.clock = None;
         }
     }
@@ -306,21 +366,26 @@ impl Driver {
         self.in_flight_count -= 1;
         let Completion { entry, result } = completion;
         match result {
-            Ok(response) => {
+            Some(Ok(response)) => {
                 self.gather.settle(&entry.expected);
-                let replies = entry.askers.into_iter().zip(entry.queues).zip(response.data.0);
+                let replies = entry
+                    .askers
+                    .into_iter()
+                    .zip(entry.queues)
+                    .zip(response.data.0);
                 for ((asker, queue), reply) in replies {
                     self.on_reply(asker, queue, reply);
                 }
             }
-            Err(ClientWriteError::ForwardToLeader(_)) => {
+            Some(Err(ClientWriteError::ForwardToLeader(_))) => {
                 let code = ErrorCode::NoLeader;
                 self.refuse(entry, &Refused::retry_after(code, NO_LEADER_RETRY_MS));
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!(set = %self.set, %error, "an entry was not accepted");
                 self.refuse(entry, &Refused::new(ErrorCode::Internal));
             }
+            None => self.refuse(entry, &Refused::new(ErrorCode::OutcomeUnknown)),
         }
     }
 
@@ -328,10 +393,14 @@ impl Driver {
         match (asker, reply) {
             (Asker::Node(done), reply) => drop(done.send(Ok(reply))),
             (Asker::Waiter(waiter), reply) => self.on_receive_reply(waiter, queue, reply),
-            (Asker::Client(origin), reply) => {
+            (Asker::VisibilityClient(origin), Reply::Handles(results)) => {
+                self.answers
+                    .push(origin, Outcome::VisibilityChanged(results));
+            }
+            (Asker::Client(origin) | Asker::VisibilityClient(origin), reply) => {
                 let outcome = match reply {
                     Reply::Sent(sent) => Outcome::Sent(sent),
-                    Reply::Handles(results) => Outcome::Handles(results),
+                    Reply::Handles(results) => Outcome::Deleted(results),
                     Reply::Refused(refusal) => Outcome::Refused(refusal.into()),
                     other => {
                         tracing::error!(?other, "a reply that no client asks for");
@@ -344,12 +413,12 @@ impl Driver {
         }
     }
 
-    /// Nothing of the entry was done.
+    /// Answers everybody who waits for the entry with one refusal.
     fn refuse(&mut self, entry: Askers, refused: &Refused) {
         self.gather.settle(&entry.expected);
         for asker in entry.askers {
             match asker {
-                Asker::Client(origin) => {
+                Asker::Client(origin) | Asker::VisibilityClient(origin) => {
                     self.answers.push(origin, Outcome::Refused(refused.clone()));
                 }
                 Asker::Waiter(waiter) => self.refuse_waiter(waiter, refused),

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sampan_core::{Command, Reply};
+use sampan_core::{Command, Reply, WaiterId};
 use sampan_protocol::QueueId;
 use tokio::sync::oneshot;
 
@@ -24,10 +24,12 @@ const ENTRIES_GATHERED_MAX: usize = 4;
 /// Who waits for the reply to a command.
 #[derive(Debug)]
 pub(crate) enum Asker {
-    /// A client.
+    /// A client that sends or deletes.
     Client(Origin),
+    /// A client that changes the visibility of messages.
+    VisibilityClient(Origin),
     /// A receive in the waiters.
-    Waiter(u64),
+    Waiter(WaiterId),
     /// The node itself.
     Node(oneshot::Sender<Result<Reply, Refused>>),
     /// Nobody: a release.
@@ -67,7 +69,10 @@ impl Gather {
         if self.entries.back().is_none_or(full) {
             self.entries.push_back(Gathered::default());
         }
-        let entry = self.entries.back_mut().expect("one was pushed if there was none");
+        let entry = self
+            .entries
+            .back_mut()
+            .expect("one was pushed if there was none");
         if let (Some(expected), Some(queue)) = (expected, command.queue()) {
             let sum = self.expected.entry(queue).or_default();
             sum.sent += expected.sent;
@@ -77,6 +82,11 @@ impl Gather {
         entry.len += len;
         entry.commands.push(command);
         entry.askers.push(asker);
+    }
+
+    /// Adds an entry without commands, to move time.
+    pub(crate) fn push_tick(&mut self) {
+        self.entries.push_back(Gathered::default());
     }
 
     /// The oldest entry, to be proposed.
@@ -103,7 +113,9 @@ impl Gather {
     /// An entry was applied or refused: nothing is expected of it any more.
     pub(crate) fn settle(&mut self, settled: &[(QueueId, Expected)]) {
         for (queue, expected) in settled {
-            let Some(sum) = self.expected.get_mut(queue) else { continue };
+            let Some(sum) = self.expected.get_mut(queue) else {
+                continue;
+            };
             sum.sent -= expected.sent;
             sum.claimed -= expected.claimed;
             if *sum == Expected::default() {

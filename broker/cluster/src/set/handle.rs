@@ -45,6 +45,8 @@ impl SetHandle {
     pub async fn propose(&self, command: Command) -> Result<Reply, Refused> {
         let (done, reply) = oneshot::channel();
         self.request(SetRequest::Propose { command, done }).await?;
-        reply.await.map_err(|_| Refused::new(ErrorCode::ShuttingDown))?
+        reply
+            .await
+            .map_err(|_| Refused::new(ErrorCode::ShuttingDown))?
     }
 }

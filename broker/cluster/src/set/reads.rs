@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use openraft::ReadPolicy;
 use sampan_core::CatalogRecord;
@@ -13,14 +14,21 @@ use tokio::sync::{Notify, oneshot};
 
 use super::driver::Driver;
 use super::request::{Origin, Outcome, Refused, Shown};
+use crate::catalog::Route;
 use crate::raft::types::SetRaft;
 
 /// A read that waits for its confirmation.
 pub(super) enum Read {
-    Show { origin: Origin, queue: QueueId },
+    Show {
+        origin: Origin,
+        route: Arc<Route>,
+    },
     Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
     /// A receive whose wait ended: is there really nothing?
-    Empty { origin: Origin },
+    Empty {
+        origin: Origin,
+        queue: QueueId,
+    },
 }
 
 /// The reads of one set.
@@ -34,11 +42,16 @@ pub(super) struct Reads {
 
 impl Reads {
     pub(super) fn new(wake: Rc<Notify>) -> Self {
-        Reads { waiting: Vec::new(), confirming: Vec::new(), result: Rc::default(), wake }
+        Reads {
+            waiting: Vec::new(),
+            confirming: Vec::new(),
+            result: Rc::default(),
+            wake,
+        }
     }
 
-    pub(super) fn show(&mut self, origin: Origin, queue: QueueId) {
-        self.waiting.push(Read::Show { origin, queue });
+    pub(super) fn show(&mut self, origin: Origin, route: Arc<Route>) {
+        self.waiting.push(Read::Show { origin, route });
     }
 
     pub(super) fn unfinished(
@@ -48,8 +61,8 @@ impl Reads {
         self.waiting.push(Read::Unfinished(done));
     }
 
-    pub(super) fn empty(&mut self, origin: Origin) {
-        self.waiting.push(Read::Empty { origin });
+    pub(super) fn empty(&mut self, origin: Origin, queue: QueueId) {
+        self.waiting.push(Read::Empty { origin, queue });
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -84,7 +97,10 @@ async fn confirm(raft: &SetRaft) -> Result<(), Refused> {
     };
     let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
     let linearizer = linearizer.map_err(|error| no_leader(&error))?;
-    linearizer.await_ready(raft).await.map_err(|error| no_leader(&error))?;
+    linearizer
+        .await_ready(raft)
+        .await
+        .map_err(|error| no_leader(&error))?;
     Ok(())
 }
 
@@ -95,31 +111,43 @@ impl Driver {
             for read in reads {
                 match (read, result.clone()) {
                     (Read::Unfinished(done), result) => {
-                        let records = result.map(|()| self.state.borrow().broker.catalog().unfinished());
+                        let records = result.map(|()| self.unfinished());
                         // Whoever asked may be gone.
                         drop(done.send(records));
                     }
-                    (Read::Show { origin, .. } | Read::Empty { origin }, Err(refused)) => {
+                    (Read::Show { origin, .. } | Read::Empty { origin, .. }, Err(refused)) => {
                         self.answers.push(origin, Outcome::Refused(refused));
                     }
-                    (Read::Show { origin, queue }, Ok(())) => {
-                        let outcome = self.shown(queue);
+                    (Read::Show { origin, route }, Ok(())) => {
+                        let outcome = self.shown(route);
                         self.answers.push(origin, outcome);
                     }
-                    (Read::Empty { origin }, Ok(())) => self.answer_empty(origin),
+                    (Read::Empty { origin, queue }, Ok(())) => self.answer_empty(origin, queue),
                 }
             }
         }
         self.reads.begin(&self.raft);
     }
 
-    fn shown(&self, queue: QueueId) -> Outcome {
+    fn unfinished(&self) -> Vec<CatalogRecord> {
+        self.state
+            .borrow()
+            .broker
+            .catalog()
+            .unfinished()
+            .cloned()
+            .collect()
+    }
+
+    fn shown(&self, route: Arc<Route>) -> Outcome {
         let state = self.state.borrow();
-        let attributes = state.broker.attributes(queue);
-        match (attributes, state.broker.counts(queue)) {
-            (Some(attributes), Some(counts)) => {
-                Outcome::Shown(Shown { queue, attributes: *attributes, counts })
-            }
+        let attributes = state.broker.attributes(route.queue);
+        match (attributes, state.broker.counts(route.queue)) {
+            (Some(attributes), Some(counts)) => Outcome::Shown(Shown {
+                route,
+                attributes: *attributes,
+                counts,
+            }),
             _ => Outcome::Refused(Refused::new(ErrorCode::QueueNotFound)),
         }
     }

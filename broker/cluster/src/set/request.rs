@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use sampan_core::{CatalogRecord, Command, Delivery, Reply};
 use sampan_protocol::{
-    Applied, ErrorCode, HandleResults, MessageBatch, QueueAttributes, QueueCounts, QueueId, Sent, SetId,
-    Timestamp,
+    Applied, ErrorCode, HandleResults, MessageBatch, MessageRecord, QueueAttributes, QueueCounts,
+    QueueId, Sent, SetId, Timestamp,
 };
 use tokio::sync::oneshot;
+
+use crate::catalog::Route;
 
 /// Tells the clients of a node apart. Never given to two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +47,12 @@ pub struct Origin {
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {} request {}", self.client.id().0, self.request_id)
+        write!(
+            f,
+            "client {} request {}",
+            self.client.id().0,
+            self.request_id
+        )
     }
 }
 
@@ -71,7 +78,7 @@ pub enum SetRequest {
         /// Who asked.
         origin: Origin,
         /// The queue.
-        queue: QueueId,
+        route: Arc<Route>,
     },
     /// The catalog's records that are not finished. For set 0.
     Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
@@ -119,8 +126,10 @@ pub struct Answer {
 pub enum Outcome {
     /// The batch is stored, synced.
     Sent(Sent),
-    /// The handles that were not accepted; the others are done.
-    Handles(HandleResults),
+    /// Deleted, but for the handles that were not accepted.
+    Deleted(HandleResults),
+    /// Visibility changed, but for the handles that were not accepted.
+    VisibilityChanged(HandleResults),
     /// The messages received; none when the wait ended without one.
     Received(Received),
     /// The queue.
@@ -129,11 +138,11 @@ pub enum Outcome {
     Refused(Refused),
 }
 
-/// A queue's state, without what the catalog knows of it.
+/// A queue's state.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// The queue.
-    pub queue: QueueId,
+    /// The queue, as the catalog knows it.
+    pub route: Arc<Route>,
     /// Its attributes in force.
     pub attributes: QueueAttributes,
     /// How many messages are in which state.
@@ -153,27 +162,31 @@ pub struct Received {
 
 /// Where the bodies of some consecutive deliveries are.
 #[derive(Debug)]
-pub struct BodyRun {
-    /// How many deliveries.
-    pub count: usize,
-    /// Where.
-    pub source: BodySource,
-}
-
-/// Where a body is.
-#[derive(Debug)]
-pub enum BodySource {
-    /// In memory: consecutive messages of one batch.
+pub enum BodyRun {
+    /// In memory, in one batch.
     Memory {
         /// The batch.
         batch: MessageBatch,
-        /// The place of the first of them in the batch.
-        index: usize,
         /// When the batch was sent.
         sent_at: Timestamp,
+        /// For each delivery its record, and where its content begins in the batch's bytes.
+        places: Vec<(MessageRecord, usize)>,
     },
     /// In a segment file: to be read with the store's reader, off the core thread.
-    Disk,
+    Disk {
+        /// How many deliveries.
+        count: usize,
+    },
+}
+
+impl BodyRun {
+    /// How many deliveries it is for.
+    pub fn count(&self) -> usize {
+        match self {
+            BodyRun::Memory { places, .. } => places.len(),
+            BodyRun::Disk { count } => *count,
+        }
+    }
 }
 
 /// Why something was not done.
@@ -191,12 +204,19 @@ pub struct Refused {
 impl Refused {
     /// A refusal with the code's own text.
     pub fn new(code: ErrorCode) -> Self {
-        Refused { code, retry_after_ms: 0, text: code.text().to_owned() }
+        Refused {
+            code,
+            retry_after_ms: 0,
+            text: code.text().to_owned(),
+        }
     }
 
     /// A refusal that can be tried again after `retry_after_ms` milliseconds.
     pub fn retry_after(code: ErrorCode, retry_after_ms: u32) -> Self {
-        Refused { retry_after_ms, ..Refused::new(code) }
+        Refused {
+            retry_after_ms,
+            ..Refused::new(code)
+        }
     }
 
     /// Whether anything was done.
@@ -207,7 +227,23 @@ impl Refused {
 
 impl From<sampan_core::Refusal> for Refused {
     fn from(refusal: sampan_core::Refusal) -> Self {
-        let code = refusal.code;
-        Refused { code, retry_after_ms: 0, text: refusal.to_string() }
+        let text = refusal
+            .text
+            .unwrap_or_else(|| refusal.code.text().to_owned());
+        Refused {
+            code: refusal.code,
+            retry_after_ms: 0,
+            text,
+        }
+    }
+}
+
+impl From<sampan_protocol::OutOfRange> for Refused {
+    fn from(refusal: sampan_protocol::OutOfRange) -> Self {
+        Refused {
+            code: refusal.code,
+            retry_after_ms: 0,
+            text: refusal.text,
+        }
     }
 }

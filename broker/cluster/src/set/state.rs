@@ -10,13 +10,15 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use sampan_core::{Broker, Effect, Entry, Need, Reply, RestoreError, RowKey};
+use sampan_core::{Broker, Delivery, Effect, Entry, Need, Reply, RestoreError, RowKey};
 use sampan_protocol::{QueueId, SetId};
 use sampan_storage::log::Log;
-use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Reader, Recovered, Store, StoreError};
+use sampan_storage::store::{
+    CheckpointJob, CheckpointOutcome, InMemory, Reader, Recovered, Spent, Store, StoreError,
+};
 use tokio::sync::Notify;
 
-use super::request::{BodyRun, BodySource, Received};
+use super::request::{BodyRun, Received};
 use crate::catalog::DirectoryPublisher;
 use crate::raft::payload::{LogPayload, decode_membership, encode_membership};
 use crate::raft::types::{RaftLogId, StoredMembership, from_stored, to_stored};
@@ -31,6 +33,8 @@ pub(crate) struct SetState {
     checkpointing: Option<(RaftLogId, StoredMembership)>,
     /// Queues that gained ready messages since the driver last looked.
     gained: Vec<QueueId>,
+    /// Queues that were removed since the driver last looked.
+    removed: Vec<QueueId>,
     effects: Vec<Effect>,
     directory: Option<DirectoryPublisher>,
     driver: Rc<Notify>,
@@ -72,6 +76,7 @@ impl SetState {
             checkpoint,
             checkpointing: None,
             gained: Vec::new(),
+            removed: Vec::new(),
             effects: Vec::new(),
             directory,
             driver: Rc::new(Notify::new()),
@@ -110,9 +115,15 @@ impl SetState {
         self.log_len
     }
 
+    /// Whether a checkpoint that was begun is still to be made durable.
+    pub(crate) fn owes_checkpoint(&self) -> bool {
+        self.checkpointing.is_some()
+    }
+
     /// Whether this node's own log has synced everything that is applied.
     pub(crate) fn is_applied_flushed(&self) -> bool {
-        self.applied.is_none_or(|id| self.log.flushed(self.set) >= Some(id.index))
+        self.applied
+            .is_none_or(|id| self.log.flushed(self.set) >= Some(id.index))
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -135,11 +146,26 @@ impl SetState {
         let mut catalog_changed = false;
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Stored { queue, first, index, count, sent_at, batch } => {
-                    self.store.insert(queue, first, index, count, sent_at, batch);
+                Effect::Stored {
+                    queue,
+                    first,
+                    index,
+                    count,
+                    sent_at,
+                    batch,
+                } => {
+                    self.store
+                        .insert(queue, first, index, count, sent_at, batch);
                 }
-                Effect::Removed { queue, first, count } => self.store.remove(queue, first, count),
-                Effect::QueueRemoved { queue } => self.store.remove_queue(queue),
+                Effect::Removed {
+                    queue,
+                    first,
+                    count,
+                } => self.store.remove(queue, first, count),
+                Effect::QueueRemoved { queue } => {
+                    self.store.remove_queue(queue);
+                    self.removed.push(queue);
+                }
                 Effect::Ready { queue } => self.gained.push(queue),
                 Effect::CatalogChanged => catalog_changed = true,
             }
@@ -166,64 +192,80 @@ impl SetState {
         std::mem::take(&mut self.gained)
     }
 
-    /// Where the bodies of `deliveries` are.
-    pub(crate) fn locate(&self, queue: QueueId, deliveries: Vec<sampan_core::Delivery>) -> Received {
-        let mut bodies = Vec::new();
-        let mut at = 0;
-        while at < deliveries.len() {
-            let first = deliveries[at].id;
-            let consecutive = deliveries[at..]
-                .iter()
-                .zip(0..)
-                .take_while(|(delivery, place)| delivery.id == first.plus(*place))
-                .count();
-            let run = match self.store.locate(queue, first, consecutive) {
-                Some(found) => BodyRun {
-                    count: found.count,
-                    source: BodySource::Memory {
-                        batch: found.batch,
-                        index: found.index,
-                        sent_at: found.sent_at,
-                    },
-                },
-                None => BodyRun { count: 1, source: BodySource::Disk },
-            };
-            at += run.count;
-            bodies.push(run);
-        }
-        Received { queue, deliveries, bodies }
+    /// Queues that were removed since the last call.
+    pub(crate) fn take_removed(&mut self) -> Vec<QueueId> {
+        std::mem::take(&mut self.removed)
     }
 
-    /// Begins a checkpoint of what is applied now. `None` while one is running, or without entries.
-    pub(crate) fn begin_checkpoint(&mut self) -> Option<CheckpointJob> {
-        let applied = self.applied?;
-        if self.checkpointing.is_some() {
-            return None;
+    /// Where the bodies of `deliveries` are.
+    pub(crate) fn locate(&self, queue: QueueId, deliveries: Vec<Delivery>) -> Received {
+        let mut bodies = Vec::new();
+        for run in deliveries.chunk_by(|one, next| one.id.plus(1) == next.id) {
+            let count = u32::try_from(run.len()).expect("a receive has at most 256 messages");
+            self.store.lookup(queue, run[0].id, count, |_, found| {
+                push_body(&mut bodies, found)
+            });
+        }
+        Received {
+            queue,
+            deliveries,
+            bodies,
+        }
+    }
+
+    /// Begins a checkpoint of what is applied now, or the one again that found no room. `None`
+    /// while one is running, or without entries.
+    pub(crate) fn begin_checkpoint(&mut self) -> Result<Option<CheckpointJob>, StoreError> {
+        if let Some(job) = self.store.retry_checkpoint() {
+            return Ok(Some(job));
+        }
+        let Some(applied) = self.applied else {
+            return Ok(None);
+        };
+        if !self.store.can_begin_checkpoint() {
+            return Ok(None);
         }
         let membership = encode_stored_membership(&self.membership);
-        let rows = self.broker.freeze();
-        self.checkpointing = Some((applied, self.membership.clone()));
+        let rows = self.broker.freeze().into_rows();
         self.log_len = 0;
-        Some(self.store.begin_checkpoint(to_stored(&applied), membership, rows))
+        self.checkpointing = Some((applied, self.membership.clone()));
+        self.store
+            .begin_checkpoint(to_stored(&applied), membership, rows)
+            .map(Some)
     }
 
-    /// Takes in how a checkpoint ended.
-    pub(crate) fn finish_checkpoint(&mut self, outcome: CheckpointOutcome) -> Result<(), StoreError> {
-        let checkpoint = self.checkpointing.take();
-        if let Err(error) = self.store.finish_checkpoint(outcome) {
-            // Due again at once: what was frozen is still to be written.
-            self.log_len = self.log_len.max(1);
-            return Err(error);
-        }
+    /// Takes in how a checkpoint ended. What it returns is best dropped on another thread.
+    pub(crate) fn finish_checkpoint(
+        &mut self,
+        outcome: CheckpointOutcome,
+    ) -> Result<Spent, StoreError> {
+        let spent = self.store.finish_checkpoint(outcome)?;
         self.broker.checkpointed();
-        self.checkpoint = checkpoint;
-        Ok(())
+        self.checkpoint = self.checkpointing.take();
+        Ok(spent)
     }
 
     fn publish_catalog(&mut self) {
         if let Some(directory) = &mut self.directory {
             directory.publish(self.broker.catalog());
         }
+    }
+}
+
+fn push_body(bodies: &mut Vec<BodyRun>, found: Option<InMemory<'_>>) {
+    match (bodies.last_mut(), found) {
+        (Some(BodyRun::Memory { batch, places, .. }), Some(found))
+            if batch.as_bytes().as_ptr() == found.batch.as_bytes().as_ptr() =>
+        {
+            places.push((found.record, found.start));
+        }
+        (_, Some(found)) => bodies.push(BodyRun::Memory {
+            batch: found.batch.clone(),
+            sent_at: found.sent_at,
+            places: vec![(found.record, found.start)],
+        }),
+        (Some(BodyRun::Disk { count }), None) => *count += 1,
+        (_, None) => bodies.push(BodyRun::Disk { count: 1 }),
     }
 }
 
@@ -238,8 +280,9 @@ pub(crate) enum SupplyError {
 
 /// The log id that set the membership (term u64, index u64; 0 and 0 for none), then the membership.
 fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
-    let (term, index) =
-        stored.log_id().map_or((0, 0), |id| (id.committed_leader_id().term, id.index));
+    let (term, index) = stored
+        .log_id()
+        .map_or((0, 0), |id| (id.committed_leader_id().term, id.index));
     let mut out = Vec::new();
     out.extend_from_slice(&term.to_le_bytes());
     out.extend_from_slice(&index.to_le_bytes());
@@ -262,8 +305,11 @@ fn decode_stored_membership(bytes: Vec<u8>) -> Result<StoredMembership, OpenStat
         node: 0,
         index: number(&id[8..]),
     };
-    let membership = decode_membership(Bytes::copy_from_slice(rest))
-        .map_err(OpenStateError::Membership)?;
+    let membership =
+        decode_membership(Bytes::copy_from_slice(rest)).map_err(OpenStateError::Membership)?;
     let id = (stored.term, stored.index) != (0, 0);
-    Ok(StoredMembership::new(id.then(|| from_stored(stored)), membership))
+    Ok(StoredMembership::new(
+        id.then(|| from_stored(stored)),
+        membership,
+    ))
 }

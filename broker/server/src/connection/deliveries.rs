@@ -1,54 +1,55 @@
 //! Received messages on their way to the client: cut into frames of a bearable length.
 //!
 //! A reply of several megabytes leaves as several frames with the flag "more follows", and of what
-//! lies in segment files only one frame's worth is read at a time.
+//! lies in segment files only a piece is read at a time. Contents are copied once, into the frame.
 
-use bytes::BytesMut;
-use sampan_cluster::{BodySource, Received};
+use bytes::{Bytes, BytesMut};
+use sampan_cluster::{BodyRun, Received};
 use sampan_core::Delivery;
-use sampan_protocol::limits::RECEIVE_FRAME_LEN;
-use sampan_protocol::{
-    DeliveryMeta, MessageBatch, MessageRecord, ReceivedEncoder, Timestamp,
-};
+use sampan_protocol::{DeliveryMeta, MessageBatch, MessageRecord, ReceivedEncoder, Timestamp};
 use sampan_storage::store::StoredMessage;
 
-/// Encodes one reply to a receive.
-pub(super) struct ReplyWriter {
-    encoder: ReceivedEncoder,
+/// Encodes one reply to a receive. `C` is what holds a content until its frame is finished.
+pub(super) struct ReplyWriter<C> {
+    encoder: ReceivedEncoder<C>,
     request_id: u64,
 }
 
-impl ReplyWriter {
-    pub(super) fn new(request_id: u64) -> Self {
-        ReplyWriter { encoder: ReceivedEncoder::new(), request_id }
-    }
-
-    /// A reply whose bodies are all in memory, as a whole.
-    pub(super) fn write_in_memory(received: &Received, request_id: u64, out: &mut BytesMut) {
-        let mut writer = ReplyWriter::new(request_id);
-        let mut deliveries = received.deliveries.as_slice();
-        for run in &received.bodies {
-            let (now, later) = deliveries.split_at(run.count);
-            deliveries = later;
-            if let BodySource::Memory { batch, index, sent_at } = &run.source {
-                writer.push_run(now, batch, *index, *sent_at, out);
-            }
+/// Appends a reply whose bodies are all in memory.
+pub(super) fn write_in_memory(received: &Received, request_id: u64, out: &mut BytesMut) {
+    let mut writer = ReplyWriter::<&[u8]>::new(request_id);
+    let mut deliveries = received.deliveries.as_slice();
+    for run in &received.bodies {
+        let (now, later) = deliveries.split_at(run.count());
+        deliveries = later;
+        let BodyRun::Memory {
+            batch,
+            sent_at,
+            places,
+        } = run
+        else {
+            continue;
+        };
+        for (delivery, (record, start)) in now.iter().zip(places) {
+            let content = &batch.as_bytes()[*start..start + record.content_len()];
+            writer.push(delivery, *sent_at, *record, content, out);
         }
-        writer.finish(out);
     }
+    writer.finish(out);
+}
 
-    /// Consecutive messages of a batch in memory.
+impl ReplyWriter<Bytes> {
+    /// Messages of one batch in memory.
     pub(super) fn push_run(
         &mut self,
         deliveries: &[Delivery],
-        batch: &MessageBatch,
-        index: usize,
-        sent_at: Timestamp,
+        (batch, sent_at): (&MessageBatch, Timestamp),
+        places: &[(MessageRecord, usize)],
         out: &mut BytesMut,
     ) {
-        for (delivery, (record, start)) in deliveries.iter().zip(batch.messages(index)) {
-            let content = &batch.as_bytes()[start..start + record.content_len()];
-            self.push(delivery, sent_at, record, content, out);
+        for (delivery, (record, start)) in deliveries.iter().zip(places) {
+            let content = batch.as_bytes().slice(*start..start + record.content_len());
+            self.push(delivery, sent_at, *record, content, out);
         }
     }
 
@@ -56,10 +57,25 @@ impl ReplyWriter {
     pub(super) fn push_stored(
         &mut self,
         delivery: &Delivery,
-        message: &StoredMessage,
+        message: StoredMessage,
         out: &mut BytesMut,
     ) {
-        self.push(delivery, message.sent_at, message.record, &message.content, out);
+        self.push(
+            delivery,
+            message.sent_at,
+            message.record,
+            message.content,
+            out,
+        );
+    }
+}
+
+impl<C: AsRef<[u8]>> ReplyWriter<C> {
+    pub(super) fn new(request_id: u64) -> Self {
+        ReplyWriter {
+            encoder: ReceivedEncoder::new(),
+            request_id,
+        }
     }
 
     fn push(
@@ -67,11 +83,10 @@ impl ReplyWriter {
         delivery: &Delivery,
         sent_at: Timestamp,
         record: MessageRecord,
-        content: &[u8],
+        content: C,
         out: &mut BytesMut,
     ) {
-        let is_full = self.encoder.encoded_len() + content.len() > RECEIVE_FRAME_LEN;
-        if is_full && self.encoder.count() > 0 {
+        if !self.encoder.has_room_for(&record) {
             self.encoder.finish(self.request_id, true, out);
         }
         let meta = DeliveryMeta {

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use sampan_cluster::{Answer, BodySource, Client, ClientId, Outcome, Received, Refused, Shown};
+use sampan_cluster::{Answer, BodyRun, Client, ClientId, Outcome, Received, Refused, Shown};
 use sampan_protocol::limits::{ERROR_TEXT_LEN_MAX, REQUESTS_IN_FLIGHT_MAX};
 use sampan_protocol::{ErrorCode, ErrorReply, QueueDescription, Reply, SetId};
 use tokio::sync::{Notify, mpsc};
 
-use super::deliveries::ReplyWriter;
+use super::deliveries::write_in_memory;
 
 /// Encoded and unwritten bytes at which a connection is too slow to be given messages.
 pub(crate) const OUTBOX_LEN_MAX: usize = 8 * 1024 * 1024;
@@ -129,7 +129,11 @@ impl Outbox {
     fn hand_over(&self, frames: BytesMut, answered_count: usize, answered_len: usize) {
         let bytes = frames.freeze();
         self.unwritten_len.fetch_add(bytes.len(), Ordering::Relaxed);
-        let outgoing = Outgoing::Frames { bytes, answered_count, answered_len };
+        let outgoing = Outgoing::Frames {
+            bytes,
+            answered_count,
+            answered_len,
+        };
         // The only failure is a writer that is gone, and with it the client.
         drop(self.sender.try_send(outgoing));
     }
@@ -137,7 +141,6 @@ impl Outbox {
     fn can_take(&self, len: usize) -> bool {
         self.unwritten_len() + len <= OUTBOX_LEN_MAX && !self.sender.is_closed()
     }
-
 }
 
 fn description(shown: Shown) -> QueueDescription {
@@ -155,7 +158,9 @@ fn description(shown: Shown) -> QueueDescription {
 pub(crate) fn error_reply(refused: &Refused) -> ErrorReply {
     let mut reply = ErrorReply::new(refused.code, &refused.text);
     reply.retry_after_ms = refused.retry_after_ms;
-    reply.text.truncate(reply.text.floor_char_boundary(ERROR_TEXT_LEN_MAX));
+    reply
+        .text
+        .truncate(reply.text.floor_char_boundary(ERROR_TEXT_LEN_MAX));
     reply
 }
 
@@ -167,16 +172,29 @@ impl Client for Outbox {
     fn answer(&self, set: SetId, answers: Vec<Answer>) -> Vec<Received> {
         let (mut frames, mut count, mut len) = (BytesMut::new(), 0, 0);
         let mut not_taken = Vec::new();
-        for Answer { request_id, len: request_len, outcome } in answers {
+        for Answer {
+            request_id,
+            len: request_len,
+            outcome,
+        } in answers
+        {
             let reply = match outcome {
                 Outcome::Received(received) => {
                     if !self.can_take(frames.len()) {
                         let refused = Refused::new(ErrorCode::TooManyRequests);
                         not_taken.push(received);
                         Reply::Error(error_reply(&refused))
-                    } else if received.bodies.iter().any(|run| matches!(run.source, BodySource::Disk)) {
+                    } else if received
+                        .bodies
+                        .iter()
+                        .any(|run| matches!(run, BodyRun::Disk { .. }))
+                    {
                         self.request_len.fetch_sub(request_len, Ordering::Relaxed);
-                        let unread = Outgoing::Unread { set, request_id, received };
+                        let unread = Outgoing::Unread {
+                            set,
+                            request_id,
+                            received,
+                        };
                         if let Err(error) = self.sender.try_send(unread) {
                             not_taken.extend(unread_of(error));
                         }
@@ -184,7 +202,7 @@ impl Client for Outbox {
                     } else {
                         count += 1;
                         len += request_len;
-                        ReplyWriter::write_in_memory(&received, request_id, &mut frames);
+                        write_in_memory(&received, request_id, &mut frames);
                         continue;
                     }
                 }

@@ -51,7 +51,13 @@ pub(super) struct Reader<S> {
 impl<S: AsyncRead + Unpin> Reader<S> {
     pub(super) fn new(stream: ReadHalf<S>, outbox: Arc<Outbox>, shared: Arc<Shared>) -> Self {
         let requests = Requests::new(outbox.clone(), shared.clone());
-        Reader { stream, buffer: BytesMut::new(), outbox, shared, requests }
+        Reader {
+            stream,
+            buffer: BytesMut::new(),
+            outbox,
+            shared,
+            requests,
+        }
     }
 
     /// Reads until the client closes, breaks the protocol, or the broker stops.
@@ -166,7 +172,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             Step::Ask(_) if !has_room => {
                 let code = ErrorCode::TooManyRequests;
                 let text = format!("{code}: at most {REQUESTS_IN_FLIGHT_MAX}");
-                self.outbox.push(request_id, len, &Reply::Error(ErrorReply::new(code, &text)));
+                self.outbox
+                    .push(request_id, len, &Reply::Error(ErrorReply::new(code, &text)));
             }
             Step::Ask(request) => self.requests.ask(request_id, len, request).await,
         }

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use sampan_cluster::{
-    CatalogRequest, Directory, Origin, Receive, Refused, Route, SetRequest,
-};
+use sampan_cluster::{CatalogRequest, Directory, Origin, Receive, Refused, Route, SetRequest};
 use sampan_core::Command;
 use sampan_protocol::limits::{
     BATCH_COUNT_MAX, QUEUE_LIST_COUNT_MAX, RECEIVE_LEN_DEFAULT, RECEIVE_LEN_MAX,
@@ -33,7 +31,12 @@ impl Requests {
     pub(super) fn new(outbox: Arc<Outbox>, shared: Arc<Shared>) -> Self {
         let mut changes = shared.node.directory();
         let directory = changes.borrow_and_update().clone();
-        Requests { outbox, shared, changes, directory }
+        Requests {
+            outbox,
+            shared,
+            changes,
+            directory,
+        }
     }
 
     /// Hands one request over. Its answer reaches the outbox, in the end.
@@ -49,23 +52,36 @@ impl Requests {
         len: usize,
         request: Request,
     ) -> Result<(), Refused> {
-        let origin = Origin { client: self.outbox.clone(), request_id, len };
+        let origin = Origin {
+            client: self.outbox.clone(),
+            request_id,
+            len,
+        };
         match request {
             Request::Send(send) => {
                 let route = self.find(&send.queue)?;
                 check_bodies(&send.batch)?;
-                let command = Command::Send { queue: route.queue, batch: send.batch };
-                self.to_set(&route, SetRequest::Command { origin, command }).await
+                let command = Command::Send {
+                    queue: route.queue,
+                    batch: send.batch,
+                };
+                self.to_set(&route, SetRequest::Command { origin, command })
+                    .await
             }
             Request::Receive(receive) => {
                 let route = self.find(&receive.queue)?;
                 let receive = check_receive(&receive, &route)?;
-                self.to_set(&route, SetRequest::Receive { origin, receive }).await
+                self.to_set(&route, SetRequest::Receive { origin, receive })
+                    .await
             }
             Request::Delete(delete) => {
                 let route = self.find(&delete.queue)?;
-                let command = Command::Delete { queue: route.queue, handles: delete.handles };
-                self.to_set(&route, SetRequest::Command { origin, command }).await
+                let command = Command::Delete {
+                    queue: route.queue,
+                    handles: delete.handles,
+                };
+                self.to_set(&route, SetRequest::Command { origin, command })
+                    .await
             }
             Request::ChangeVisibility(change) => {
                 let route = self.find(&change.queue)?;
@@ -75,28 +91,39 @@ impl Requests {
                     visibility_timeout_ms: change.visibility_timeout_ms,
                     handles: change.handles,
                 };
-                self.to_set(&route, SetRequest::Command { origin, command }).await
+                self.to_set(&route, SetRequest::Command { origin, command })
+                    .await
             }
             Request::QueueShow { name } => {
                 let route = self.find(&name)?;
-                let show = SetRequest::Show { origin, route: route.clone() };
+                let show = SetRequest::Show {
+                    origin,
+                    route: route.clone(),
+                };
                 self.to_set(&route, show).await
             }
             Request::QueueList(list) => self.list(request_id, len, &list),
             Request::QueueCreate(create) => {
-                let name = checked_name(&create.name)?;
-                let change = CatalogRequest::Create { name, changes: create.changes };
+                check_name(&create.name)?;
+                let change = CatalogRequest::Create {
+                    name: create.name,
+                    changes: create.changes,
+                };
                 self.to_catalog(request_id, len, change, Reply::QueueCreated);
                 Ok(())
             }
             Request::QueueSet(set) => {
-                let name = checked_name(&set.name)?;
-                let change = CatalogRequest::Set { name, changes: set.changes };
+                check_name(&set.name)?;
+                let change = CatalogRequest::Set {
+                    name: set.name,
+                    changes: set.changes,
+                };
                 self.to_catalog(request_id, len, change, Reply::QueueChanged);
                 Ok(())
             }
             Request::QueueDelete { name } => {
-                let change = CatalogRequest::Delete { name: checked_name(&name)? };
+                check_name(&name)?;
+                let change = CatalogRequest::Delete { name };
                 self.to_catalog(request_id, len, change, Reply::QueueDeleted);
                 Ok(())
             }
@@ -114,7 +141,7 @@ impl Requests {
         match self.directory.find(name.as_str()) {
             Some(route) => Ok(route.clone()),
             None => {
-                checked_name(name)?;
+                check_name(name)?;
                 Err(Refused::new(ErrorCode::QueueNotFound))
             }
         }
@@ -147,17 +174,24 @@ impl Requests {
         }
         self.directory = self.changes.borrow_and_update().clone();
         let (names, more) =
-            self.directory.list(list.prefix.as_str(), list.after.as_str(), count_max);
-        self.outbox.push(request_id, len, &Reply::QueueListed(QueueListPage { names, more }));
+            self.directory
+                .list(list.prefix.as_str(), list.after.as_str(), count_max);
+        self.outbox.push(
+            request_id,
+            len,
+            &Reply::QueueListed(QueueListPage { names, more }),
+        );
         Ok(())
     }
 }
 
-fn checked_name(name: &Name) -> Result<String, Refused> {
+fn check_name(name: &Name) -> Result<(), Refused> {
     check_queue_name(name.as_str()).map_err(|code| {
-        out_of(code, "invalid queue name: 1 to 64 letters, digits, `-` or `_`, the first a letter")
-    })?;
-    Ok(name.as_str().to_owned())
+        out_of(
+            code,
+            "invalid queue name: 1 to 64 letters, digits, `-` or `_`, the first a letter",
+        )
+    })
 }
 
 fn check_bodies(batch: &MessageBatch) -> Result<(), Refused> {
@@ -167,10 +201,7 @@ fn check_bodies(batch: &MessageBatch) -> Result<(), Refused> {
     })
 }
 
-fn check_receive(
-    receive: &sampan_protocol::Receive,
-    route: &Route,
-) -> Result<Receive, Refused> {
+fn check_receive(receive: &sampan_protocol::Receive, route: &Route) -> Result<Receive, Refused> {
     let count_max = usize::from(receive.count_max);
     if count_max == 0 || count_max > BATCH_COUNT_MAX {
         let text = format!("receive: 1 to {BATCH_COUNT_MAX} messages");
@@ -188,7 +219,11 @@ fn check_receive(
     if let Some(timeout) = receive.visibility_timeout_ms {
         check_visibility_timeout(timeout, VISIBILITY_TIMEOUT_MIN_MS)?;
     }
-    let len_max = if receive.len_max == 0 { RECEIVE_LEN_DEFAULT } else { receive.len_max };
+    let len_max = if receive.len_max == 0 {
+        RECEIVE_LEN_DEFAULT
+    } else {
+        receive.len_max
+    };
     Ok(Receive {
         queue: route.queue,
         count_max: receive.count_max,
@@ -210,5 +245,9 @@ fn check_visibility_timeout(timeout_ms: u32, min_ms: u32) -> Result<(), Refused>
 }
 
 fn out_of(code: ErrorCode, text: &str) -> Refused {
-    Refused { code, retry_after_ms: 0, text: text.to_owned() }
+    Refused {
+        code,
+        retry_after_ms: 0,
+        text: text.to_owned(),
+    }
 }

@@ -13,9 +13,7 @@
 //! known. The work for an unknown SecretId is the work for a known one, so that the time taken
 //! tells nothing. Spec: spec/wire.md, "Opening a connection".
 
-use sampan_protocol::limits::{
-    AUTHENTICATION_FAILURES_MAX, FRAME_LEN_MAX, REQUESTS_IN_FLIGHT_MAX,
-};
+use sampan_protocol::limits::{AUTHENTICATION_FAILURES_MAX, FRAME_LEN_MAX, REQUESTS_IN_FLIGHT_MAX};
 use sampan_protocol::{
     Authenticate, ErrorCode, ErrorReply, Frame, Hello, HelloReply, Reply, Request, verify_signature,
 };
@@ -54,7 +52,12 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     /// `nonce` must be drawn at random for each connection.
     pub(crate) fn new(accounts: &'a Accounts, nonce: [u8; 32]) -> Self {
-        Session { accounts, nonce, state: State::Greeting, failure_count: 0 }
+        Session {
+            accounts,
+            nonce,
+            state: State::Greeting,
+            failure_count: 0,
+        }
     }
 
     /// Whether the client has proved who it is.
@@ -76,18 +79,20 @@ impl<'a> Session<'a> {
     fn on_request(&mut self, request: Request) -> Step {
         match (&self.state, request) {
             (State::Greeting, Request::Hello(hello)) => self.on_hello(hello),
-            (State::Greeting, _) => {
-                Step::Close(refusal(ErrorCode::UnsupportedVersion, "the first frame must be hello"))
-            }
+            (State::Greeting, _) => Step::Close(refusal(
+                ErrorCode::UnsupportedVersion,
+                "the first frame must be hello",
+            )),
             (_, Request::Hello(_)) => {
                 Step::Close(refusal(ErrorCode::MalformedFrame, "hello was said already"))
             }
             (_, Request::Ping) => Step::Answer(Reply::Pong),
             (State::Challenged, Request::Authenticate(proof)) => self.on_authenticate(&proof),
             (State::Challenged, _) => self.fail(ErrorCode::NotAuthenticated),
-            (State::Open, Request::Authenticate(_)) => {
-                Step::Answer(Reply::Error(refusal(ErrorCode::MalformedFrame, "authenticated already")))
-            }
+            (State::Open, Request::Authenticate(_)) => Step::Answer(Reply::Error(refusal(
+                ErrorCode::MalformedFrame,
+                "authenticated already",
+            ))),
             (State::Open, request) => Step::Ask(request),
         }
     }
@@ -149,16 +154,25 @@ mod tests {
     fn frame(request: &Request) -> Frame {
         let mut bytes = BytesMut::new();
         request.encode(1, &mut bytes);
-        FrameDecoder::new(FRAME_LEN_MAX).decode(&mut bytes).unwrap().unwrap()
+        FrameDecoder::new(FRAME_LEN_MAX)
+            .decode(&mut bytes)
+            .unwrap()
+            .unwrap()
     }
 
     fn hello() -> Request {
-        Request::Hello(Hello { version_min: 1, version_max: 9 })
+        Request::Hello(Hello {
+            version_min: 1,
+            version_max: 9,
+        })
     }
 
     fn proof(secret_id: &str, key: &str) -> Request {
         let signature = sign(key.as_bytes(), &NONCE, secret_id);
-        Request::Authenticate(Authenticate { secret_id: secret_id.into(), signature })
+        Request::Authenticate(Authenticate {
+            secret_id: secret_id.into(),
+            signature,
+        })
     }
 
     fn code(step: Step) -> (ErrorCode, bool) {
@@ -173,12 +187,18 @@ mod tests {
     fn the_right_signature_opens_the_session() {
         let accounts = accounts();
         let mut session = Session::new(&accounts, NONCE);
-        assert!(matches!(session.on_frame(frame(&hello())), Step::Answer(Reply::Hello(_))));
+        assert!(matches!(
+            session.on_frame(frame(&hello())),
+            Step::Answer(Reply::Hello(_))
+        ));
         let step = session.on_frame(frame(&proof("AKIDone", "key")));
         assert!(matches!(step, Step::Answer(Reply::Authenticated)));
         assert!(session.is_open());
         let show = Request::QueueShow { name: "q".into() };
-        assert!(matches!(session.on_frame(frame(&show)), Step::Ask(Request::QueueShow { .. })));
+        assert!(matches!(
+            session.on_frame(frame(&show)),
+            Step::Ask(Request::QueueShow { .. })
+        ));
     }
 
     #[test]
@@ -202,7 +222,10 @@ mod tests {
         let signature = sign(&decoy, &NONCE, "AKIDtwo");
         let mut session = Session::new(&accounts, NONCE);
         session.on_frame(frame(&hello()));
-        let proof = Authenticate { secret_id: "AKIDtwo".into(), signature };
+        let proof = Authenticate {
+            secret_id: "AKIDtwo".into(),
+            signature,
+        };
         let (code, _) = code(session.on_frame(frame(&Request::Authenticate(proof))));
         assert_eq!(code, ErrorCode::AuthenticationFailed);
     }
@@ -231,7 +254,10 @@ mod tests {
     fn versions_without_ours_close_the_connection() {
         let accounts = accounts();
         let mut session = Session::new(&accounts, NONCE);
-        let hello = Request::Hello(Hello { version_min: 2, version_max: 9 });
+        let hello = Request::Hello(Hello {
+            version_min: 2,
+            version_max: 9,
+        });
         let (code, closed) = code(session.on_frame(frame(&hello)));
         assert_eq!((code, closed), (ErrorCode::UnsupportedVersion, true));
     }

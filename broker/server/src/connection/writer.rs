@@ -10,9 +10,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sampan_cluster::{BodySource, Node, Received, Refused};
+use sampan_cluster::{BodyRun, Node, Received, Refused};
 use sampan_core::Delivery;
-use sampan_protocol::limits::RECEIVE_FRAME_LEN;
+use sampan_protocol::limits::{BATCH_COUNT_MAX, RECEIVE_FRAME_LEN};
 use sampan_protocol::{ErrorCode, MessageId, QueueId, Reply, SetId};
 use sampan_storage::store::{StoreError, StoredMessage};
 use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
@@ -27,8 +27,10 @@ use super::{ConnectionError, WRITE_STALL_MAX};
 const GATHER_LEN: usize = 256 * 1024;
 /// A piece of this length is written as it is instead of being copied together with others.
 const WRITE_ALONE_LEN: usize = 32 * 1024;
-/// Bodies read from segment files at one time, when they are small.
-const READ_COUNT: usize = 64;
+/// Bodies read first, before their length is known.
+const READ_COUNT_FIRST: usize = 4;
+/// Length of the bodies that are then read at one time, about.
+const READ_LEN: usize = 2 * RECEIVE_FRAME_LEN;
 
 /// See the module's documentation.
 pub(super) struct Writer<S> {
@@ -48,7 +50,14 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         node: Arc<Node>,
     ) -> Self {
         let gathered = BytesMut::new();
-        Writer { stream, outgoing, outbox, node, gathered, answered: (0, 0) }
+        Writer {
+            stream,
+            outgoing,
+            outbox,
+            node,
+            gathered,
+            answered: (0, 0),
+        }
     }
 
     /// Writes until the connection is dropped or the client takes nothing any more.
@@ -66,7 +75,11 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
 
     async fn write(&mut self, outgoing: Outgoing) -> Result<(), ConnectionError> {
         match outgoing {
-            Outgoing::Frames { bytes, answered_count, answered_len } => {
+            Outgoing::Frames {
+                bytes,
+                answered_count,
+                answered_len,
+            } => {
                 if bytes.len() >= WRITE_ALONE_LEN {
                     self.flush_gathered().await?;
                     self.write_all(&bytes).await?;
@@ -81,7 +94,11 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
                 }
                 Ok(())
             }
-            Outgoing::Unread { set, request_id, received } => {
+            Outgoing::Unread {
+                set,
+                request_id,
+                received,
+            } => {
                 self.flush_gathered().await?;
                 self.write_unread(set, request_id, received).await?;
                 self.outbox.on_answered(1, 0);
@@ -99,24 +116,28 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         let mut reply = ReplyWriter::new(request_id);
         let mut frames = BytesMut::new();
         let mut deliveries = received.deliveries.as_slice();
-        let mut runs = received.bodies.iter().peekable();
-        while let Some(run) = runs.next() {
-            let mut count = run.count;
-            if let BodySource::Memory { batch, index, sent_at } = &run.source {
-                let now = take(&mut deliveries, count);
-                reply.push_run(now, batch, *index, *sent_at, &mut frames);
-            } else {
-                while count < READ_COUNT
-                    && let Some(next) = runs.next_if(|run| matches!(run.source, BodySource::Disk))
-                {
-                    count += next.count;
-                }
-                let now = take(&mut deliveries, count);
-                let messages = match self.read(set, received.queue, now).await {
+        for run in &received.bodies {
+            let mut now = take(&mut deliveries, run.count());
+            if let BodyRun::Memory {
+                batch,
+                sent_at,
+                places,
+            } = run
+            {
+                reply.push_run(now, (batch, *sent_at), places, &mut frames);
+                self.write_uncounted(&mut frames).await?;
+                continue;
+            }
+            let mut read_count = READ_COUNT_FIRST;
+            while !now.is_empty() {
+                let piece_len = read_count.min(now.len());
+                let piece = take(&mut now, piece_len);
+                let messages = match self.read(set, received.queue, piece).await {
                     Ok(messages) => messages,
                     Err(error) => return self.refuse_unread(set, request_id, &error).await,
                 };
-                for (delivery, message) in now.iter().zip(&messages) {
+                read_count = next_read_count(&messages);
+                for (delivery, message) in piece.iter().zip(messages) {
                     if let Some(message) = message {
                         reply.push_stored(delivery, message, &mut frames);
                     }
@@ -124,8 +145,8 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
                         self.write_uncounted(&mut frames).await?;
                     }
                 }
+                self.write_uncounted(&mut frames).await?;
             }
-            self.write_uncounted(&mut frames).await?;
         }
         reply.finish(&mut frames);
         self.write_uncounted(&mut frames).await
@@ -138,7 +159,11 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         deliveries: &[Delivery],
     ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
         let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.id).collect();
-        let reader = self.node.reader(set).expect("a set that answered has a store").clone();
+        let reader = self
+            .node
+            .reader(set)
+            .expect("a set that answered has a store")
+            .clone();
         let read = move || reader.read(queue, &ids);
         match tokio::task::spawn_blocking(read).await {
             Ok(messages) => messages,
@@ -189,7 +214,9 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         while !bytes.is_empty() {
             let written = self.within(|stream| stream.write(bytes)).await?;
             if written == 0 {
-                return Err(ConnectionError::Socket(std::io::ErrorKind::WriteZero.into()));
+                return Err(ConnectionError::Socket(
+                    std::io::ErrorKind::WriteZero.into(),
+                ));
             }
             bytes = &bytes[written..];
         }
@@ -204,8 +231,21 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         F: Future<Output = std::io::Result<T>>,
     {
         let written = timeout(WRITE_STALL_MAX, write(&mut self.stream)).await;
-        written.map_err(|_| ConnectionError::Stalled)?.map_err(ConnectionError::Socket)
+        written
+            .map_err(|_| ConnectionError::Stalled)?
+            .map_err(ConnectionError::Socket)
     }
+}
+
+/// How many messages like these make one reading.
+fn next_read_count(messages: &[Option<StoredMessage>]) -> usize {
+    let len: usize = messages
+        .iter()
+        .flatten()
+        .map(|message| message.content.len())
+        .sum();
+    let average = len / messages.len().max(1);
+    (READ_LEN / average.max(1)).clamp(1, BATCH_COUNT_MAX)
 }
 
 fn take<'d>(deliveries: &mut &'d [Delivery], count: usize) -> &'d [Delivery] {

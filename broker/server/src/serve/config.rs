@@ -91,7 +91,10 @@ pub(super) fn load(arguments: &ServeArguments) -> anyhow::Result<Config> {
         Some(cores) => cores,
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    ensure!((1..=CORES_MAX).contains(&cores), "cores must be 1 to {CORES_MAX}, not {cores}");
+    ensure!(
+        (1..=CORES_MAX).contains(&cores),
+        "cores must be 1 to {CORES_MAX}, not {cores}"
+    );
     let tls_files = match (file.certificate, file.key) {
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
         (None, None) => None,
@@ -102,9 +105,16 @@ pub(super) fn load(arguments: &ServeArguments) -> anyhow::Result<Config> {
         Some(switch) => switch == Switch::On,
         None => file.tls.unwrap_or(true),
     };
-    let pairs = file.accounts.into_iter().map(|account| (account.secret_id, account.secret_key));
+    let pairs = file
+        .accounts
+        .into_iter()
+        .map(|account| (account.secret_id, account.secret_key));
     Ok(Config {
-        data: arguments.data.clone().or(file.data).unwrap_or_else(|| DATA_DEFAULT.into()),
+        data: arguments
+            .data
+            .clone()
+            .or(file.data)
+            .unwrap_or_else(|| DATA_DEFAULT.into()),
         listen: arguments.listen.or(file.listen).unwrap_or(listen),
         cores,
         dev: arguments.dev,
@@ -133,14 +143,20 @@ impl Config {
     ) -> anyhow::Result<(Accounts, Option<TlsFiles>)> {
         let mut accounts = self.accounts.clone();
         if let Some(dev) = dev {
-            accounts.push((dev.account.secret_id.clone(), dev.account.secret_key.clone()));
+            accounts.push((
+                dev.account.secret_id.clone(),
+                dev.account.secret_key.clone(),
+            ));
         }
         let hint = "name [[accounts]] in the configuration, or use --dev for a first try";
         let accounts = Accounts::new(accounts, rand::random()).context(hint)?;
         if !self.with_tls {
             return Ok((accounts, None));
         }
-        let files = self.tls_files.clone().or_else(|| dev.map(|dev| dev.tls.clone()));
+        let files = self
+            .tls_files
+            .clone()
+            .or_else(|| dev.map(|dev| dev.tls.clone()));
         let hint = "name `certificate` and `key` in the configuration, or use --dev for a first \
                     try, or --tls off";
         Ok((accounts, Some(files.context(hint)?)))
@@ -152,14 +168,24 @@ mod tests {
     use super::*;
 
     fn arguments() -> ServeArguments {
-        ServeArguments { config: None, data: None, listen: None, cores: None, tls: None, dev: false }
+        ServeArguments {
+            config: None,
+            data: None,
+            listen: None,
+            cores: None,
+            tls: None,
+            dev: false,
+        }
     }
 
     fn with_file(text: &str) -> anyhow::Result<Config> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sampan.toml");
         std::fs::write(&path, text).unwrap();
-        load(&ServeArguments { config: Some(path), ..arguments() })
+        load(&ServeArguments {
+            config: Some(path),
+            ..arguments()
+        })
     }
 
     #[test]
@@ -170,7 +196,12 @@ mod tests {
         let error = with_file(account).unwrap().security(None).err().unwrap();
         assert!(error.to_string().contains("certificate"), "{error}");
         let tls = "certificate = \"c.pem\"\nkey = \"k.pem\"\n";
-        assert!(with_file(&format!("{tls}{account}")).unwrap().security(None).is_ok());
+        assert!(
+            with_file(&format!("{tls}{account}"))
+                .unwrap()
+                .security(None)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -184,9 +215,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sampan.toml");
         std::fs::write(&path, "cores = 3\nlisten = \"127.0.0.1:1\"\ntls = false\n").unwrap();
-        let arguments = ServeArguments { config: Some(path), cores: Some(5), ..arguments() };
+        let arguments = ServeArguments {
+            config: Some(path),
+            cores: Some(5),
+            ..arguments()
+        };
         let config = load(&arguments).unwrap();
-        assert_eq!((config.cores, config.listen.port(), config.with_tls), (5, 1, false));
+        assert_eq!(
+            (config.cores, config.listen.port(), config.with_tls),
+            (5, 1, false)
+        );
     }
 
     #[test]

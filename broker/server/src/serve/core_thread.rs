@@ -60,13 +60,17 @@ impl CoreThread {
                 // Nobody listens any more when the start of another core failed.
                 drop(starting.send(Started::Failed(error)));
             }
-            drop(ending.send(()));
+            ending.send(()).ok();
         };
         let thread = std::thread::Builder::new()
             .name(format!("core-{number}"))
             .spawn(run)
             .context("starting a core's thread")?;
-        Ok(CoreThread { thread, started, ended })
+        Ok(CoreThread {
+            thread,
+            started,
+            ended,
+        })
     }
 
     /// Waits until the core's sets lead and have replayed the log.
@@ -80,7 +84,9 @@ impl CoreThread {
         if let Err(mpsc::RecvTimeoutError::Timeout) = self.ended.recv_timeout(patience) {
             return Err(anyhow!("a core did not drain in time"));
         }
-        self.thread.join().map_err(|_| anyhow!("a core's thread panicked"))
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("a core's thread panicked"))
     }
 }
 
@@ -110,11 +116,7 @@ fn run_core(
 }
 
 /// Accepts until the broker stops, then waits for the connections' last answers.
-async fn accept(
-    listener: &TcpListener,
-    shared: &Arc<Shared>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn accept(listener: &TcpListener, shared: &Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -169,19 +171,17 @@ async fn welcome(
     }
     let ended = match &shared.acceptor {
         None => connection::serve(stream, id, shared.clone(), stopping).await,
-        Some(acceptor) => {
-            match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection::serve(stream, id, shared.clone(), stopping).await,
-                Ok(Err(error)) => {
-                    tracing::info!(%peer, %error, "TLS handshake failed");
-                    return;
-                }
-                Err(_) => {
-                    tracing::info!(%peer, "TLS handshake took too long");
-                    return;
-                }
+        Some(acceptor) => match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => connection::serve(stream, id, shared.clone(), stopping).await,
+            Ok(Err(error)) => {
+                tracing::info!(%peer, %error, "TLS handshake failed");
+                return;
             }
-        }
+            Err(_) => {
+                tracing::info!(%peer, "TLS handshake took too long");
+                return;
+            }
+        },
     };
     match ended {
         Ok(()) => tracing::debug!(%peer, "connection closed"),

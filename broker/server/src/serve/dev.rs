@@ -47,8 +47,13 @@ pub(super) struct DevAccount {
 /// Finds the material below `data`, or makes it.
 pub(super) fn prepare(data: &Path) -> anyhow::Result<DevMaterial> {
     // Certificates may be for another working folder: programs need whole paths.
-    let data = data.canonicalize().with_context(|| format!("finding {}", data.display()))?;
-    let tls = TlsFiles { certificate: data.join(CERTIFICATE_FILE), key: data.join(KEY_FILE) };
+    let data = data
+        .canonicalize()
+        .with_context(|| format!("finding {}", data.display()))?;
+    let tls = TlsFiles {
+        certificate: data.join(CERTIFICATE_FILE),
+        key: data.join(KEY_FILE),
+    };
     let ca = data.join(CA_FILE);
     if !(ca.exists() && tls.certificate.exists() && tls.key.exists()) {
         make_certificates(&ca, &tls).context("making certificates for --dev")?;
@@ -92,14 +97,18 @@ impl DevMaterial {
 
 fn make_certificates(ca_file: &Path, files: &TlsFiles) -> anyhow::Result<()> {
     let mut ca_params = CertificateParams::default();
-    ca_params.distinguished_name.push(DnType::CommonName, "Sampan development CA");
+    ca_params
+        .distinguished_name
+        .push(DnType::CommonName, "Sampan development CA");
     ca_params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_key = KeyPair::generate()?;
     let ca = ca_params.self_signed(&ca_key)?;
     let issuer = Issuer::new(ca_params, ca_key);
     let mut params = CertificateParams::new(NAMES.map(str::to_owned))?;
-    params.distinguished_name.push(DnType::CommonName, "Sampan development server");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Sampan development server");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
@@ -125,7 +134,11 @@ fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 fn random_text(len: usize) -> String {
-    rand::rng().sample_iter(Alphanumeric).take(len).map(char::from).collect()
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(len)
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]

@@ -29,7 +29,11 @@ pub(super) fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpL
 }
 
 fn socket(address: SocketAddr, is_shared: bool) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
@@ -48,7 +52,11 @@ mod tests {
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let address = listeners[0].local_addr().unwrap();
         assert_ne!(address.port(), 0);
-        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
+        assert!(
+            listeners
+                .iter()
+                .all(|listener| listener.local_addr().unwrap() == address)
+        );
     }
 
     #[test]

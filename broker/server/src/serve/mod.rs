@@ -29,7 +29,6 @@ use self::core_thread::{CoreThread, Started};
 use crate::accounts::Accounts;
 use crate::cli::ServeArguments;
 
-
 /// From the signal to the exit.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -52,7 +51,11 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     let config = config::load(arguments)?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("creating the data folder {}", config.data.display()))?;
-    let material = if config.dev { Some(dev::prepare(&config.data)?) } else { None };
+    let material = if config.dev {
+        Some(dev::prepare(&config.data)?)
+    } else {
+        None
+    };
     let (accounts, server_tls) = config.security(material.as_ref())?;
     let acceptor = match server_tls {
         Some(files) => Some(tls::acceptor(&files)?),
@@ -62,7 +65,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         tracing::warn!("TLS is off: anybody on the network path can read and change messages");
     }
     let listeners = listen::bind(config.listen, config.cores)?;
-    let address = listeners[0].local_addr().context("reading the listener's address")?;
+    let address = listeners[0]
+        .local_addr()
+        .context("reading the listener's address")?;
     let storage_full = Arc::new(AtomicBool::new(false));
     let folder = data_folder(&config.data)?;
     let (node, parts) = open_node(&config, folder.clone(), storage_full.clone())?;
@@ -74,22 +79,35 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         next_client: AtomicU64::new(1),
         connection_count: AtomicUsize::new(0),
     });
-    storage_watch::start(config.storage.clone(), folder, config.data.clone(), storage_full)?;
+    storage_watch::start(
+        config.storage.clone(),
+        folder,
+        config.data.clone(),
+        storage_full,
+    )?;
     let (stop, stopping) = watch::channel(false);
     let mut cores = Vec::new();
     for (number, (part, listener)) in parts.into_iter().zip(listeners).enumerate() {
-        cores.push(CoreThread::start(number, part, listener, shared.clone(), stopping.clone())?);
+        cores.push(CoreThread::start(
+            number,
+            part,
+            listener,
+            shared.clone(),
+            stopping.clone(),
+        )?);
     }
     wait_for_sets(&cores)?;
     let env_file = match &material {
-        Some(material) => Some(material.write_env(&config.data, address, shared.acceptor.is_some())?),
+        Some(material) => {
+            Some(material.write_env(&config.data, address, shared.acceptor.is_some())?)
+        }
         None => None,
     };
     say_ready(&node, address, env_file)?;
     wait_for_signal()?;
     tracing::info!("stopping");
     let began = Instant::now();
-    drop(stop.send(true));
+    stop.send(true).ok();
     for core in cores {
         core.join(DRAIN_MAX.saturating_sub(began.elapsed()))?;
     }
@@ -120,14 +138,18 @@ fn open_node(
 #[cfg(not(feature = "simulation"))]
 fn data_folder(path: &std::path::Path) -> anyhow::Result<Arc<dyn Folder>> {
     let folder = sampan_storage::io::DiskFolder::open(path);
-    Ok(Arc::new(folder.with_context(|| format!("opening {}", path.display()))?))
+    Ok(Arc::new(
+        folder.with_context(|| format!("opening {}", path.display()))?,
+    ))
 }
 
 /// A test build: a killed broker's files go back to their last sync, as after a power cut.
 #[cfg(feature = "simulation")]
 fn data_folder(path: &std::path::Path) -> anyhow::Result<Arc<dyn Folder>> {
     let folder = sampan_storage::io::RecordingFolder::open(path);
-    Ok(Arc::new(folder.with_context(|| format!("opening {}", path.display()))?))
+    Ok(Arc::new(
+        folder.with_context(|| format!("opening {}", path.display()))?,
+    ))
 }
 
 fn wait_for_sets(cores: &[CoreThread]) -> anyhow::Result<()> {
@@ -146,7 +168,9 @@ fn say_ready(node: &Node, client: SocketAddr, env_file: Option<PathBuf>) -> anyh
         ready["env_file"] = serde_json::json!(path);
     }
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "ready {ready}").and_then(|()| stdout.flush()).context("writing to stdout")
+    writeln!(stdout, "ready {ready}")
+        .and_then(|()| stdout.flush())
+        .context("writing to stdout")
 }
 
 fn wait_for_signal() -> anyhow::Result<()> {

@@ -30,12 +30,12 @@ impl StorageLimits {
     /// Whether sends must be refused, given whether they are now.
     fn is_full(&self, free_len: u64, used_len: u64, was_full: bool) -> bool {
         // An eighth more than the mark is wanted before sends are let in again.
-        let (free_mark, used_mark) = if was_full {
-            (self.free_len_min + self.free_len_min / 8, |max: u64| max - max / 8)
-        } else {
-            (self.free_len_min, (|max: u64| max) as fn(u64) -> u64)
-        };
-        free_len < free_mark || self.used_len_max.is_some_and(|max| used_len > used_mark(max))
+        let eighth = |mark: u64| if was_full { mark / 8 } else { 0 };
+        let free_mark = self.free_len_min + eighth(self.free_len_min);
+        free_len < free_mark
+            || self
+                .used_len_max
+                .is_some_and(|max| used_len > max - eighth(max))
     }
 }
 
@@ -48,7 +48,12 @@ pub(super) fn start(
 ) -> anyhow::Result<()> {
     let run = move || {
         while Arc::strong_count(&storage_full) > 1 {
-            match look(&limits, &*folder, &data, storage_full.load(Ordering::Relaxed)) {
+            match look(
+                &limits,
+                &*folder,
+                &data,
+                storage_full.load(Ordering::Relaxed),
+            ) {
                 Ok(is_full) => {
                     if storage_full.swap(is_full, Ordering::Relaxed) != is_full {
                         tracing::warn!(is_full, "whether the storage is full has changed");
@@ -60,7 +65,9 @@ pub(super) fn start(
         }
     };
     let thread = std::thread::Builder::new().name("storage-watch".to_owned());
-    thread.spawn(run).context("starting the thread that watches the storage")?;
+    thread
+        .spawn(run)
+        .context("starting the thread that watches the storage")?;
     Ok(())
 }
 
@@ -70,7 +77,11 @@ fn look(
     data: &Path,
     was_full: bool,
 ) -> std::io::Result<bool> {
-    let used_len = if limits.used_len_max.is_some() { folder_len(data)? } else { 0 };
+    let used_len = if limits.used_len_max.is_some() {
+        folder_len(data)?
+    } else {
+        0
+    };
     Ok(limits.is_full(folder.available_len()?, used_len, was_full))
 }
 
@@ -93,8 +104,11 @@ fn folder_len(path: &Path) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
-    const LIMITS: StorageLimits =
-        StorageLimits { free_len_min: 800, used_len_max: Some(8_000), overlay_len: None };
+    const LIMITS: StorageLimits = StorageLimits {
+        free_len_min: 800,
+        used_len_max: Some(8_000),
+        overlay_len: None,
+    };
 
     #[test]
     fn sends_are_refused_below_the_free_mark_and_above_the_used_one() {

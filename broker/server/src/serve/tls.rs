@@ -37,9 +37,14 @@ pub(super) fn acceptor(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let reading = || format!("reading the certificate {}", path.display());
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).with_context(reading)?.collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .with_context(reading)?
+        .collect();
     let certificates = certificates.with_context(reading)?;
-    anyhow::ensure!(!certificates.is_empty(), "{} has no certificate", path.display());
+    anyhow::ensure!(
+        !certificates.is_empty(),
+        "{} has no certificate",
+        path.display()
+    );
     Ok(certificates)
 }

@@ -46,6 +46,27 @@ struct OnDisk {
     ids: Vec<LogId>,
 }
 
+/// Entries of a set that are all in memory; see `Log::read_cached`.
+pub(super) fn read_cached<P: Payload>(
+    shared: &Shared<P>,
+    set: SetId,
+    from: u64,
+    until: u64,
+    len_max: usize,
+) -> Option<Vec<LogEntry<P>>> {
+    let wanted = Wanted {
+        set,
+        from,
+        until,
+        len_max,
+        at_least_one: true,
+    };
+    match look(&shared.state(), wanted) {
+        Ok(Found::Entries(entries)) => Some(entries),
+        Ok(Found::OnDisk(_)) | Err(_) => None,
+    }
+}
+
 /// Reads entries of a set; see `Log::read`.
 pub(super) fn read<P: Payload>(
     shared: &Shared<P>,
