@@ -117,7 +117,7 @@ fn the_table_of_limits_is_the_list_of_constants() {
 
 #[test]
 fn every_constant_of_the_limits_is_compared() {
-    let source = include_str!("../src/limits.rs");
+    let source = include_str!("../../src/limits.rs");
     let constants: Vec<_> = source
         .lines()
         .filter_map(|line| line.strip_prefix("pub const ")?.split(':').next())

@@ -7,10 +7,10 @@ use sampan_protocol::{
     QueueDescription, ReceivedMessage, Reply, Request, Send, headers,
 };
 
-use super::vector::Value;
+use crate::vector::Value;
 
 /// The lines of a frame.
-pub fn of(header: &FrameHeader, value: &Value) -> Vec<String> {
+pub(crate) fn of(header: &FrameHeader, value: &Value) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     lines.push("kind", format!("{:#04x}", header.kind));
     lines.push("flags", header.flags);

@@ -2,15 +2,13 @@
 //! the original. Method: every vector is decoded, said in text, encoded again; then every single
 //! byte of it is changed and every tail cut off.
 
-mod support;
-
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use sampan_protocol::{FrameHeader, kind, sign, verify_signature};
 
-use support::fields;
-use support::vector::{self, Value, Vector, decode_frame, decode_value};
+use crate::fields;
+use crate::vector::{self, Value, Vector, decode_frame, decode_value};
 
 /// Header and value of a frame that must be whole and right.
 fn decode(vector: &Vector) -> (FrameHeader, Value) {

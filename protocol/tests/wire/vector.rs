@@ -9,23 +9,23 @@ use sampan_protocol::{DecodeError, Frame, FrameDecoder, Reply, Request, kind};
 
 /// One frame, and what it means.
 #[derive(Debug, Default)]
-pub struct Vector {
+pub(crate) struct Vector {
     /// File and title.
-    pub name: String,
-    pub bytes: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
     /// Lines `NAME = VALUE`.
-    pub fields: Vec<String>,
+    pub(crate) fields: Vec<String>,
 }
 
 /// What a frame carries.
 #[derive(Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     Request(Request),
     Reply(Reply),
 }
 
 /// Every vector of every file, in the order of their names.
-pub fn all() -> Vec<Vector> {
+pub(crate) fn all() -> Vec<Vector> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/wire");
     let mut paths: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -78,14 +78,14 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 /// The one frame that `bytes` are; `None` when it is not whole.
-pub fn decode_frame(bytes: &[u8]) -> Result<Option<Frame>, DecodeError> {
+pub(crate) fn decode_frame(bytes: &[u8]) -> Result<Option<Frame>, DecodeError> {
     let mut buffer = BytesMut::from(bytes);
     let frame = FrameDecoder::new(FRAME_LEN_MAX).decode(&mut buffer)?;
     Ok(frame.filter(|_| buffer.is_empty()))
 }
 
 /// Decodes a payload as what its kind says it is.
-pub fn decode_value(kind: u8, payload: Bytes) -> Result<Value, DecodeError> {
+pub(crate) fn decode_value(kind: u8, payload: Bytes) -> Result<Value, DecodeError> {
     if kind & kind::REPLY == 0 {
         Request::decode(kind, payload).map(Value::Request)
     } else {
