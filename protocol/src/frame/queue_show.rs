@@ -27,7 +27,7 @@ pub struct QueueCounts {
     pub delayed: u64,
     /// Received, and neither deleted nor visible again.
     pub in_flight: u64,
-    /// When the oldest message was sent; `None` without messages.
+    /// When the oldest ready message was sent, or a little earlier; `None` when nothing is ready.
     pub oldest_at: Option<Timestamp>,
 }
 
