@@ -3,7 +3,7 @@
 //! Time comes in only here. Commands of one entry are carried out in order, at the entry's instant;
 //! an entry without commands only moves time.
 //!
-//! The format begins with a version: an entry that a newer build wrote is refused, never guessed at.
+//! The format begins with a version: an entry of a newer build is refused, never guessed at.
 //! Spec: spec/state.md, "The entry".
 
 use bytes::Bytes;

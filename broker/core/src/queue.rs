@@ -4,8 +4,8 @@
 //! length is two numbers. Whatever came back or fell due lies in pages, what is in flight in
 //! leases, what is delayed in a table of its own. Bodies are elsewhere.
 //!
-//! Ids without a delay and ids with one are two spaces, each given in order; everything that goes by
-//! id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
+//! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
+//! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
 //! Invariants: a message is in exactly one of fresh range, pages, leases, delayed; what was sent
 //! and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".

@@ -175,7 +175,7 @@ impl Broker {
     ) -> Result<Reply, Refusal> {
         if !(1..=BATCH_COUNT_MAX).contains(&usize::from(count_max)) || len_max > RECEIVE_LEN_MAX {
             let text = format!(
-                "a receive takes 1 to {BATCH_COUNT_MAX} messages and at most {RECEIVE_LEN_MAX} bytes"
+                "a receive takes 1 to {BATCH_COUNT_MAX} messages, at most {RECEIVE_LEN_MAX} bytes"
             );
             return Err(Refusal::with_text(ErrorCode::ReceiveOutOfRange, text));
         }
