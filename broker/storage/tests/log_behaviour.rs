@@ -169,6 +169,22 @@ fn entries_appended_after_a_cut_replace_those_before() {
 }
 
 #[test]
+fn a_cut_that_is_not_written_yet_hides_what_it_cuts() {
+    let disk = SimulatedDisk::new();
+    let mut log = Stepped::on(&disk).unwrap();
+    log.append(A, 1, 0, &payloads(1, 4, 800));
+    log.settle();
+    // One record on disk holds entries 0 to 3, and none of them is in memory any more.
+    log.append(B, 1, 0, &payloads(1, 1, 4000));
+    log.settle();
+    log.truncate(A, Some(1));
+    log.append(A, 1, 2, &payloads(7, 1, 10));
+    let read = log.log.read(A, 0, 9, 1 << 20).unwrap();
+    assert_eq!(read.last(), Some(&entry(1, 2, &bytes(7, 10))));
+    assert_eq!(read.len(), 3);
+}
+
+#[test]
 fn a_read_gives_at_least_one_entry_and_keeps_to_its_length() {
     let disk = SimulatedDisk::new();
     let mut log = Stepped::on(&disk).unwrap();

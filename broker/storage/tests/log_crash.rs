@@ -1,12 +1,14 @@
 //! Goal: whatever the moment of a power cut, what was done is there, what is there is what was
 //! called up to some point, and the log goes on from there. Method: one script, run again and again
 //! on a simulated disk that loses its power at each write, sync and change of names in turn; what
-//! is left is chosen by several seeds; then a second cut during and after recovery.
+//! is left is chosen by several seeds; then a second cut during and after recovery; then random
+//! scripts with random cuts.
 
 mod log_support;
 
 use log_support::model::{Call, Model, make, read_back, trimmed};
 use log_support::{A, B, Outcome, Stepped, bytes, vote};
+use proptest::prelude::*;
 use sampan_storage::io::SimulatedDisk;
 
 const SEEDS: u64 = 7;
@@ -76,7 +78,7 @@ impl Story {
 }
 
 /// Runs the script until it ends or the power goes.
-fn tell(disk: &SimulatedDisk) -> Story {
+fn tell(disk: &SimulatedDisk, calls: &[Call]) -> Story {
     let mut story = Story {
         states: vec![Model::new()],
         outcomes: Vec::new(),
@@ -85,7 +87,7 @@ fn tell(disk: &SimulatedDisk) -> Story {
         return story;
     };
     let mut model = Model::new();
-    for (number, call) in script().iter().enumerate() {
+    for (number, call) in calls.iter().enumerate() {
         story.outcomes.push(make(call, &log, &mut model));
         story.states.push(trimmed(&model));
         if number % 3 == 1 {
@@ -116,14 +118,14 @@ fn go_on(log: &mut Stepped, model: &mut Model) {
 #[test]
 fn a_power_cut_at_any_moment_loses_nothing_that_was_done() {
     let disk = SimulatedDisk::new();
-    let story = tell(&disk);
+    let story = tell(&disk, &script());
     assert_eq!(story.done_count(), script().len());
     let operation_count = disk.operation_count();
     assert!(operation_count > 150);
     for number in 1..=operation_count {
         let disk = SimulatedDisk::new();
         disk.crash_at(number);
-        let story = tell(&disk);
+        let story = tell(&disk, &script());
         for seed in 0..SEEDS {
             let what = format!("cut at {number}, seed {seed}");
             let left = disk.after_crash(seed * 1_000_003 + if seed > 1 { number } else { 0 });
@@ -140,11 +142,11 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_done() {
 #[test]
 fn a_second_power_cut_during_or_after_recovery_does_no_harm_either() {
     let disk = SimulatedDisk::new();
-    tell(&disk);
+    tell(&disk, &script());
     for number in (1..=disk.operation_count()).step_by(3) {
         let disk = SimulatedDisk::new();
         disk.crash_at(number);
-        let story = tell(&disk);
+        let story = tell(&disk, &script());
         for seed in 2..5 {
             for second in 1..=8 {
                 let what = format!("cuts at {number} and {second}, seed {seed}");
@@ -175,5 +177,49 @@ fn a_second_power_cut_during_or_after_recovery_does_no_harm_either() {
                 }
             }
         }
+    }
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let set = || prop_oneof![2 => Just(A), 1 => Just(B)];
+    let payloads = prop::collection::vec((any::<u64>(), 0usize..6000), 1..3);
+    let append = (set(), 0u64..2, payloads).prop_map(|(set, term_step, payloads)| {
+        let payloads = payloads
+            .into_iter()
+            .map(|(seed, len)| bytes(seed, len))
+            .collect();
+        Call::Append {
+            set,
+            term_step,
+            payloads,
+        }
+    });
+    prop_oneof![
+        6 => append,
+        1 => (set(), 0u64..9).prop_map(|(set, term)| Call::Vote(set, vote(term))),
+        1 => (set(), 0u64..4).prop_map(|(set, back)| Call::Truncate { set, back }),
+        2 => (set(), -1i64..6).prop_map(|(set, keep)| Call::Purge { set, keep }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_calls_and_a_power_cut_lose_nothing_that_was_done(
+        calls in prop::collection::vec(call(), 1..60),
+        number in any::<u64>(),
+        seed in 0u64..1000,
+    ) {
+        let disk = SimulatedDisk::new();
+        tell(&disk, &calls);
+        let number = number % disk.operation_count() + 1;
+        let disk = SimulatedDisk::new();
+        disk.crash_at(number);
+        let story = tell(&disk, &calls);
+        let left = disk.after_crash(seed);
+        let mut log = Stepped::on(&left).unwrap();
+        let mut model = story.check(&log, "a random cut");
+        go_on(&mut log, &mut model);
     }
 }

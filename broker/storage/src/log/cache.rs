@@ -43,11 +43,15 @@ impl<P: Payload> Cache<P> {
 
     /// The entry at `index`, with its length.
     pub(super) fn find(&self, index: u64) -> Option<(&LogEntry<P>, usize)> {
-        let first = self.entries.front()?.entry.id.index;
-        let place = usize::try_from(index.checked_sub(first)?).ok()?;
+        let place = usize::try_from(index.checked_sub(self.first_index()?)?).ok()?;
         self.entries
             .get(place)
             .map(|cached| (&cached.entry, cached.len))
+    }
+
+    /// The index from which on entries are in memory.
+    pub(super) fn first_index(&self) -> Option<u64> {
+        self.entries.front().map(|cached| cached.entry.id.index)
     }
 
     /// When the oldest entry came.

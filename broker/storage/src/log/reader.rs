@@ -150,7 +150,11 @@ fn look<P: Payload>(state: &LogState<P>, wanted: Wanted) -> Result<Found<P>, Log
         .files
         .find(extent.generation)
         .ok_or(LogError::NoEntry { set, index: from })?;
-    let ids = (from..until.min(extent.last() + 1)).map_while(|index| set_log.id_of(index));
+    // A cut that is not written yet leaves the record as it was: what was appended after the cut is
+    // in memory, and the record must not be asked for it.
+    let in_memory = set_log.cache.first_index().unwrap_or(u64::MAX);
+    let end = until.min(extent.last() + 1).min(in_memory);
+    let ids = (from..end).map_while(|index| set_log.id_of(index));
     let (file, ids) = (Arc::clone(&file.file), ids.collect());
     Ok(Found::OnDisk(OnDisk { file, extent, ids }))
 }

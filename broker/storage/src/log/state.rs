@@ -204,7 +204,11 @@ impl<P: Payload> LogState<P> {
 
     /// Moves what fits into `room` bytes from the waiting calls to `taken`, in order.
     pub(super) fn take(&mut self, room: usize, taken: &mut Vec<Pending<P>>) {
-        let room = room.saturating_sub(table_end(0)).min(self.batch_len_max());
+        // Even a call without content needs a batch to wait for.
+        let Some(room) = room.checked_sub(table_end(0)) else {
+            return;
+        };
+        let room = room.min(self.batch_len_max());
         let (mut len, mut record_count) = (0, 0);
         while let Some(next) = self.pending.front() {
             record_count += next.operation.record_count();

@@ -97,7 +97,10 @@ impl ModelSet {
                 let last = self.state.last.unwrap_or(id(1, 0));
                 id(last.term + 1, last.index + keep.unsigned_abs())
             }
-            None => self.state.purged.unwrap_or(id(1, 0)),
+            None => {
+                let first = self.entries.values().next().map(|entry| entry.id);
+                self.state.purged.or(first).unwrap_or(id(1, 0))
+            }
         };
         self.entries = self.entries.split_off(&(upto.index + 1));
         if self

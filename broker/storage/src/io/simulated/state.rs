@@ -333,11 +333,12 @@ impl ContentChange {
 }
 
 fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
+    if content.len() < offset {
+        content.extend_from_slice(&vec![0; offset - content.len()]);
     }
-    content[offset..end].copy_from_slice(bytes);
+    let inside = bytes.len().min(content.len() - offset);
+    content[offset..offset + inside].copy_from_slice(&bytes[..inside]);
+    content.extend_from_slice(&bytes[inside..]);
 }
 
 /// Seeded choices (splitmix64), the same on every machine.
