@@ -193,7 +193,7 @@ impl ClientBuilder {
 
     /// How many messages may be accepted and not yet answered; at least 1. Default 8,192.
     ///
-    /// Beyond it, a send waits in its future: see [`Queue::send`](crate::Queue::send).
+    /// Beyond it, a send waits in a line: see [`Queue::send`](crate::Queue::send).
     #[must_use]
     pub fn messages_in_flight_max(mut self, count: usize) -> Self {
         self.messages_in_flight_max = count;
@@ -246,12 +246,12 @@ impl ClientBuilder {
             tls,
             secret_id: self.secret_id,
             secret_key: self.secret_key,
-            connect_timeout: self.connect_timeout,
-            request_timeout: self.request_timeout,
-            keep_alive: self.keep_alive.max(KEEP_ALIVE_MIN),
-            retry_deadline: self.retry_deadline,
+            connect_timeout: self.connect_timeout.min(DURATION_MAX),
+            request_timeout: self.request_timeout.min(DURATION_MAX),
+            keep_alive: self.keep_alive.clamp(KEEP_ALIVE_MIN, DURATION_MAX),
+            retry_deadline: self.retry_deadline.min(DURATION_MAX),
             reconnect_attempts_max: self.reconnect_attempts_max,
-            reconnect_deadline: self.reconnect_deadline,
+            reconnect_deadline: self.reconnect_deadline.min(DURATION_MAX),
             resend_unknown: self.resend_unknown,
             messages_in_flight_max: self.messages_in_flight_max,
             bytes_in_flight_max: self.bytes_in_flight_max,
@@ -276,6 +276,9 @@ impl ClientBuilder {
 
 /// Shortest keep-alive interval; shorter ones are raised to it.
 const KEEP_ALIVE_MIN: Duration = Duration::from_millis(10);
+/// Longest timeout, interval or deadline, so that instants far ahead can be computed: one year.
+/// Longer ones are lowered to it.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 #[cfg(test)]
 mod tests {
@@ -294,6 +297,7 @@ mod tests {
     fn the_environment_names_server_and_account() {
         let config = ClientBuilder::from_variables(variables).and_then(ClientBuilder::check);
         let config = config.expect("complete for an address without TLS");
+        assert_eq!(config.request_timeout, Duration::from_secs(30));
         assert_eq!(
             (config.address.host.as_str(), config.address.port),
             ("broker", 1)
@@ -302,6 +306,19 @@ mod tests {
         assert!(
             !format!("{config:?}").contains("key\""),
             "the key stays out of logs"
+        );
+    }
+
+    #[test]
+    fn endless_times_are_as_good_as_a_year() {
+        let builder = ClientBuilder::from_variables(variables).expect("readable");
+        let builder = builder
+            .request_timeout(Duration::MAX)
+            .keep_alive(Duration::MAX);
+        let config = builder.check().expect("complete");
+        assert_eq!(
+            (config.request_timeout, config.keep_alive),
+            (DURATION_MAX, DURATION_MAX)
         );
     }
 

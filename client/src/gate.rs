@@ -41,7 +41,7 @@ pub(crate) struct Waiting<U> {
 pub(crate) struct Gate<U> {
     used: Cost,
     limit: Cost,
-    /// By order of arrival. As many as there are futures that the callers hold and poll.
+    /// By order of arrival. No more than there are futures that the callers hold.
     waiting: BTreeMap<u64, Waiting<U>>,
     number_next: u64,
 }

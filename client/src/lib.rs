@@ -36,7 +36,8 @@
 //! [`Queue::send`].
 //!
 //! Memory is bounded: see [`ClientBuilder::messages_in_flight_max`] and
-//! [`ClientBuilder::bytes_in_flight_max`]. What is over the limits waits in the callers' futures.
+//! [`ClientBuilder::bytes_in_flight_max`]. What is over the limits waits in a line that is as long as
+//! the futures that callers hold.
 //!
 //! # When something fails
 //!

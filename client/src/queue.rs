@@ -67,12 +67,15 @@ impl Queue {
     /// # }
     /// ```
     ///
-    /// sends both at once, in this order, probably in one frame. The exception: when the client has
-    /// accepted its limit of unanswered messages or bytes
+    /// sends both at once, in this order, probably in one frame.
+    ///
+    /// When the client has accepted its limit of unanswered messages or bytes
     /// ([`ClientBuilder::messages_in_flight_max`](crate::ClientBuilder::messages_in_flight_max)),
-    /// the message stays in the future. The first poll puts it in a line, first polled, first sent;
-    /// dropping the future takes it out of the line. Time in the line does not count towards the
-    /// request timeout.
+    /// the message waits in a line for room, first come, first served, and goes out from there
+    /// whether or not the future is polled. The line is as long as the futures that callers hold:
+    /// dropping a future takes its message out of the line, and a caller that awaits its futures
+    /// before making many more is slowed to the broker's pace. Time in the line does not count
+    /// towards the request timeout.
     ///
     /// Messages of one queue are stored in the order of the calls, except those that the broker
     /// refused at first, or that were sent again after a break of the connection.

@@ -212,3 +212,100 @@ impl SendFrame {
         self.content
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sampan_protocol::{BatchBuilder, Name, NewMessage, Request, headers};
+
+    use super::*;
+
+    fn messages() -> Vec<Message> {
+        let headers = headers::encode([("trace", &b"0123"[..])]).expect("short");
+        vec![
+            Message::new("first"),
+            Message::new("second").headers(headers.clone()),
+            Message::new(vec![7; 3_000]).delay(Duration::from_millis(1_500)),
+            Message::new("fourth")
+                .headers(headers)
+                .delay(Duration::ZERO),
+        ]
+    }
+
+    /// The frame as the protocol's own encoder makes it.
+    fn expected(messages: &[Message]) -> BytesMut {
+        let mut builder = BatchBuilder::new();
+        for message in messages {
+            let delay_ms = message
+                .delay
+                .map(|delay| u64::try_from(delay.as_millis()).unwrap());
+            let (body, headers) = (message.body.clone(), message.headers.clone());
+            builder
+                .push(NewMessage {
+                    body,
+                    headers,
+                    delay_ms,
+                })
+                .expect("within the limits");
+        }
+        let queue = Name::from("orders");
+        let batch = builder.finish();
+        let send = Send {
+            queue,
+            producer_id: 0,
+            producer_number: 0,
+            batch,
+        };
+        let mut out = BytesMut::new();
+        Request::Send(send).encode(77, &mut out);
+        out
+    }
+
+    fn encoded(frame: &SendFrame) -> BytesMut {
+        let mut out = BytesMut::new();
+        frame.encode_head(77, &mut out);
+        frame
+            .pieces()
+            .iter()
+            .for_each(|piece| out.extend_from_slice(piece));
+        out
+    }
+
+    #[test]
+    fn a_frame_built_message_by_message_has_the_bytes_of_the_protocols_encoder() {
+        let mut frame = SendFrame::new("orders".into(), Vec::new());
+        for message in messages() {
+            frame.push(SendUnit::one(message).unwrap());
+        }
+        assert_eq!(encoded(&frame), expected(&messages()));
+
+        let large = Message::new(vec![1; LARGE_BODY_LEN]);
+        let mut frame = SendFrame::new("orders".into(), Vec::new());
+        frame.push(SendUnit::one(large.clone()).unwrap());
+        assert!(frame.is_full());
+        assert_eq!(encoded(&frame), expected(&[large]));
+    }
+
+    #[test]
+    fn a_split_frame_gives_each_unit_a_frame_with_its_own_messages() {
+        let all = messages();
+        let mut frame = SendFrame::new("orders".into(), Vec::new());
+        frame.push(SendUnit::one(all[0].clone()).unwrap());
+        frame.push(SendUnit::many(all[1..3].to_vec()).unwrap());
+        frame.push(SendUnit::one(all[3].clone()).unwrap());
+        let cost = frame.cost();
+        let parts = frame.split();
+        let units = [&all[..1], &all[1..3], &all[3..]];
+        assert_eq!(parts.len(), units.len());
+        let mut parts_cost = Cost::default();
+        for (part, unit) in parts.iter().zip(units) {
+            assert_eq!(encoded(part), expected(unit));
+            parts_cost.add(part.cost());
+        }
+        assert_eq!(
+            parts_cost, cost,
+            "what was taken of the limits is given back in full"
+        );
+    }
+}

@@ -59,10 +59,11 @@ impl Unit for ReceiptHandle {
 }
 
 /// What became of a unit at once.
-pub(crate) enum Submitted<U> {
+pub(crate) enum Submitted {
+    /// It is in a frame.
     Accepted(Ticket),
-    /// No room: here it is again.
-    Full(U),
+    /// It is in the line for room; the number takes it out again.
+    InLine(Ticket, u64),
     Refused(Error),
 }
 
@@ -96,8 +97,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts a unit when there is room.
-    pub(crate) fn submit<U: Unit>(&self, queue: &Arc<str>, unit: U) -> Submitted<U> {
+    /// Accepts a unit when there is room, else puts it in the line for room.
+    pub(crate) fn submit<U: Unit>(&self, queue: &Arc<str>, unit: U) -> Submitted {
         let cost = unit.cost();
         let mut state = self.lock();
         if state.phase != Phase::Open {
@@ -105,36 +106,21 @@ impl Shared {
                 applied: Applied::No,
             });
         }
-        if !U::gate(&mut state).enter(cost) {
-            return Submitted::Full(unit);
+        if U::gate(&mut state).enter(cost) {
+            let ticket = unit.put(&mut state, queue);
+            wake(state);
+            return Submitted::Accepted(ticket);
         }
-        let ticket = unit.put(&mut state, queue);
-        wake(state);
-        Submitted::Accepted(ticket)
-    }
-
-    /// Puts a unit in the line for room; the number takes it out again.
-    pub(crate) fn wait<U: Unit>(&self, queue: &Arc<str>, unit: U) -> (Ticket, u64) {
         let slot = SlotOwner::default();
         let ticket = slot.ticket(0);
-        let cost = unit.cost();
-        let mut state = self.lock();
-        if state.phase != Phase::Open {
-            drop(state);
-            slot.resolve(Outcome::Failed(Error::Closed {
-                applied: Applied::No,
-            }));
-            return (ticket, u64::MAX);
-        }
+        let queue = Arc::clone(queue);
         let number = U::gate(&mut state).wait(Waiting {
-            queue: Arc::clone(queue),
+            queue,
             unit,
             cost,
             slot,
         });
-        // Room may have come since the caller saw that there was none.
-        self.free_and_wake(state, &mut Freed::default());
-        (ticket, number)
+        Submitted::InLine(ticket, number)
     }
 
     /// Takes a unit out of the line.

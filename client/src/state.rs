@@ -28,7 +28,7 @@ use crate::slot::{Outcome, SlotOwner, Ticket};
 
 /// Unanswered frames of one queue and kind from which on only full ones follow.
 const FRAMES_AHEAD_MAX: usize = 4;
-/// Receipt handles of deletes that may be unanswered at one time; more wait in their futures.
+/// Receipt handles of deletes that may be unanswered at one time; more wait in a line.
 pub(crate) const DELETES_IN_FLIGHT_MAX: usize = 65_536;
 /// Buffers of send frames that are kept for the next ones.
 const BUFFERS_KEPT_MAX: usize = 16;

@@ -1,13 +1,17 @@
 //! The futures of sends and deletes: a place in a frame that is under way already.
 //!
 //! A unit joins its frame when the call is made, not when the future is polled, so calls that are
-//! made one after another travel together. Only a unit that finds no room stays in its future; the
-//! first poll puts it in the line for room, and dropping the future takes it out again.
+//! made one after another travel together. A unit that finds no room gets in the line for it at
+//! once, too: were it to wait for its first poll, later calls would pass it, and a caller that
+//! awaits many futures in order would send the last of them one by one.
 //!
-//! Invariant: once its unit is in a frame, dropping a future changes nothing but that nobody hears.
+//! Invariants: a unit leaves the line into a frame, or because its future was dropped, so the line
+//! is never longer than the futures that callers hold. Once its unit is in a frame, dropping a
+//! future changes nothing but that nobody hears.
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,48 +24,42 @@ use crate::shared::{Shared, Submitted, Unit};
 use crate::slot::Ticket;
 
 /// Where a unit is.
-enum Place<U: Unit> {
-    /// Still here, for want of room.
-    Here(Arc<Shared>, Arc<str>, U),
-    /// In the line for room, under a number, or already in a frame.
-    InLine(Arc<Shared>, u64, Ticket),
+enum Place {
     InFrame(Ticket),
+    /// In the line for room, under a number, or meanwhile in a frame.
+    InLine(Arc<Shared>, u64, Ticket),
     Refused(Error),
-    /// Only while it moves from one place to another.
-    Nowhere,
 }
 
 /// See the head of the file.
 pub(crate) struct Submission<U: Unit> {
-    place: Place<U>,
+    place: Place,
+    unit: PhantomData<fn(U)>,
 }
 
 impl<U: Unit> Submission<U> {
     pub(crate) fn new(shared: &Arc<Shared>, queue: &Arc<str>, unit: Result<U, Error>) -> Self {
         let place = match unit.map(|unit| shared.submit(queue, unit)) {
             Ok(Submitted::Accepted(ticket)) => Place::InFrame(ticket),
-            Ok(Submitted::Full(unit)) => Place::Here(Arc::clone(shared), Arc::clone(queue), unit),
+            Ok(Submitted::InLine(ticket, number)) => {
+                Place::InLine(Arc::clone(shared), number, ticket)
+            }
             Ok(Submitted::Refused(error)) | Err(error) => Place::Refused(error),
         };
-        Submission { place }
+        Submission {
+            place,
+            unit: PhantomData,
+        }
     }
 
     /// Ready with the ticket once its slot has an outcome.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&Ticket, Error>> {
-        if matches!(self.place, Place::Here(..))
-            && let Place::Here(shared, queue, unit) =
-                std::mem::replace(&mut self.place, Place::Nowhere)
-        {
-            let (ticket, number) = shared.wait(&queue, unit);
-            self.place = Place::InLine(shared, number, ticket);
-        }
         match &mut self.place {
             Place::InLine(_, _, ticket) | Place::InFrame(ticket) => {
                 ready!(ticket.poll(cx));
                 Poll::Ready(Ok(ticket))
             }
             Place::Refused(error) => Poll::Ready(Err(error.clone())),
-            Place::Here(..) | Place::Nowhere => Poll::Pending,
         }
     }
 }
@@ -86,7 +84,7 @@ macro_rules! opaque_debug {
 
 /// A send under way; resolves to the message's id once the message is durable.
 ///
-/// Dropping it does not take the message back, unless it never found room (see
+/// Dropping it does not take the message back, unless it was still in the line for room (see
 /// [`Queue::send`](crate::Queue::send)).
 #[must_use = "a send says only here whether the message is stored"]
 pub struct Sending(pub(crate) Submission<SendUnit>);
