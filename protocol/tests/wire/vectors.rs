@@ -140,6 +140,8 @@ fn the_worked_example_of_a_signature_is_right() {
     let vector = vectors.iter().find(|vector| vector.name == name).unwrap();
     let in_frame = &vector.bytes[FrameHeader::LEN..FrameHeader::LEN + 32];
     assert_eq!(in_frame, signature);
+    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(include_str!("../../../spec/wire.md").contains(&hex));
     assert!(verify_signature(
         b"correct horse battery staple",
         &nonce,
