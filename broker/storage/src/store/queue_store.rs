@@ -60,7 +60,8 @@ pub struct Spent {
 
 impl Store {
     /// Opens the store in `folder`; makes it when the folder is empty. The caller holds the lock
-    /// of the data folder.
+    /// of the data folder, and has let go of every reader and job of a store that was open here
+    /// before.
     ///
     /// # Errors
     ///

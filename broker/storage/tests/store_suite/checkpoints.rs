@@ -81,7 +81,7 @@ fn a_removal_during_a_checkpoint_hides_the_message_at_once_and_on_disk_at_the_ne
     harness.assert_holds();
     harness.checkpoint(Vec::new()).unwrap();
     harness.assert_disk_holds_exactly();
-    harness.reopen(disk.root()).unwrap();
+    harness.reopen(disk.after_crash(1).root()).unwrap();
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_full_disk_leaves_the_last_checkpoint_and_the_same_one_can_be_run_again() {
     let again = harness.store.retry_checkpoint().unwrap();
     harness.run(again).unwrap();
     harness.assert_disk_holds_exactly();
-    harness.reopen(disk.root()).unwrap();
+    harness.reopen(disk.after_crash(1).root()).unwrap();
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn every_amount_of_room_is_either_enough_or_a_refusal() {
             harness.run(again).unwrap();
         }
         harness.assert_disk_holds_exactly();
-        harness.reopen(disk.root()).unwrap();
+        harness.reopen(disk.after_crash(1).root()).unwrap();
         harness.assert_holds();
     }
 }
@@ -185,7 +185,7 @@ fn after_a_failed_write_or_sync_nothing_is_done_until_the_store_is_opened_again(
         assert!(matches!(refused, Err(StoreError::Latched)));
         let read = harness.store.reader().read(QUEUE, &[MessageId(1)]);
         assert!(matches!(read, Err(StoreError::Latched)));
-        harness.reopen(disk.root()).unwrap();
+        harness.reopen(disk.after_crash(1).root()).unwrap();
         harness.assert_holds();
         harness.checkpoint(Vec::new()).unwrap();
     }
@@ -217,6 +217,7 @@ fn a_large_queue_is_removed_in_bounded_steps_and_gone_at_once_for_readers() {
         .unwrap()
         .row_count;
     assert!(left > 0 && left <= 600, "{left} rows are left");
+    let disk = disk.after_crash(1);
     harness.reopen(disk.root()).unwrap();
     harness.checkpoint(Vec::new()).unwrap();
     assert_eq!(
@@ -255,7 +256,7 @@ fn a_paged_row_is_read_when_it_is_asked_for_and_not_at_the_start() {
         .checkpoint(vec![(key, Some(b"page".to_vec()))])
         .unwrap();
     harness.checkpoints.get_mut(&1).unwrap().rows.clear();
-    harness.reopen(disk.root()).unwrap();
+    harness.reopen(disk.after_crash(1).root()).unwrap();
     let row = harness.store.reader().read_row(key).unwrap();
     assert_eq!(row.as_deref(), Some(b"page".as_slice()));
 }

@@ -182,7 +182,7 @@ fn judge(original: &Original, flip: &Flip) -> Verdict {
     let mut files = files.clone();
     let file = files.get_mut(&flip.file).unwrap();
     file[flip.offset] ^= flip.mask;
-    let folder = ImageFolder::new(&files);
+    let folder = ImageFolder::copy_of(&files);
     let Some((store, recovered)) = open_and_read(original, &folder) else {
         return Verdict::Reported;
     };

@@ -23,7 +23,7 @@ struct ImageFile {
 
 impl ImageFolder {
     /// Copies of `files`.
-    pub(crate) fn new(files: &Files) -> Arc<dyn Folder> {
+    pub(crate) fn copy_of(files: &Files) -> Arc<dyn Folder> {
         let copy = |bytes: &Vec<u8>| {
             Arc::new(ImageFile {
                 bytes: Mutex::new(bytes.clone()),

@@ -123,6 +123,8 @@ impl Run {
             Step::RunCheckpoint => self.finish(),
             Step::Restart => {
                 self.job = None;
+                // The old handle stays on the old disk, as that of a killed process is gone.
+                self.disk = self.disk.after_crash(1);
                 self.harness.reopen(self.disk.root()).unwrap();
                 self.harness.assert_holds();
             }
