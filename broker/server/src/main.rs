@@ -34,9 +34,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr; `RUST_LOG` sets the level (default: info).
+/// What is logged unless `RUST_LOG` says otherwise. openraft tells each step of each checkpoint at
+/// info, which would bury what an operator has to see.
+const LOG_FILTER_DEFAULT: &str = "info,openraft=warn";
+
+/// Logs go to stderr.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(LOG_FILTER_DEFAULT));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

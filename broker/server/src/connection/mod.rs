@@ -65,7 +65,11 @@ where
     tokio::pin!(write);
     let ended = tokio::select! {
         ended = reader.run(stopping) => ended,
-        written = &mut write => written.map(|()| Ended::ByClient),
+        // Nothing can be written any more, so there is nothing left to say.
+        written = &mut write => {
+            forget(&shared, id).await;
+            return written;
+        }
     };
     if !matches!(ended, Ok(Ended::ByBroker)) {
         forget(&shared, id).await;
