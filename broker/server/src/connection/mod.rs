@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use self::outbox::Outbox;
 use self::reader::{Ended, Reader};
 use self::writer::Writer;
-use crate::serve::Shared;
+use crate::serve::{Phase, Shared};
 
 /// A client that takes nothing for this long is cut off.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ pub(crate) async fn serve<S>(
     stream: S,
     id: ClientId,
     shared: Arc<Shared>,
-    stopping: watch::Receiver<bool>,
+    phases: watch::Receiver<Phase>,
 ) -> Result<(), ConnectionError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -64,7 +64,7 @@ where
     let write = writer.run();
     tokio::pin!(write);
     let ended = tokio::select! {
-        ended = reader.run(stopping) => ended,
+        ended = reader.run(phases) => ended,
         // Nothing can be written any more, so there is nothing left to say.
         written = &mut write => {
             forget(&shared, id).await;

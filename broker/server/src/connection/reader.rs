@@ -16,7 +16,7 @@ use super::ConnectionError;
 use super::outbox::{OUTBOX_LEN_MAX, Outbox};
 use super::requests::Requests;
 use super::session::{Session, Step};
-use crate::serve::Shared;
+use crate::serve::{Phase, Shared};
 
 /// Requests of one client that may be unanswered, in bytes.
 const REQUEST_LEN_MAX: usize = 32 * 1024 * 1024;
@@ -63,15 +63,15 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     /// Reads until the client closes, breaks the protocol, or the broker stops.
     pub(super) async fn run(
         mut self,
-        mut stopping: watch::Receiver<bool>,
+        mut phases: watch::Receiver<Phase>,
     ) -> Result<Ended, ConnectionError> {
         let shared = self.shared.clone();
         let mut session = Session::new(&shared.accounts, rand::random());
-        let greeting = self.greet(&mut session, &mut stopping);
+        let greeting = self.greet(&mut session, &mut phases);
         let greeted = tokio::time::timeout(AUTHENTICATION_TIME_MAX, greeting).await;
         match greeted.map_err(|_| ConnectionError::NotAuthenticatedInTime)?? {
             Some(ended) => Ok(ended),
-            None => self.take_requests(&mut session, &mut stopping).await,
+            None => self.take_requests(&mut session, &mut phases).await,
         }
     }
 
@@ -79,14 +79,14 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     async fn greet(
         &mut self,
         session: &mut Session<'_>,
-        stopping: &mut watch::Receiver<bool>,
+        phases: &mut watch::Receiver<Phase>,
     ) -> Result<Option<Ended>, ConnectionError> {
         let mut decoder = FrameDecoder::new(GREETING_LEN_MAX);
         while !session.is_open() {
             match self.next_frame(&mut decoder)? {
                 Some(frame) => self.on_frame(session, frame).await?,
                 None => {
-                    if let Some(ended) = self.read(stopping).await? {
+                    if let Some(ended) = self.read(phases).await? {
                         return Ok(Some(ended));
                     }
                 }
@@ -98,7 +98,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     async fn take_requests(
         &mut self,
         session: &mut Session<'_>,
-        stopping: &mut watch::Receiver<bool>,
+        phases: &mut watch::Receiver<Phase>,
     ) -> Result<Ended, ConnectionError> {
         let mut decoder = FrameDecoder::new(FRAME_LEN_MAX);
         loop {
@@ -110,7 +110,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             {
                 self.outbox.drained().await;
             }
-            if let Some(ended) = self.read(stopping).await? {
+            if let Some(ended) = self.read(phases).await? {
                 return Ok(ended);
             }
         }
@@ -118,12 +118,12 @@ impl<S: AsyncRead + Unpin> Reader<S> {
 
     async fn read(
         &mut self,
-        stopping: &mut watch::Receiver<bool>,
+        phases: &mut watch::Receiver<Phase>,
     ) -> Result<Option<Ended>, ConnectionError> {
         self.buffer.reserve(READ_LEN);
         tokio::select! {
             biased;
-            _ = stopping.wait_for(|stopping| *stopping) => Ok(Some(Ended::ByBroker)),
+            _ = phases.wait_for(|phase| *phase == Phase::Stopping) => Ok(Some(Ended::ByBroker)),
             read = self.stream.read_buf(&mut self.buffer) => match read {
                 Ok(0) if self.buffer.is_empty() => Ok(Some(Ended::ByClient)),
                 Ok(0) => Err(ConnectionError::Protocol("a truncated frame".to_owned())),

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
-use super::Shared;
+use super::{Phase, Shared};
 use crate::connection;
 
 /// Connections of one process; more are closed at once.
@@ -50,12 +50,12 @@ impl CoreThread {
         part: CorePart,
         listener: StdListener,
         shared: Arc<Shared>,
-        stopping: watch::Receiver<bool>,
+        phases: watch::Receiver<Phase>,
     ) -> anyhow::Result<CoreThread> {
         let (starting, started) = mpsc::channel();
         let (ending, ended) = mpsc::channel();
         let run = move || {
-            let result = run_core(part, listener, shared, stopping, &starting);
+            let result = run_core(part, listener, shared, phases, &starting);
             if let Err(error) = result {
                 // Nobody listens any more when the start of another core failed.
                 drop(starting.send(Started::Failed(error)));
@@ -94,7 +94,7 @@ fn run_core(
     part: CorePart,
     listener: StdListener,
     shared: Arc<Shared>,
-    stopping: watch::Receiver<bool>,
+    phases: watch::Receiver<Phase>,
     starting: &mpsc::Sender<Started>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -107,7 +107,7 @@ fn run_core(
         let listener = TcpListener::from_std(listener).context("taking the listener over")?;
         let drivers = part.start().await?;
         drop(starting.send(Started::Ready));
-        accept(&listener, &shared, stopping).await;
+        accept(&listener, &shared, phases).await;
         for driver in drivers {
             driver.await.context("a set's driver ended badly")?;
         }
@@ -115,12 +115,19 @@ fn run_core(
     })
 }
 
-/// Accepts until the broker stops, then waits for the connections' last answers.
-async fn accept(listener: &TcpListener, shared: &Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+/// Accepts once every set of the process is up, until the broker stops, then waits for the connections' last answers.
+async fn accept(listener: &TcpListener, shared: &Arc<Shared>, mut phases: watch::Receiver<Phase>) {
+    if phases
+        .wait_for(|phase| *phase != Phase::Starting)
+        .await
+        .is_err()
+    {
+        return;
+    }
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            _ = phases.wait_for(|phase| *phase == Phase::Stopping) => break,
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a connection's task panicked");
@@ -131,11 +138,11 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, mut stopping: watc
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (shared, stopping) = (shared.clone(), stopping.clone());
+                let (shared, phases) = (shared.clone(), phases.clone());
                 connections.spawn_local(async move {
                     let count = shared.connection_count.fetch_add(1, Ordering::Relaxed);
                     if count < CONNECTION_COUNT_MAX {
-                        welcome(stream, peer, &shared, stopping).await;
+                        welcome(stream, peer, &shared, phases).await;
                     } else {
                         tracing::warn!(%peer, count, "too many connections");
                     }
@@ -163,16 +170,16 @@ async fn welcome(
     stream: TcpStream,
     peer: std::net::SocketAddr,
     shared: &Arc<Shared>,
-    stopping: watch::Receiver<bool>,
+    phases: watch::Receiver<Phase>,
 ) {
     let id = ClientId(shared.next_client.fetch_add(1, Ordering::Relaxed));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "the socket's options could not be set");
     }
     let ended = match &shared.acceptor {
-        None => connection::serve(stream, id, shared.clone(), stopping).await,
+        None => connection::serve(stream, id, shared.clone(), phases).await,
         Some(acceptor) => match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => connection::serve(stream, id, shared.clone(), stopping).await,
+            Ok(Ok(stream)) => connection::serve(stream, id, shared.clone(), phases).await,
             Ok(Err(error)) => {
                 tracing::info!(%peer, %error, "TLS handshake failed");
                 return;

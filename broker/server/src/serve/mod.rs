@@ -32,6 +32,17 @@ use crate::cli::ServeArguments;
 /// From the signal to the exit.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Sets replay the log; clients wait to be accepted, for the queues are not all known yet.
+    Starting,
+    /// Clients are served.
+    Serving,
+    /// No further request is read.
+    Stopping,
+}
+
 /// What every connection of the process shares.
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
@@ -85,7 +96,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         config.data.clone(),
         storage_full,
     )?;
-    let (stop, stopping) = watch::channel(false);
+    let (phase, phases) = watch::channel(Phase::Starting);
     let mut cores = Vec::new();
     for (number, (part, listener)) in parts.into_iter().zip(listeners).enumerate() {
         cores.push(CoreThread::start(
@@ -93,10 +104,11 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
             part,
             listener,
             shared.clone(),
-            stopping.clone(),
+            phases.clone(),
         )?);
     }
     wait_for_sets(&cores)?;
+    phase.send_replace(Phase::Serving);
     let env_file = match &material {
         Some(material) => {
             Some(material.write_env(&config.data, address, shared.acceptor.is_some())?)
@@ -107,7 +119,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     wait_for_signal()?;
     tracing::info!("stopping");
     let began = Instant::now();
-    stop.send(true).ok();
+    phase.send_replace(Phase::Stopping);
     for core in cores {
         core.join(DRAIN_MAX.saturating_sub(began.elapsed()))?;
     }
