@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use sampan_protocol::SetId;
 
-use super::{Log, LogEntry, LogError, LogId, LogIdentity, LogOptions, Step, Vote};
+use super::{Log, LogEntry, LogError, LogId, LogIdentity, LogOptions, Step, SteppedLog, Vote};
 use crate::io::{Folder, SimulatedDisk};
 
 const IDENTITY: LogIdentity = LogIdentity {
@@ -44,7 +44,9 @@ pub fn log_recovery(data: &[u8]) {
     change_files(&*disk.root(), &mut data);
     let before = names_and_lens(&*disk.root());
     match Log::<Bytes>::open_stepped(disk.root(), IDENTITY, options()) {
-        Ok((log, _, mut writer, _)) => {
+        Ok(SteppedLog {
+            log, mut writer, ..
+        }) => {
             for set in log.sets() {
                 read_all(&log, set);
             }
@@ -62,7 +64,12 @@ pub fn log_recovery(data: &[u8]) {
 /// Calls as a user would make them.
 fn write_log(disk: &SimulatedDisk, call_count: usize, data: &mut &[u8]) {
     let opened = Log::<Bytes>::open_stepped(disk.root(), IDENTITY, options());
-    let (log, _, mut writer, mut preparer) = opened.expect("a new log opens");
+    let SteppedLog {
+        log,
+        mut writer,
+        mut preparer,
+        ..
+    } = opened.expect("a new log opens");
     for _ in 0..call_count {
         let (kind, argument) = (take_u8(data), take_u16(data));
         let set = SetId(u32::from(kind >> 6));

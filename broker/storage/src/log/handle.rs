@@ -36,6 +36,18 @@ impl<P: Payload> std::fmt::Debug for Log<P> {
     }
 }
 
+/// A log whose threads are left to the caller.
+pub struct SteppedLog<P: Payload> {
+    /// The log.
+    pub log: Log<P>,
+    /// What opening found.
+    pub recovery: Recovery,
+    /// Runs in place of the writing thread.
+    pub writer: Writer<P>,
+    /// Runs in place of the preparing thread.
+    pub preparer: Preparer<P>,
+}
+
 /// Figures about a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogStats {
@@ -96,14 +108,19 @@ impl<P: Payload> Log<P> {
         folder: Arc<dyn Folder>,
         identity: LogIdentity,
         options: LogOptions,
-    ) -> Result<(Log<P>, Recovery, Writer<P>, Preparer<P>), LogError> {
+    ) -> Result<SteppedLog<P>, LogError> {
         let Opened {
             shared,
             recovery,
             writer,
             preparer,
         } = open(folder, identity, options)?;
-        Ok((Log::new(shared), recovery, writer, preparer))
+        Ok(SteppedLog {
+            log: Log::new(shared),
+            recovery,
+            writer,
+            preparer,
+        })
     }
 
     fn new(shared: Arc<Shared<P>>) -> Self {

@@ -39,7 +39,7 @@ mod terms;
 mod writer;
 
 pub use error::LogError;
-pub use handle::{Log, LogStats};
+pub use handle::{Log, LogStats, SteppedLog};
 pub use id::{LogId, LogIdentity, Vote};
 pub use open::Recovery;
 pub use options::LogOptions;
