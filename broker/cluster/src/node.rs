@@ -39,7 +39,10 @@ use crate::set::{
 /// The one node of a cluster of one.
 const NODE_ID: u64 = 1;
 /// Bytes of messages in memory that all sets together may reach before they are written down.
-const OVERLAY_LEN_DEFAULT: u64 = 256 * 1024 * 1024;
+const OVERLAY_LEN_DEFAULT: u64 = 128 * 1024 * 1024;
+/// Bytes of the newest entries that the log keeps in memory. One voter reads each of them once,
+/// soon after it was appended.
+const LOG_CACHE_LEN: usize = 16 * 1024 * 1024;
 /// Bytes of log between two checkpoints, for all sets together.
 const LOG_LEN_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// Longest time between two checkpoints of a set that changes.
@@ -143,8 +146,12 @@ impl Node {
             node: identity.node,
             cluster: identity.cluster,
         };
+        let log_options = LogOptions {
+            cache_len_max: LOG_CACHE_LEN,
+            ..LogOptions::default()
+        };
         let (log, recovery) =
-            Log::open(log_folder, log_identity, LogOptions::default()).map_err(OpenError::Log)?;
+            Log::open(log_folder, log_identity, log_options).map_err(OpenError::Log)?;
         tracing::info!(?recovery, "log recovered");
         let set_count = identity.set_count as usize;
         let checkpointer = Checkpointer::start(set_count).map_err(io)?;

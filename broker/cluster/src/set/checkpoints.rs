@@ -29,6 +29,8 @@ pub(crate) struct CheckpointPolicy {
     pub(crate) interval: Duration,
 }
 
+/// Messages in memory may reach this many times the length at which a checkpoint begins.
+const OVERLAY_MAX_FACTOR: u64 = 4;
 /// Pause after a checkpoint that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -141,6 +143,17 @@ impl Checkpoints {
             self.outcome.clone(),
             wake,
         ));
+    }
+
+    /// Whether messages come in so much faster than they can be written down that senders must wait.
+    pub(super) fn is_behind(&self, state: &SetState) -> bool {
+        self.is_running && state.store.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
+    }
+
+    /// Whether there is no room to write down what is in memory, and memory is used up.
+    pub(super) fn is_stuck(&self, state: &SetState) -> bool {
+        !self.is_running
+            && state.store.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
     }
 
     fn is_due(&self, state: &SetState, now_ms: u64) -> bool {

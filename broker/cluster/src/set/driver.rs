@@ -103,6 +103,8 @@ pub(crate) struct Driver {
     pub(super) time: Arc<dyn TimeSource>,
     requests: mpsc::Receiver<SetRequest>,
     storage_full: Arc<AtomicBool>,
+    /// The log has no room for the usual number of files ahead.
+    log_full: bool,
     /// Runs while this node leads the set.
     clock: Option<SetClock>,
     pub(super) gather: Gather,
@@ -126,6 +128,7 @@ impl Driver {
             time: parts.time,
             requests: parts.requests,
             storage_full: parts.storage_full,
+            log_full: false,
             clock: None,
             gather: Gather::default(),
             in_flight_count: 0,
@@ -148,7 +151,8 @@ impl Driver {
             if self.is_drained() {
                 break;
             }
-            let takes_requests = self.gather.has_room();
+            let takes_requests =
+                self.gather.has_room() && !self.checkpoints.is_behind(&self.state.borrow());
             let sleep = self.time_to_sleep();
             let wake = self.wake.clone();
             tokio::select! {
@@ -175,6 +179,7 @@ impl Driver {
     /// Takes in everything that happened since the last time, short of new requests.
     fn on_wake(&mut self) {
         self.follow_leadership();
+        self.log_full = !self.state.borrow().has_log_room();
         loop {
             let completion = self.completions.borrow_mut().pop_front();
             let Some(completion) = completion else { break };
@@ -212,7 +217,7 @@ impl Driver {
             _ => None,
         };
         let refusal = match self.refusal() {
-            None if sent.is_some() && self.storage_full.load(Ordering::Relaxed) => Some(
+            None if sent.is_some() && self.is_full() => Some(
                 Refused::retry_after(ErrorCode::StorageFull, STORAGE_FULL_RETRY_MS),
             ),
             refusal => refusal,
@@ -230,6 +235,13 @@ impl Driver {
         if let Some((queue, _)) = sent {
             self.serve(queue);
         }
+    }
+
+    /// Whether there is no room for further messages.
+    fn is_full(&self) -> bool {
+        self.storage_full.load(Ordering::Relaxed)
+            || self.log_full
+            || self.checkpoints.is_stuck(&self.state.borrow())
     }
 
     fn on_propose(&mut self, command: Command, done: oneshot::Sender<Result<Reply, Refused>>) {

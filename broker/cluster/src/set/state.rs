@@ -12,7 +12,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use sampan_core::{Broker, Delivery, Effect, Entry, Need, Reply, RestoreError, RowKey};
 use sampan_protocol::{QueueId, SetId};
-use sampan_storage::log::Log;
+use sampan_storage::log::{Log, LogError};
 use sampan_storage::store::{
     CheckpointJob, CheckpointOutcome, InMemory, Reader, Recovered, Spent, Store, StoreError,
 };
@@ -118,6 +118,11 @@ impl SetState {
     /// Whether a checkpoint that was begun is still to be made durable.
     pub(crate) fn owes_checkpoint(&self) -> bool {
         self.checkpointing.is_some()
+    }
+
+    /// Whether the log has files ahead for more than what makes room again.
+    pub(crate) fn has_log_room(&self) -> bool {
+        !matches!(self.log.check_room(), Err(LogError::Full))
     }
 
     /// Whether this node's own log has synced everything that is applied.
