@@ -187,9 +187,19 @@ impl<P: Payload> Preparer<P> {
             }
             let has_work = !state.files.retired.is_empty()
                 || (state.files.ready.len() < READY_COUNT && !state.full);
-            if !has_work {
-                let waited = shared.prepare.wait_timeout(state, FULL_RETRY);
-                drop(waited.expect("whoever panics here stops the node"));
+            if has_work {
+                continue;
+            }
+            const FAILED: &str = "whoever panics here stops the node";
+            if state.full {
+                drop(
+                    shared
+                        .prepare
+                        .wait_timeout(state, FULL_RETRY)
+                        .expect(FAILED),
+                );
+            } else {
+                drop(shared.prepare.wait(state).expect(FAILED));
             }
         }
     }
