@@ -96,13 +96,7 @@ impl Leases {
 
     /// The lease number of a handle.
     pub(crate) fn number_of(&self, handle: ReceiptHandle) -> Result<u64, ErrorCode> {
-        let number = handle.0 >> TAG_BITS;
-        let given = handle.0 < 1 << 63 && (1..self.next).contains(&number);
-        if given && handle_of(self.secret, number) == handle {
-            Ok(number)
-        } else {
-            Err(ErrorCode::ReceiptMalformed)
-        }
+        number_of(self.secret, self.next, handle).ok_or(ErrorCode::ReceiptMalformed)
     }
 
     /// Looks at the lease of a handle.
@@ -138,13 +132,15 @@ impl Leases {
                     None => refuse(place, ErrorCode::ReceiptExpired),
                 };
                 work(place, number);
-                while let Some((place, handle)) = places.next_if(|(_, handle)| {
-                    let number = handle.0 >> TAG_BITS;
-                    number / CHUNK_COUNT == chunk_number
-                        && number < next
-                        && handle_of(secret, number) == *handle
-                }) {
-                    work(place, handle.0 >> TAG_BITS);
+                let in_chunk = |handle| {
+                    let number = number_of(secret, next, handle);
+                    number.filter(|number| number / CHUNK_COUNT == chunk_number)
+                };
+                while let Some(&(place, handle)) = places.peek()
+                    && let Some(number) = in_chunk(handle)
+                {
+                    places.next();
+                    work(place, number);
                 }
             });
             if edited.is_none() {
@@ -163,6 +159,13 @@ fn live(chunk: &Chunk<Lease>, number: u64, now: Timestamp) -> Option<Slot<Lease>
         .peek(number % CHUNK_COUNT)
         .filter(|slot| slot.at > now)
         .copied()
+}
+
+/// The lease number of a handle, when it is one of those below `next` and has its tag.
+fn number_of(secret: u64, next: u64, handle: ReceiptHandle) -> Option<u64> {
+    let number = handle.0 >> TAG_BITS;
+    let is_given = (1..next).contains(&number) && handle_of(secret, number) == handle;
+    is_given.then_some(number)
 }
 
 /// The handle of a lease number: the number, then 15 bits that depend on the secret.
@@ -210,6 +213,30 @@ mod tests {
                 Err(ErrorCode::ReceiptMalformed)
             );
         }
+    }
+
+    /// Lease 0 was never given, but lies in the chunk of lease 1: its handle must be told apart
+    /// also behind a good one.
+    #[test]
+    fn the_handle_of_lease_0_is_malformed_behind_a_handle_of_its_chunk() {
+        let mut leases = Leases::new(0x5eed, 1);
+        leases.add(1, Timestamp(9), |_, _| Lease {
+            id: MessageId(1),
+            first_received_at: Timestamp(1),
+            receive_count: 1,
+        });
+        let handles = [1, 0]
+            .map(|number| handle_of(0x5eed, number))
+            .into_iter()
+            .collect();
+        let mut refused = Vec::new();
+        leases.for_each(
+            &handles,
+            Timestamp(2),
+            |chunk, offset, _| assert!(chunk.take(offset).is_some()),
+            |place, code| refused.push((place, code)),
+        );
+        assert_eq!(refused, [(1, ErrorCode::ReceiptMalformed)]);
     }
 
     #[test]

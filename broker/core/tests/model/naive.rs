@@ -84,6 +84,11 @@ impl Naive {
         self.retention_longest = self.retention_longest.max(attributes.retention_ms);
     }
 
+    /// How many messages there are, in whatever state.
+    pub(crate) fn count(&self) -> usize {
+        self.messages.len()
+    }
+
     /// Ready, delayed, in flight.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let hidden = self.hidden.len() as u64;
