@@ -13,9 +13,13 @@
 //! known. The work for an unknown SecretId is the work for a known one, so that the time taken
 //! tells nothing. Spec: spec/wire.md, "Opening a connection".
 
-use sampan_protocol::limits::{AUTHENTICATION_FAILURES_MAX, FRAME_LEN_MAX, REQUESTS_IN_FLIGHT_MAX};
+use sampan_protocol::limits::{
+    AUTHENTICATION_FAILURES_MAX, BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, FRAME_LEN_MAX,
+    HEADERS_LEN_MAX, REQUESTS_IN_FLIGHT_MAX,
+};
 use sampan_protocol::{
-    Authenticate, ErrorCode, ErrorReply, Frame, Hello, HelloReply, Reply, Request, verify_signature,
+    Authenticate, DecodeError, ErrorCode, ErrorReply, Frame, Hello, HelloReply, Reply, Request,
+    verify_signature,
 };
 
 use crate::accounts::Accounts;
@@ -70,9 +74,9 @@ impl<'a> Session<'a> {
         match Request::decode(frame.header.kind, frame.payload) {
             Ok(request) => self.on_request(request),
             Err(error) if self.is_open() && !error.fatal() => {
-                Step::Answer(Reply::Error(refusal(error.code(), &error.to_string())))
+                Step::Answer(Reply::Error(misfit(&error)))
             }
-            Err(error) => Step::Close(refusal(error.code(), &error.to_string())),
+            Err(error) => Step::Close(misfit(&error)),
         }
     }
 
@@ -132,6 +136,23 @@ impl<'a> Session<'a> {
             Step::Close(reply)
         }
     }
+}
+
+/// A refusal of a frame that could not be read; names the limit when one was passed.
+fn misfit(error: &DecodeError) -> ErrorReply {
+    let code = error.code();
+    let text = match code {
+        ErrorCode::BatchOutOfRange => format!(
+            "{error}: 1 to {BATCH_COUNT_MAX} messages or handles, of {BATCH_LEN_MAX} bytes at most"
+        ),
+        ErrorCode::MessageTooLarge => format!("{error}: a body has at most {BODY_LEN_MAX} bytes"),
+        ErrorCode::BodyEmpty => format!("{error}: a body has at least 1 byte"),
+        ErrorCode::HeadersOutOfRange => {
+            format!("{error}: the headers of a message have at most {HEADERS_LEN_MAX} bytes")
+        }
+        _ => error.to_string(),
+    };
+    refusal(code, &text)
 }
 
 /// An error reply whose text names the code and what exactly was wrong.

@@ -8,6 +8,7 @@ mod config;
 mod core_thread;
 mod dev;
 mod listen;
+mod signals;
 mod storage_watch;
 mod tls;
 
@@ -21,11 +22,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use sampan_cluster::{Node, NodeOptions, SystemTime};
 use sampan_storage::io::Folder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use self::core_thread::{CoreThread, Started};
+use self::signals::Signals;
 use crate::accounts::Accounts;
 use crate::cli::ServeArguments;
 
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
 ///
 /// What kept it from starting, or from stopping cleanly, with the file or setting concerned.
 pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let config = config::load(arguments)?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("creating the data folder {}", config.data.display()))?;
@@ -116,7 +118,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         None => None,
     };
     say_ready(&node, address, env_file)?;
-    wait_for_signal()?;
+    signals.wait();
     tracing::info!("stopping");
     let began = Instant::now();
     phase.send_replace(Phase::Stopping);
@@ -183,20 +185,4 @@ fn say_ready(node: &Node, client: SocketAddr, env_file: Option<PathBuf>) -> anyh
     writeln!(stdout, "ready {ready}")
         .and_then(|()| stdout.flush())
         .context("writing to stdout")
-}
-
-fn wait_for_signal() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .context("starting the runtime that waits for signals")?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
 }
