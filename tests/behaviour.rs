@@ -1,0 +1,37 @@
+//! What a broker does for those who use it well: commands, receives, restarts, and clients that
+//! are slow, many or idle.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/broker.rs"]
+mod broker;
+#[path = "support/cli.rs"]
+mod cli;
+#[path = "support/client.rs"]
+mod client;
+#[path = "behaviour/commands.rs"]
+mod commands;
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "behaviour/idle.rs"]
+mod idle;
+#[path = "support/kill.rs"]
+mod kill;
+#[path = "behaviour/large_replies.rs"]
+mod large_replies;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/processor_time.rs"]
+mod processor_time;
+#[path = "behaviour/receiving.rs"]
+mod receiving;
+#[path = "behaviour/restarts.rs"]
+mod restarts;
+#[path = "behaviour/slow_reader.rs"]
+mod slow_reader;
+#[path = "behaviour/stopping.rs"]
+mod stopping;
+#[path = "support/terminate.rs"]
+mod terminate;
+#[path = "support/wire.rs"]
+mod wire;

@@ -1,0 +1,205 @@
+//! Goal: the command line does what scripts rely on: names, JSON keys, exit codes. Method: each
+//! command as a process, with the variables of the env file.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::broker::{Broker, SAMPAN, Setup};
+use crate::cli;
+
+#[test]
+fn a_queue_lives_from_its_creation_over_changes_to_its_deletion() {
+    let broker = Broker::start(Setup::default());
+    let create = [
+        "queue",
+        "create",
+        "orders",
+        "--visibility-timeout",
+        "1m",
+        "--retention",
+        "2d",
+    ];
+    let more = [
+        "--delay",
+        "3s",
+        "--max-message-size",
+        "64KiB",
+        "--wait",
+        "500ms",
+    ];
+    broker.cli(&[&create[..], &more].concat()).expect(0);
+    let shown = broker.json(&["queue", "show", "orders"]).remove(0);
+    for (key, value) in [
+        ("name", json!("orders")),
+        ("visibility_timeout_ms", json!(60_000)),
+        ("retention_ms", json!(172_800_000)),
+        ("delay_ms", json!(3_000)),
+        ("max_message_size", json!(65_536)),
+        ("wait_ms", json!(500)),
+        ("ready", json!(0)),
+        ("delayed", json!(0)),
+        ("in_flight", json!(0)),
+    ] {
+        assert_eq!(shown[key], value, "{key} of {shown}");
+    }
+    broker
+        .cli(&["queue", "set", "orders", "--delay", "0s"])
+        .expect(0);
+    let changed = broker.json(&["queue", "show", "orders"]).remove(0);
+    assert_eq!(
+        (&changed["delay_ms"], &changed["wait_ms"]),
+        (&json!(0), &json!(500))
+    );
+    let table = broker.cli(&["queue", "show", "orders"]).expect(0).stdout;
+    assert!(
+        table
+            .lines()
+            .any(|line| line.split_whitespace().eq(["retention", "2d"])),
+        "{table}"
+    );
+
+    broker.cli(&["queue", "create", "other"]).expect(0);
+    let names = |broker: &Broker| broker.cli(&["queue", "list"]).expect(0).stdout;
+    assert_eq!(names(&broker), "orders\nother\n");
+    broker.cli(&["queue", "delete", "orders"]).expect(0);
+    assert_eq!(names(&broker), "other\n");
+}
+
+#[test]
+fn queue_names_are_the_same_in_any_case() {
+    let broker = Broker::start(Setup::default());
+    broker.cli(&["queue", "create", "Orders"]).expect(0);
+    broker.cli(&["send", "ORDERS", "one"]).expect(0);
+    broker
+        .cli(&["queue", "set", "oRDERS", "--wait", "1s"])
+        .expect(0);
+    assert_eq!(broker.json(&["queue", "show", "orders"])[0]["ready"], 1);
+    assert_eq!(
+        broker.json(&["receive", "orders", "--delete"])[0]["body"],
+        "one"
+    );
+    assert_eq!(
+        broker.json(&["queue", "list"]),
+        [json!({ "name": "Orders" })]
+    );
+    broker.cli(&["queue", "delete", "orders"]).expect(0);
+}
+
+#[test]
+fn messages_come_out_as_they_went_in_and_once_deleted_never_again() {
+    let broker = Broker::start(Setup::default());
+    broker.cli(&["queue", "create", "orders"]).expect(0);
+    broker.cli(&["send", "orders", "grüße"]).expect(0);
+    broker
+        .cli(&["send", "orders", "thrice", "--count", "3"])
+        .expect(0);
+    broker
+        .cli_with_input(&["send", "orders", "-"], b"line one\nline two\n")
+        .expect(0);
+    broker
+        .cli_with_input(&["send", "orders"], &[0xff, 0x00, 0x01])
+        .expect(0);
+    let received = broker.json(&["receive", "orders", "--max", "256"]);
+    let bodies: Vec<&Value> = received.iter().map(|message| &message["body"]).collect();
+    let expected = [
+        "grüße", "thrice", "thrice", "thrice", "line one", "line two", "/wAB",
+    ];
+    assert_eq!(bodies, expected);
+    for (index, message) in received.iter().enumerate() {
+        let encoding = (index == 6).then_some("base64");
+        assert_eq!(
+            message.get("encoding").and_then(Value::as_str),
+            encoding,
+            "{message}"
+        );
+        assert_eq!(message["receive_count"], 1);
+        assert!(
+            message["handle"]
+                .as_u64()
+                .is_some_and(|handle| handle < 1 << 63)
+        );
+    }
+    let handles: Vec<_> = received
+        .iter()
+        .map(|message| message["handle"].to_string())
+        .collect();
+    let mut arguments = vec!["delete", "orders"];
+    arguments.extend(handles.iter().map(String::as_str));
+    broker.cli(&arguments).expect(0);
+    // Nothing is left: printed is nothing, and that is no failure.
+    let nothing = broker.cli(&["receive", "orders", "--wait", "0s"]).expect(0);
+    assert_eq!(nothing.stdout, "");
+    assert_eq!(broker.json(&["queue", "show", "orders"])[0]["in_flight"], 0);
+    // The same handles again: each is refused.
+    let again = broker.cli(&arguments).expect(1);
+    assert!(again.stderr.contains("401"), "{again:?}");
+}
+
+#[test]
+fn receive_with_delete_deletes_what_it_printed() {
+    let broker = Broker::start(Setup::default());
+    broker.cli(&["queue", "create", "orders"]).expect(0);
+    broker
+        .cli(&["send", "orders", "body", "--count", "5"])
+        .expect(0);
+    let received = broker.json(&["receive", "orders", "--max", "3", "--delete"]);
+    assert_eq!(received.len(), 3);
+    let shown = broker.json(&["queue", "show", "orders"]).remove(0);
+    assert_eq!(
+        (&shown["ready"], &shown["in_flight"]),
+        (&json!(2), &json!(0))
+    );
+}
+
+#[test]
+fn an_env_file_can_be_named_instead_of_variables() {
+    let broker = Broker::start(Setup::default());
+    let file = broker.data().join("dev.env");
+    let command = cli::command(&["queue", "list", "--env-file", file.to_str().unwrap()]);
+    cli::run(command, b"").expect(0);
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_no_connection_with_3() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["queue", "create"],
+        &["queue", "create", "q", "--retention", "soon"],
+        &["receive", "q", "--max", "257"],
+        &["send", "q", "body", "--count", "0"],
+        &["delete", "q", "no-handle"],
+        &["serve", "--cores", "0"],
+    ] {
+        let ended = cli::run(cli::command(arguments), b"").expect(2);
+        assert!(!ended.stderr.is_empty(), "{arguments:?}");
+    }
+    // A port that is bound and does not listen: nobody else can take it meanwhile.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let mut command = cli::command(&["queue", "list"]);
+    let unreachable = [
+        ("SAMPAN_SERVER", format!("sampan+tcp://127.0.0.1:{port}")),
+        ("SAMPAN_SECRET_ID", "AKIDx".to_owned()),
+        ("SAMPAN_SECRET_KEY", "key".to_owned()),
+    ];
+    command.envs(unreachable);
+    let ended = cli::run(command, b"").expect(3);
+    assert!(!ended.stderr.is_empty());
+}
+
+#[test]
+fn without_dev_a_broker_needs_certificate_and_accounts() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut command = Command::new(SAMPAN);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data);
+    let ended = cli::run(command, b"").expect(1);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("account"), "{ended:?}");
+    assert!(ended.stderr.contains("--dev"), "{ended:?}");
+}

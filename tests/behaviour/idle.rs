@@ -1,0 +1,76 @@
+//! Goal: whoever only waits costs nothing: no entry in the log, next to no processor time. Method:
+//! 1,000 receives parked in 100 queues by 10 connections; the log's files are compared over some
+//! seconds. The processor time is printed, not asserted: it belongs to the machine.
+
+use std::time::{Duration, Instant};
+
+use sampan_protocol::{AttributeChanges, QueueCreate, Receive, Reply, Request};
+
+use crate::broker::{Broker, START_MAX, Setup};
+use crate::folder::{Content, content};
+use crate::wire::Wire;
+
+const CONNECTION_COUNT: usize = 10;
+const QUEUE_COUNT: usize = 100;
+const IDLE: Duration = Duration::from_secs(5);
+
+fn log_of(broker: &Broker) -> Content {
+    content(&broker.data().join("log"))
+}
+
+/// The log as it is once it has been closed behind the last write.
+fn settled_log(broker: &Broker) -> Content {
+    let began = Instant::now();
+    let mut before = log_of(broker);
+    loop {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = log_of(broker);
+        if now == before {
+            return now;
+        }
+        assert!(began.elapsed() < START_MAX, "the log grows all the time");
+        before = now;
+    }
+}
+
+#[test]
+fn a_thousand_parked_receives_and_an_idle_broker_write_nothing() {
+    let broker = Broker::start(Setup {
+        without_tls: true,
+        ..Setup::default()
+    });
+    let mut wires: Vec<_> = (0..CONNECTION_COUNT).map(|_| Wire::open(&broker)).collect();
+    for queue in 0..QUEUE_COUNT {
+        let changes = AttributeChanges::default();
+        let create = QueueCreate {
+            name: (&format!("q{queue}")).into(),
+            changes,
+        };
+        assert!(matches!(
+            wires[0].ask(&Request::QueueCreate(create)),
+            Reply::QueueCreated
+        ));
+    }
+    for wire in &mut wires {
+        for queue in 0..QUEUE_COUNT {
+            wire.request(&Request::Receive(Receive {
+                queue: (&format!("q{queue}")).into(),
+                count_max: 1,
+                len_max: 0,
+                wait_ms: Some(30_000),
+                visibility_timeout_ms: None,
+            }));
+        }
+        // Taken in order, so the answer tells that the receives have been; none of them has one.
+        assert!(matches!(wire.ask(&Request::Ping), Reply::Pong));
+    }
+    let before = settled_log(&broker);
+    let used_before = broker.processor_time();
+    std::thread::sleep(IDLE);
+    let used = broker.processor_time() - used_before;
+    assert_eq!(log_of(&broker), before, "an idle broker wrote to its log");
+    let share = used.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    println!(
+        "1,000 parked receives: {used:?} of processor time in {IDLE:?} ({share:.2} % of a core)"
+    );
+}
