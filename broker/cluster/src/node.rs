@@ -44,7 +44,7 @@ const OVERLAY_LEN_DEFAULT: u64 = 128 * 1024 * 1024;
 /// soon after it was appended.
 const LOG_CACHE_LEN: usize = 16 * 1024 * 1024;
 /// Bytes of log between two checkpoints, for all sets together.
-const LOG_LEN_DEFAULT: u64 = 1024 * 1024 * 1024;
+const LOG_LEN_DEFAULT: u64 = 512 * 1024 * 1024;
 /// Longest time between two checkpoints of a set that changes.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 

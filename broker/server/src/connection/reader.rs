@@ -20,8 +20,11 @@ use crate::serve::{Phase, Shared};
 
 /// Requests of one client that may be unanswered, in bytes.
 const REQUEST_LEN_MAX: usize = 32 * 1024 * 1024;
-/// What one read may bring.
-const READ_LEN: usize = 256 * 1024;
+/// What the first read of a connection may bring.
+const READ_LEN_MIN: usize = 8 * 1024;
+/// What one read may bring once the client has filled shorter ones. The end of a frame that does
+/// not fit is moved into the next buffer, so this is several of the longest usual frames.
+const READ_LEN_MAX: usize = 1024 * 1024;
 /// Payloads of this length and less are copied out of the read buffer, so that a message that stays
 /// does not keep the whole buffer.
 const COPY_LEN_MAX: usize = 16 * 1024;
@@ -43,6 +46,7 @@ pub(super) enum Ended {
 pub(super) struct Reader<S> {
     stream: ReadHalf<S>,
     buffer: BytesMut,
+    read_len: usize,
     outbox: Arc<Outbox>,
     shared: Arc<Shared>,
     requests: Requests,
@@ -54,6 +58,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Reader {
             stream,
             buffer: BytesMut::new(),
+            read_len: READ_LEN_MIN,
             outbox,
             shared,
             requests,
@@ -120,14 +125,23 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         &mut self,
         phases: &mut watch::Receiver<Phase>,
     ) -> Result<Option<Ended>, ConnectionError> {
-        self.buffer.reserve(READ_LEN);
+        // Less room than a part of a read is not worth a system call.
+        if self.buffer.capacity() - self.buffer.len() < self.read_len / 4 {
+            self.buffer.reserve(self.read_len);
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
         tokio::select! {
             biased;
             _ = phases.wait_for(|phase| *phase == Phase::Stopping) => Ok(Some(Ended::ByBroker)),
             read = self.stream.read_buf(&mut self.buffer) => match read {
                 Ok(0) if self.buffer.is_empty() => Ok(Some(Ended::ByClient)),
                 Ok(0) => Err(ConnectionError::Protocol("a truncated frame".to_owned())),
-                Ok(_) => Ok(None),
+                Ok(len) => {
+                    if len == room {
+                        self.read_len = READ_LEN_MAX.min(self.read_len * 2);
+                    }
+                    Ok(None)
+                }
                 Err(error) => Err(ConnectionError::Socket(error)),
             },
         }

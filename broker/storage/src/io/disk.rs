@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::direct::DirectFile;
 use super::{File, Folder, FolderLock};
 
 /// A folder of the file system.
@@ -65,20 +66,20 @@ impl Folder for DiskFolder {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.place(name)?)?;
-        Ok(Arc::new(DiskFile { file }))
+        let path = self.place(name)?;
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Arc::new(DiskFile::new(file, &path)))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new()
+        let path = self.place(name)?;
+        let mut options = fs::OpenOptions::new();
+        let file = options
             .read(true)
             .write(true)
             .create_new(true)
-            .open(self.place(name)?)?;
-        Ok(Arc::new(DiskFile { file }))
+            .open(&path)?;
+        Ok(Arc::new(DiskFile::new(file, &path)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -115,6 +116,16 @@ impl Folder for DiskFolder {
 #[derive(Debug)]
 struct DiskFile {
     file: fs::File,
+    direct: Option<DirectFile>,
+}
+
+impl DiskFile {
+    fn new(file: fs::File, path: &Path) -> Self {
+        DiskFile {
+            file,
+            direct: DirectFile::open(path),
+        }
+    }
 }
 
 impl File for DiskFile {
@@ -123,7 +134,16 @@ impl File for DiskFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        let pages = match &self.direct {
+            Some(direct) => direct.write_pages(bytes, offset)?,
+            None => 0..0,
+        };
+        let (start, end) = (pages.start, pages.end);
+        if start == end {
+            return self.file.write_all_at(bytes, offset);
+        }
+        self.file.write_all_at(&bytes[..start], offset)?;
+        self.file.write_all_at(&bytes[end..], offset + end as u64)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -237,6 +257,31 @@ mod tests {
         assert!(file.read_exact_at(&mut read, 4097).is_err());
         file.set_len(1).unwrap();
         assert_eq!(file.len().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_long_write_at_any_offset_is_read_as_it_was_written() {
+        let (_place, folder) = folder();
+        let file = folder.create("a").unwrap();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 + n / 251) as u8).collect();
+        let mut end = 0;
+        for (offset, len) in [
+            (0, 1 << 20),
+            (1 << 20, 40_000),
+            (1_088_577, 2_500_001),
+            (4096, 65_536),
+        ] {
+            file.write_all_at(&bytes[..len], offset).unwrap();
+            let mut read = vec![0; len];
+            folder
+                .open("a")
+                .unwrap()
+                .read_exact_at(&mut read, offset)
+                .unwrap();
+            assert!(read == bytes[..len], "{len} bytes at {offset}");
+            end = end.max(offset + len as u64);
+            assert_eq!(file.len().unwrap(), end);
+        }
     }
 
     #[test]

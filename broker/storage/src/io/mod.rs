@@ -11,6 +11,7 @@
 //! Spec: spec/storage.md, "Files and folders".
 
 mod boot;
+mod direct;
 mod disk;
 #[cfg(feature = "simulation")]
 mod recording;

@@ -20,7 +20,7 @@ pub const SET_COUNT_MAX: usize = 1024;
 pub const READY_COUNT: usize = 2;
 /// Purged files kept to become ready files; more are deleted. A checkpoint frees several at once,
 /// and filling a file anew costs as much of the disk as using it.
-pub const SPARE_COUNT_MAX: usize = 8;
+pub const SPARE_COUNT_MAX: usize = 16;
 /// Bytes of entries that may wait to be written, unless the options say otherwise.
 pub const PENDING_LEN_MAX_DEFAULT: usize = 256 * 1024 * 1024;
 /// Bytes of the newest entries kept in memory, unless the options say otherwise.
