@@ -368,9 +368,11 @@ async fn take_lead(raft: &SetRaft, node: u64) -> Result<(), Box<dyn std::error::
 fn raft_config(set: SetId) -> Config {
     Config {
         cluster_name: format!("set-{set}"),
-        heartbeat_interval: 50,
-        election_timeout_min: 250,
-        election_timeout_max: 400,
+        // openraft wakes ten times per heartbeat. The only voter has nobody to send one to and
+        // elects itself when it starts, so these only cost.
+        heartbeat_interval: 1_000,
+        election_timeout_min: 5_000,
+        election_timeout_max: 8_000,
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         purge_batch_size: 1,
