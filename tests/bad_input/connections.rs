@@ -64,7 +64,7 @@ fn whoever_does_not_speak_the_protocol_is_told_and_cut_off_and_others_go_on() {
         (
             "HTTP",
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-            ErrorCode::FrameTooLarge,
+            ErrorCode::MalformedFrame,
         ),
         ("wrong magic", &wrong_magic, ErrorCode::UnsupportedVersion),
         (
