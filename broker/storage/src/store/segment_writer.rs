@@ -13,12 +13,15 @@ use sampan_protocol::QueueId;
 
 use super::error::StoreError;
 use super::extent_entry::{ExtentEntry, Place};
-use super::options::WRITE_LEN;
+use super::options::{EXTENT_LEN_MAX, WRITE_LEN};
 use super::segment_account::SegmentAccounts;
 use super::segment_extent::{Outgoing, encode_extent, extent_len};
 use super::segment_header::{SEGMENT_HEADER_LEN, segment_name};
 use super::segments::Segments;
 use crate::io::File;
+
+/// What long writes are best begun on.
+const PAGE_LEN: u64 = 4096;
 
 /// The writer of one checkpoint.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ impl<'a> SegmentWriter<'a> {
             segments,
             segment_len_max,
             open: newest.map(|(number, account)| (number, account.len)),
-            buffer: Vec::new(),
+            buffer: Vec::with_capacity(WRITE_LEN + EXTENT_LEN_MAX),
             dirty: BTreeMap::new(),
             has_created: false,
         }
@@ -66,7 +69,7 @@ impl<'a> SegmentWriter<'a> {
         let len = encode_extent(queue, segment, messages, &mut self.buffer);
         accounts.set_len(segment, offset + u64::from(len));
         if self.buffer.len() >= WRITE_LEN {
-            self.flush()?;
+            self.flush_pages()?;
         }
         let ids: Vec<u64> = messages.iter().map(|message| message.id).collect();
         Ok(ExtentEntry::new(
@@ -102,11 +105,27 @@ impl<'a> SegmentWriter<'a> {
         Ok((number, start))
     }
 
+    /// Writes up to the last page boundary, so that what follows begins on one: such writes need
+    /// no copy on their way past the page cache.
+    fn flush_pages(&mut self) -> Result<(), StoreError> {
+        let Some((_, written)) = self.open else {
+            return Ok(());
+        };
+        let end = written + self.buffer.len() as u64;
+        let rest = usize::try_from(end % PAGE_LEN).expect("less than a page");
+        self.flush_part(self.buffer.len().saturating_sub(rest))
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
+        self.flush_part(self.buffer.len())
+    }
+
+    /// Writes the first `len` bytes of the buffer.
+    fn flush_part(&mut self, len: usize) -> Result<(), StoreError> {
         let Some((number, written)) = &mut self.open else {
             return Ok(());
         };
-        if self.buffer.is_empty() {
+        if len == 0 {
             return Ok(());
         }
         let failed = |source| StoreError::io("write", segment_name(*number), source);
@@ -114,10 +133,11 @@ impl<'a> SegmentWriter<'a> {
             Some(file) => file.clone(),
             None => self.segments.file(*number).map_err(failed)?,
         };
-        file.write_all_at(&self.buffer, *written).map_err(failed)?;
+        file.write_all_at(&self.buffer[..len], *written)
+            .map_err(failed)?;
         self.dirty.insert(*number, file);
-        *written += self.buffer.len() as u64;
-        self.buffer.clear();
+        *written += len as u64;
+        self.buffer.drain(..len);
         Ok(())
     }
 
