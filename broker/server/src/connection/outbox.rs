@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use sampan_cluster::{Answer, BodyRun, Client, ClientId, Outcome, Received, Refused, Shown};
-use sampan_protocol::limits::{ERROR_TEXT_LEN_MAX, REQUESTS_IN_FLIGHT_MAX};
+use sampan_protocol::limits::REQUESTS_IN_FLIGHT_MAX;
 use sampan_protocol::{ErrorCode, ErrorReply, QueueDescription, Reply, SetId};
 use tokio::sync::{Notify, mpsc};
 
@@ -158,9 +158,6 @@ fn description(shown: Shown) -> QueueDescription {
 pub(crate) fn error_reply(refused: &Refused) -> ErrorReply {
     let mut reply = ErrorReply::new(refused.code, &refused.text);
     reply.retry_after_ms = refused.retry_after_ms;
-    reply
-        .text
-        .truncate(reply.text.floor_char_boundary(ERROR_TEXT_LEN_MAX));
     reply
 }
 
