@@ -217,9 +217,10 @@ impl Driver {
             _ => None,
         };
         let refusal = match self.refusal() {
-            None if sent.is_some() && self.is_full() => Some(
-                Refused::retry_after(ErrorCode::StorageFull, STORAGE_FULL_RETRY_MS),
-            ),
+            None if sent.is_some() && self.is_full() => Some(Refused::retry_after(
+                ErrorCode::StorageFull,
+                STORAGE_FULL_RETRY_MS,
+            )),
             refusal => refusal,
         };
         if let Some(refused) = refusal {
