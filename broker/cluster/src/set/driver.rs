@@ -167,6 +167,7 @@ impl Driver {
                 () = tokio::time::sleep(sleep) => {}
             }
         }
+        self.refuse_the_rest();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(set = %self.set, %error, "stopping a set failed");
         }
@@ -174,6 +175,26 @@ impl Driver {
             // Whoever asked for the drain may have given up waiting.
             drained.send(()).ok();
         }
+    }
+
+    /// Answers what came after the set was drained.
+    fn refuse_the_rest(&mut self) {
+        self.requests.close();
+        let refused = Refused::new(ErrorCode::ShuttingDown);
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                SetRequest::Command { origin, .. }
+                | SetRequest::Receive { origin, .. }
+                | SetRequest::Show { origin, .. } => {
+                    self.answers.push(origin, Outcome::Refused(refused.clone()));
+                }
+                SetRequest::Propose { done, .. } => drop(done.send(Err(refused.clone()))),
+                SetRequest::Unfinished(done) => drop(done.send(Err(refused.clone()))),
+                SetRequest::Drain(done) => done.send(()).unwrap_or(()),
+                SetRequest::Forget(_) => {}
+            }
+        }
+        self.hand_out();
     }
 
     /// Takes in everything that happened since the last time, short of new requests.
