@@ -29,8 +29,9 @@ use super::reads::Reads;
 use super::receives::Receives;
 use super::request::{Origin, Outcome, Refused, SetRequest};
 use super::state::SetState;
+use super::ticket::{Askers, Completion, Ticket};
 use crate::clock::{SetClock, TimeSource};
-use crate::raft::types::{Proposal, Responder, SetRaft, WriteResult};
+use crate::raft::types::{Proposal, Responder, SetRaft};
 
 /// Requests taken in at one time.
 const REQUEST_BURST_MAX: usize = 256;
@@ -52,47 +53,6 @@ pub(crate) struct DriverParts {
     pub(crate) checkpoint_policy: CheckpointPolicy,
     /// Set while the node has too little disk space for sends.
     pub(crate) storage_full: Arc<AtomicBool>,
-}
-
-/// An entry whose fate is known, with those who wait for its replies.
-struct Completion {
-    entry: Askers,
-    /// `None`: openraft gave it up; it may be applied yet, or not.
-    result: Option<WriteResult>,
-}
-
-struct Askers {
-    askers: Vec<Asker>,
-    queues: Vec<Option<QueueId>>,
-    expected: Vec<(QueueId, Expected)>,
-}
-
-/// Brings an entry's askers back to the driver, whether openraft answers or drops it.
-struct Ticket {
-    entry: Option<Askers>,
-    completions: Rc<RefCell<VecDeque<Completion>>>,
-    wake: Rc<Notify>,
-}
-
-impl Ticket {
-    fn complete(mut self, result: WriteResult) {
-        self.give_back(Some(result));
-    }
-
-    fn give_back(&mut self, result: Option<WriteResult>) {
-        if let Some(entry) = self.entry.take() {
-            self.completions
-                .borrow_mut()
-                .push_back(Completion { entry, result });
-            self.wake.notify_one();
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.give_back(None);
-    }
 }
 
 /// See the module's documentation.
@@ -381,11 +341,7 @@ impl Driver {
         };
         let stamp = clock.now(self.time.read());
         let (completions, wake) = (self.completions.clone(), self.wake.clone());
-        let ticket = Ticket {
-            entry: Some(entry),
-            completions,
-            wake,
-        };
+        let ticket = Ticket::new(entry, completions, wake);
         let responder = Responder::new(move |result| ticket.complete(result));
         self.in_flight_count += 1;
         let proposal = Proposal(Arc::new(Entry { stamp, commands }));

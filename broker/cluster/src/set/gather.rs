@@ -124,3 +124,93 @@ impl Gather {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use sampan_protocol::{BatchBuilder, NewMessage};
+
+    const QUEUE: QueueId = QueueId(7);
+
+    fn send(body_len: usize) -> Command {
+        let mut batch = BatchBuilder::new();
+        let body = Bytes::from(vec![0; body_len]);
+        batch
+            .push(NewMessage {
+                body,
+                ..NewMessage::default()
+            })
+            .unwrap();
+        Command::Send {
+            queue: QUEUE,
+            batch: batch.finish(),
+        }
+    }
+
+    fn push(gather: &mut Gather, body_len: usize) {
+        let expected = Expected {
+            sent: 1,
+            claimed: 0,
+        };
+        gather.push(send(body_len), Asker::Nobody, Some(expected));
+    }
+
+    #[test]
+    fn commands_share_an_entry_until_it_is_full() {
+        let mut gather = Gather::default();
+        for _ in 0..3 {
+            push(&mut gather, ENTRY_LEN / 3);
+        }
+        assert_eq!(gather.pop().unwrap().commands.len(), 2);
+        assert_eq!(gather.pop().unwrap().commands.len(), 1);
+        assert!(gather.pop().is_none());
+    }
+
+    #[test]
+    fn a_command_longer_than_an_entry_is_one_by_itself() {
+        let mut gather = Gather::default();
+        push(&mut gather, 10);
+        push(&mut gather, ENTRY_LEN + 1);
+        push(&mut gather, 10);
+        let counts: Vec<_> = std::iter::from_fn(|| gather.pop())
+            .map(|entry| entry.commands.len())
+            .collect();
+        assert_eq!(counts, [1, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_on_its_way_counts_until_it_is_settled() {
+        let mut gather = Gather::default();
+        push(&mut gather, 10);
+        push(&mut gather, 10);
+        let claim = Command::Receive {
+            queue: QUEUE,
+            count_max: 3,
+            len_max: 0,
+            visibility_timeout_ms: None,
+        };
+        let expected = Expected {
+            sent: 0,
+            claimed: 3,
+        };
+        gather.push(claim, Asker::Nobody, Some(expected));
+        assert_eq!(gather.available(QUEUE, 5), 4);
+        assert_eq!(gather.available(QUEUE, 0), 0);
+        let entry = gather.pop().unwrap();
+        assert_eq!(gather.available(QUEUE, 5), 4);
+        gather.settle(&entry.expected);
+        assert_eq!(gather.available(QUEUE, 5), 5);
+        assert!(gather.expected.is_empty());
+    }
+
+    #[test]
+    fn a_full_gather_asks_for_no_more() {
+        let mut gather = Gather::default();
+        for _ in 0..ENTRIES_GATHERED_MAX {
+            assert!(gather.has_room());
+            push(&mut gather, ENTRY_LEN);
+        }
+        assert!(!gather.has_room());
+    }
+}

@@ -9,6 +9,7 @@ mod reads;
 mod receives;
 mod request;
 mod state;
+mod ticket;
 
 pub(crate) use checkpoints::{CheckpointPolicy, Checkpointer};
 pub(crate) use driver::{Driver, DriverParts};
