@@ -130,7 +130,7 @@ fn a_folder_that_lost_a_file_is_refused() {
     for (file, said) in [
         (data.join("node"), "node"),
         (files(&data, "seg").remove(0), ".seg"),
-        (data.join("set-0000"), "set 0"),
+        (data.join("set-0000"), "set-0000"),
         (data.join("log"), "log"),
     ] {
         let aside = data.with_extension("aside");

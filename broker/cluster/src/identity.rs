@@ -1,5 +1,7 @@
 //! Who a data folder belongs to: the file `node`, written once, never changed.
 //!
+//! It is called `node.new` until log and stores of a new folder are made, and renamed then.
+//!
 //! A folder without that file is new only when it is empty: one that has a log or stores and no
 //! identity was damaged or is not ours, and is refused rather than taken over.
 //!
@@ -10,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sampan_protocol::SetId;
 use sampan_storage::io::Folder;
 
 const FILE: &str = "node";
@@ -58,24 +61,55 @@ impl Identity {
         }
     }
 
-    /// The identity in `folder`; an empty folder gets `fresh`.
-    pub(crate) fn open(folder: &Arc<dyn Folder>, fresh: Identity) -> Result<Self, IdentityError> {
+    /// The sets of the folder.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = SetId> + use<> {
+        (0..self.set_count).map(SetId)
+    }
+
+    /// The identity in `folder`; `None` for one that is new, or was not made to the end.
+    pub(crate) fn find(folder: &Arc<dyn Folder>) -> Result<Option<Self>, IdentityError> {
         let failed = |error| IdentityError::Io(folder.path(), error);
         let files = folder.list().map_err(failed)?;
         if files.iter().any(|name| name == FILE) {
-            return Identity::read(folder);
+            return Identity::read(folder, FILE).map(Some);
         }
-        if !folder.folders().map_err(failed)?.is_empty() {
+        let is_begun = files.iter().any(|name| name == FILE_NEW);
+        if !is_begun && !folder.folders().map_err(failed)?.is_empty() {
             return Err(IdentityError::Missing(folder.path()));
         }
-        fresh.write(folder).map_err(failed)?;
-        Ok(fresh)
+        Ok(None)
     }
 
-    fn read(folder: &Arc<dyn Folder>) -> Result<Self, IdentityError> {
-        let path = folder.path().join(FILE);
+    /// Writes the identity down for a folder that is being made, unless that was begun before.
+    pub(crate) fn begin(&self, folder: &Arc<dyn Folder>) -> io::Result<()> {
+        if Identity::begun(folder).is_ok() {
+            return Ok(());
+        }
+        // What cannot be read was not synced, so nothing was made after it.
+        if folder.list()?.iter().any(|name| name == FILE_NEW) {
+            folder.remove(FILE_NEW)?;
+        }
+        let file = folder.create(FILE_NEW)?;
+        file.write_all_at(&self.encode(), 0)?;
+        file.sync_data()?;
+        folder.sync()
+    }
+
+    /// The identity of a folder that is being made.
+    pub(crate) fn begun(folder: &Arc<dyn Folder>) -> Result<Self, IdentityError> {
+        Identity::read(folder, FILE_NEW)
+    }
+
+    /// Everything of a new folder is there.
+    pub(crate) fn finish(folder: &Arc<dyn Folder>) -> io::Result<()> {
+        folder.rename(FILE_NEW, FILE)?;
+        folder.sync()
+    }
+
+    fn read(folder: &Arc<dyn Folder>, name: &str) -> Result<Self, IdentityError> {
+        let path = folder.path().join(name);
         let failed = |error| IdentityError::Io(path.clone(), error);
-        let file = folder.open(FILE).map_err(failed)?;
+        let file = folder.open(name).map_err(failed)?;
         if file.len().map_err(failed)? != LEN as u64 {
             return Err(IdentityError::Damaged(path));
         }
@@ -85,17 +119,6 @@ impl Identity {
             return Err(IdentityError::Newer(path));
         }
         Identity::decode(&bytes).ok_or(IdentityError::Damaged(path))
-    }
-
-    fn write(&self, folder: &Arc<dyn Folder>) -> io::Result<()> {
-        if folder.list()?.iter().any(|name| name == FILE_NEW) {
-            folder.remove(FILE_NEW)?;
-        }
-        let file = folder.create(FILE_NEW)?;
-        file.write_all_at(&self.encode(), 0)?;
-        file.sync_data()?;
-        folder.rename(FILE_NEW, FILE)?;
-        folder.sync()
     }
 
     fn encode(&self) -> [u8; LEN] {
@@ -151,21 +174,37 @@ mod tests {
     #[test]
     fn a_folder_keeps_the_identity_it_was_given() {
         let (_temp, folder) = folder();
-        assert_eq!(Identity::open(&folder, FRESH).unwrap(), FRESH);
+        assert_eq!(Identity::find(&folder).unwrap(), None);
+        FRESH.begin(&folder).unwrap();
+        assert_eq!(Identity::find(&folder).unwrap(), None);
         let other = Identity {
             node: 7,
             cluster: 3,
             set_count: 9,
         };
-        assert_eq!(Identity::open(&folder, other).unwrap(), FRESH);
+        other.begin(&folder).unwrap();
+        assert_eq!(Identity::begun(&folder).unwrap(), FRESH);
+        folder.folder("log").unwrap();
+        Identity::finish(&folder).unwrap();
+        assert_eq!(Identity::find(&folder).unwrap(), Some(FRESH));
+    }
+
+    #[test]
+    fn an_identity_that_was_not_synced_is_written_again() {
+        let (temp, folder) = folder();
+        std::fs::write(temp.path().join(FILE_NEW), &FRESH.encode()[..10]).unwrap();
+        FRESH.begin(&folder).unwrap();
+        assert_eq!(Identity::begun(&folder).unwrap(), FRESH);
     }
 
     #[test]
     fn a_folder_with_content_and_no_identity_is_refused() {
         let (_temp, folder) = folder();
         folder.folder("log").unwrap();
-        let refused = Identity::open(&folder, FRESH);
-        assert!(matches!(refused, Err(IdentityError::Missing(_))));
+        assert!(matches!(
+            Identity::find(&folder),
+            Err(IdentityError::Missing(_))
+        ));
     }
 
     #[test]
@@ -185,7 +224,7 @@ mod tests {
         bytes[7] = b'2';
         std::fs::write(temp.path().join(FILE), bytes).unwrap();
         assert!(matches!(
-            Identity::open(&folder, FRESH),
+            Identity::find(&folder),
             Err(IdentityError::Newer(_))
         ));
     }

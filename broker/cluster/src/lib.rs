@@ -7,6 +7,7 @@
 
 mod catalog;
 mod clock;
+mod data_folder;
 mod identity;
 mod node;
 mod raft;
@@ -14,8 +15,9 @@ mod set;
 
 pub use catalog::{Catalog, CatalogRequest, Directory, Route};
 pub use clock::{Reading, SystemTime, TimeSource};
+pub use data_folder::OpenError;
 pub use identity::IdentityError;
-pub use node::{CorePart, Node, NodeOptions, OpenError, StartError};
+pub use node::{CorePart, Node, NodeOptions, StartError};
 pub use set::{
     Answer, BodyRun, Client, ClientId, OpenStateError, Origin, Outcome, Receive, Received, Refused,
     SetHandle, SetRequest, Shown,

@@ -9,7 +9,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,14 +17,15 @@ use std::time::Duration;
 use openraft::{BasicNode, Config, SnapshotPolicy};
 use sampan_protocol::SetId;
 use sampan_storage::io::{Folder, FolderLock};
-use sampan_storage::log::{Log, LogError, LogIdentity, LogOptions};
-use sampan_storage::store::{Reader, Recovered, Store, StoreError, StoreIdentity, StoreOptions};
+use sampan_storage::log::{Log, LogError, LogOptions};
+use sampan_storage::store::{Reader, Recovered, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::catalog::{Catalog, Coordinator, Directory, DirectoryPublisher};
 use crate::clock::TimeSource;
-use crate::identity::{Identity, IdentityError};
+use crate::data_folder::{DataFolder, OpenError};
+use crate::identity::Identity;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::StateMachine;
 use crate::raft::network::Peers;
@@ -64,26 +64,6 @@ pub struct NodeOptions {
     pub storage_full: Arc<AtomicBool>,
     /// Bytes of messages in memory; `None` for the default.
     pub overlay_len: Option<u64>,
-}
-
-/// Why a data folder could not be taken up. Nothing was changed in it.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder's identity is missing, unreadable, or another's.
-    #[error("identity of the data folder")]
-    Identity(#[source] IdentityError),
-    /// The log.
-    #[error("log of the data folder")]
-    Log(#[source] LogError),
-    /// The store of a set.
-    #[error("store of set {0}")]
-    Store(SetId, #[source] StoreError),
-    /// The state in a set's store.
-    #[error("state of set {0}")]
-    State(SetId, #[source] OpenStateError),
-    /// A file operation.
-    #[error("data folder {}", .0.display())]
-    Io(PathBuf, #[source] std::io::Error),
 }
 
 /// Why a core could not start its sets.
@@ -136,23 +116,18 @@ impl Node {
     ///
     /// What is wrong with which file; the folder is left as it was.
     pub fn open(options: NodeOptions) -> Result<(Node, Vec<CorePart>), OpenError> {
-        let folder = &options.folder;
-        let lock = lock(folder)?;
         let fresh = Identity::new(NODE_ID, options.random, options.set_count);
-        let identity = Identity::open(folder, fresh).map_err(OpenError::Identity)?;
-        let io = |error| OpenError::Io(folder.path(), error);
-        let log_folder = folder.folder("log").map_err(io)?;
-        let log_identity = LogIdentity {
-            node: identity.node,
-            cluster: identity.cluster,
-        };
         let log_options = LogOptions {
             cache_len_max: LOG_CACHE_LEN,
             ..LogOptions::default()
         };
-        let (log, recovery) =
-            Log::open(log_folder, log_identity, log_options).map_err(OpenError::Log)?;
-        tracing::info!(?recovery, "log recovered");
+        let DataFolder {
+            identity,
+            lock,
+            log,
+            stores,
+        } = DataFolder::open(&options.folder, fresh, log_options)?;
+        let io = |error| OpenError::Io(options.folder.path(), error);
         let set_count = identity.set_count as usize;
         let checkpointer = Checkpointer::start(set_count).map_err(io)?;
         let (publisher, directory) = watch::channel(Arc::new(Directory::default()));
@@ -164,14 +139,11 @@ impl Node {
                 coordinator: None,
             })
             .collect();
-        for number in 0..identity.set_count {
-            let set = SetId(number);
-            let set_folder = folder.folder(&format!("set-{number:04}")).map_err(io)?;
-            let (store, recovered) = open_store(set_folder, &identity, set)?;
+        for (set, (store, recovered)) in identity.sets().zip(stores) {
             let (handle, requests) = SetHandle::new(set);
             sets.push(handle);
             readers.push(store.reader());
-            parts[number as usize % options.core_count]
+            parts[set.0 as usize % options.core_count]
                 .sets
                 .push(SetPart {
                     set,
@@ -256,37 +228,12 @@ impl Node {
     }
 }
 
-fn lock(folder: &Arc<dyn Folder>) -> Result<FolderLock, OpenError> {
-    folder.lock().map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => OpenError::Identity(IdentityError::InUse(folder.path())),
-        _ => OpenError::Io(folder.path(), error),
-    })
-}
-
 fn policy(options: &NodeOptions, set_count: u64) -> CheckpointPolicy {
     CheckpointPolicy {
         overlay_len: options.overlay_len.unwrap_or(OVERLAY_LEN_DEFAULT) / set_count,
         log_len: LOG_LEN_DEFAULT / set_count,
         interval: CHECKPOINT_INTERVAL,
     }
-}
-
-fn open_store(
-    folder: Arc<dyn Folder>,
-    identity: &Identity,
-    set: SetId,
-) -> Result<(Store, Recovered), OpenError> {
-    let store_identity = StoreIdentity {
-        node: identity.node,
-        cluster: identity.cluster,
-        set,
-    };
-    let (store, recovered) = Store::open(folder, store_identity, StoreOptions::default())
-        .map_err(|error| OpenError::Store(set, error))?;
-    for name in &recovered.quarantined {
-        tracing::error!(%set, file = %name, "a file that nothing refers to is in quarantine");
-    }
-    Ok((store, recovered))
 }
 
 impl CorePart {

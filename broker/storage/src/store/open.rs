@@ -84,6 +84,30 @@ pub(super) fn open_store(
     ))
 }
 
+/// Finds out whether the store in `folder` would open, and changes nothing.
+pub(super) fn examine_store(
+    folder: Arc<dyn Folder>,
+    identity: StoreIdentity,
+    options: StoreOptions,
+) -> Result<(), StoreError> {
+    let names = folder.list();
+    let names = names.map_err(|source| StoreError::io("list", "the store's folder", source))?;
+    if !names.iter().any(|name| name == INDEX_FILE) {
+        return Err(StoreError::damaged(INDEX_FILE, "it is missing"));
+    }
+    let inspection = inspect(
+        &*folder,
+        options.index_cache_len,
+        Some(identity),
+        &mut |_| Ok(()),
+    )?;
+    let segments = Segments::new(folder, identity);
+    for (number, account) in living(&inspection.segments) {
+        segments.check(number, account.len)?;
+    }
+    Ok(())
+}
+
 fn create_if_new(
     folder: &dyn Folder,
     segments: &Segments,

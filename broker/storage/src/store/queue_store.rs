@@ -21,7 +21,7 @@ use sampan_protocol::{MessageBatch, MessageId, QueueId, Timestamp};
 use super::checkpoint::{CheckpointJob, CheckpointOutcome, Rows};
 use super::error::StoreError;
 use super::memory_extent::InMemory;
-use super::open::{Recovered, open_store};
+use super::open::{Recovered, examine_store, open_store};
 use super::options::{StoreIdentity, StoreOptions};
 use super::overlay::Overlay;
 use super::reader::Reader;
@@ -59,6 +59,19 @@ pub struct Spent {
 }
 
 impl Store {
+    /// Finds out whether the store in `folder`, which is not new, would open. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What [`Store::open`] would refuse, and a store that is not there.
+    pub fn examine(
+        folder: Arc<dyn Folder>,
+        identity: StoreIdentity,
+        options: StoreOptions,
+    ) -> Result<(), StoreError> {
+        examine_store(folder, identity, options)
+    }
+
     /// Opens the store in `folder`; makes it when the folder is empty. The caller holds the lock
     /// of the data folder, and has let go of every reader and job of a store that was open here
     /// before.
