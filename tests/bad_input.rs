@@ -24,6 +24,8 @@ mod queues;
 mod receives;
 #[path = "support/refused.rs"]
 mod refused;
+#[path = "support/segments.rs"]
+mod segments;
 #[path = "bad_input/sends.rs"]
 mod sends;
 #[path = "support/terminate.rs"]

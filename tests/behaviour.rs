@@ -27,6 +27,8 @@ mod processor_time;
 mod receiving;
 #[path = "behaviour/restarts.rs"]
 mod restarts;
+#[path = "support/segments.rs"]
+mod segments;
 #[path = "behaviour/slow_reader.rs"]
 mod slow_reader;
 #[path = "behaviour/stopping.rs"]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, START_MAX, Setup};
-use crate::folder::{Content, content};
+use crate::folder::{Content, content, files};
 
 /// A stopped broker whose folder has messages in the log and, after a checkpoint, in segments.
 fn stopped() -> Broker {
@@ -21,26 +21,14 @@ fn stopped() -> Broker {
     broker
         .cli(&["send", "orders", &body, "--count", "400"])
         .expect(0);
-    wait_for_segment(&broker.data());
+    broker.wait_for_segments(1);
     broker.terminate();
     broker
 }
 
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let names = content(folder).into_keys();
-    let with_extension = |path: &PathBuf| path.extension().is_some_and(|found| found == extension);
-    names
-        .filter(with_extension)
-        .map(|name| folder.join(name))
-        .collect()
-}
-
-fn wait_for_segment(folder: &Path) {
-    let began = Instant::now();
-    while files(folder, "seg").is_empty() {
-        assert!(began.elapsed() < START_MAX, "no checkpoint");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// The first file of a kind.
+fn first(folder: &Path, extension: &str) -> PathBuf {
+    files(folder, extension).remove(0).0
 }
 
 /// Fails unless the start is refused, says `file` and `reason`, and leaves the folder alone.
@@ -99,7 +87,7 @@ fn seal(header: &mut [u8]) {
 fn a_damaged_folder_is_refused_and_left_as_it_is_and_starts_once_it_is_repaired() {
     let mut broker = stopped();
     let data = broker.data();
-    let log = files(&data, "log").remove(0);
+    let log = first(&data, "log");
     refused_with(&mut broker, &data.join("node"), "damaged", |bytes| {
         bytes[20] ^= 1
     });
@@ -109,10 +97,10 @@ fn a_damaged_folder_is_refused_and_left_as_it_is_and_starts_once_it_is_repaired(
     refused_with(&mut broker, &log, "damaged", |bytes| bytes[100] ^= 1);
     // The first batch, with more of the log behind it.
     refused_with(&mut broker, &log, "damaged", |bytes| bytes[4_096 + 40] ^= 1);
-    let segment = files(&data, "seg").remove(0);
+    let segment = first(&data, "seg");
     refused_with(&mut broker, &segment, "damaged", |bytes| bytes[20] ^= 1);
     let index = files(&data, "redb");
-    for index in &index {
+    for (index, _) in &index {
         refused_with(&mut broker, index, "damaged", |bytes| {
             bytes[..512].fill(0x5a)
         });
@@ -129,7 +117,7 @@ fn a_folder_that_lost_a_file_is_refused() {
     let data = broker.data();
     for (file, said) in [
         (data.join("node"), "node"),
-        (files(&data, "seg").remove(0), ".seg"),
+        (first(&data, "seg"), ".seg"),
         (data.join("set-0000"), "set-0000"),
         (data.join("log"), "log"),
     ] {
@@ -148,12 +136,12 @@ fn a_folder_of_a_newer_format_is_refused_as_such() {
     refused_with(&mut broker, &data.join("node"), "newer", |bytes| {
         bytes[7] = b'2'
     });
-    let log = files(&data, "log").remove(0);
+    let log = first(&data, "log");
     refused_with(&mut broker, &log, "newer", |bytes| {
         bytes[8] = 2;
         seal(&mut bytes[..4_096]);
     });
-    let segment = files(&data, "seg").remove(0);
+    let segment = first(&data, "seg");
     refused_with(&mut broker, &segment, "newer", |bytes| {
         bytes[8] = 2;
         seal(&mut bytes[..64]);

@@ -2,8 +2,6 @@
 //! from segment files. Method: 200 messages of 64 KiB, received in as few requests as the limits
 //! allow, frame by frame.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use sampan_protocol::limits::{RECEIVE_FRAME_LEN, RECEIVE_LEN_MAX};
 use sampan_protocol::{
@@ -11,8 +9,7 @@ use sampan_protocol::{
     Request, Send,
 };
 
-use crate::broker::{Broker, START_MAX, Setup};
-use crate::folder::content;
+use crate::broker::{Broker, Setup};
 use crate::wire::Wire;
 
 const COUNT: usize = 200;
@@ -113,27 +110,11 @@ fn a_large_reply_from_segment_files_comes_in_several_frames() {
         ..Setup::default()
     });
     fill(&mut Wire::open(&broker));
-    wait_for_segments(&broker);
+    // Most of what was sent.
+    broker.wait_for_segments((COUNT * BODY_LEN * 9 / 10) as u64);
     broker.kill();
     broker.launch();
     assert_in_pieces(&mut Wire::open(&broker));
-}
-
-/// Waits until most of what was sent lies in segment files.
-fn wait_for_segments(broker: &Broker) {
-    let began = Instant::now();
-    let held = || {
-        let files = content(&broker.data()).into_iter();
-        let segments = files.filter(|(name, _)| name.extension().is_some_and(|end| end == "seg"));
-        segments
-            .filter_map(|(_, file)| file)
-            .map(|(len, _)| len)
-            .sum::<u64>()
-    };
-    while held() < (COUNT * BODY_LEN * 9 / 10) as u64 {
-        assert!(began.elapsed() < START_MAX, "no checkpoint");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! Goal: a restart changes nothing that anybody can see. Method: messages ready, delayed, in flight
 //! and deleted, then SIGTERM or SIGKILL, with and without checkpoints in between.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sampan_client::{Client, Message, Queue, QueueOptions};
 use sampan_protocol::QueueDescription;
 
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
 use crate::client::connect;
-use crate::folder::content;
 
 const LONG: Duration = Duration::from_secs(3_600);
 const WAIT: Duration = Duration::from_secs(30);
@@ -114,7 +113,7 @@ async fn more_messages_than_memory_may_hold_come_back_from_segment_files() {
         .unwrap();
     let count = 12_000;
     send(&queue, 0..count).await;
-    wait_for_segments(&broker, 8 * 1024 * 1024);
+    broker.wait_for_segments(8 * 1024 * 1024);
     broker.terminate();
     broker.launch();
     let mut next = 0;
@@ -136,25 +135,4 @@ async fn more_messages_than_memory_may_hold_come_back_from_segment_files() {
     }
     let counts = shown(&client).await.counts;
     assert_eq!((counts.ready, counts.in_flight), (0, 0));
-}
-
-/// Waits until segment files hold that many bytes.
-fn wait_for_segments(broker: &Broker, len: u64) {
-    let began = Instant::now();
-    let held = || {
-        let files = content(&broker.data()).into_iter();
-        let segments = files.filter(|(name, _)| name.extension().is_some_and(|end| end == "seg"));
-        segments
-            .filter_map(|(_, file)| file)
-            .map(|(len, _)| len)
-            .sum::<u64>()
-    };
-    while held() < len {
-        assert!(
-            began.elapsed() < START_MAX,
-            "no checkpoint of {len} bytes: {}",
-            held()
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }

@@ -1,41 +1,52 @@
-//! What is in a folder, to be compared.
+//! What is in a folder: of a running broker, files come and go while one looks.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Length and CRC32C of every file below a folder, by path from there; `None` for a folder.
 pub(crate) type Content = BTreeMap<PathBuf, Option<(u64, u32)>>;
 
-/// Everything below `folder`.
+/// Everything below `folder`, to be compared.
 pub(crate) fn content(folder: &Path) -> Content {
     let mut found = Content::new();
-    add(folder, folder, &mut found);
-    found
-}
-
-fn add(root: &Path, folder: &Path, found: &mut Content) {
-    for entry in fs::read_dir(folder).expect("the folder can be read") {
-        let path = entry.expect("the folder can be read").path();
+    walk(folder, &mut |path| {
         let name = path
-            .strip_prefix(root)
-            .expect("it is below the root")
+            .strip_prefix(folder)
+            .expect("it is below the folder")
             .to_owned();
         if path.is_dir() {
             found.insert(name, None);
-            add(root, &path, found);
-        } else {
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                // A broker that runs gives its files other names now and then.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => panic!("{} cannot be read: {error}", path.display()),
-            };
+        } else if let Ok(bytes) = fs::read(path) {
             found.insert(
                 name,
                 Some((bytes.len() as u64, sampan_protocol::checksum(&bytes))),
             );
+        }
+    });
+    found
+}
+
+/// The files below `folder` whose names end like this, in order, and their lengths.
+pub(crate) fn files(folder: &Path, extension: &str) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    walk(folder, &mut |path| {
+        if path.extension().is_some_and(|end| end == extension)
+            && let Ok(metadata) = fs::metadata(path)
+        {
+            found.push((path.to_owned(), metadata.len()));
+        }
+    });
+    found.sort_unstable();
+    found
+}
+
+fn walk(folder: &Path, each: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the folder can be read").path();
+        each(&path);
+        if path.is_dir() {
+            walk(&path, each);
         }
     }
 }
