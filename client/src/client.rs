@@ -77,9 +77,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Refused with [`QueueAlreadyExists`](crate::ErrorCode::QueueAlreadyExists), `InvalidQueueName`,
-    /// `AttributeOutOfRange` or `TooManyQueues`. When the connection breaks before the reply, the
-    /// request is not repeated and [`Error::applied`] says `Unknown`.
+    /// Refused with [`QueueAlreadyExists`](crate::ErrorCode::QueueAlreadyExists),
+    /// `InvalidQueueName`, `AttributeOutOfRange` or `TooManyQueues`. When the connection breaks
+    /// before the reply, the request is not repeated and [`Error::applied`] says `Unknown`.
     pub async fn create_queue(
         &self,
         name: impl AsRef<str>,

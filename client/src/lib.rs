@@ -31,13 +31,13 @@
 //!
 //! A client has one connection, and everything its clones do goes through it: no call waits for the
 //! reply of another. Single sends and deletes that wait for the connection at the same moment
-//! travel in one frame, up to 256 of them and about 256 KiB; there is no timer, so a send on an idle
-//! connection leaves at once. For speed, make calls before awaiting the ones before: see
+//! travel in one frame, up to 256 of them and about 256 KiB; there is no timer, so a send on an
+//! idle connection leaves at once. For speed, make calls before awaiting the ones before: see
 //! [`Queue::send`].
 //!
 //! Memory is bounded: see [`ClientBuilder::messages_in_flight_max`] and
-//! [`ClientBuilder::bytes_in_flight_max`]. What is over the limits waits in a line that is as long as
-//! the futures that callers hold.
+//! [`ClientBuilder::bytes_in_flight_max`]. What is over the limits waits in a line that is as long
+//! as the futures that callers hold.
 //!
 //! # When something fails
 //!
@@ -50,11 +50,16 @@
 //! | request | what happens |
 //! |---|---|
 //! | not yet written whole | sent on the new connection, whatever it is |
-//! | receive | repeated with the rest of its wait; what the broker handed out to the broken connection comes back when its visibility timeout ends, at the latest |
+//! | receive | repeated with the rest of its wait (1) |
 //! | show and list queues | repeated |
-//! | delete, extend, release | repeated; if the repeat is refused as `ReceiptExpired`, the error says `applied() == Unknown` |
-//! | send | fails with `applied() == Unknown`; repeated if [`ClientBuilder::resend_unknown`] is on, and may then be stored twice |
+//! | delete, extend, release | repeated (2) |
+//! | send | fails with `applied() == Unknown` (3) |
 //! | create, set and delete queues | fails with `applied() == Unknown` |
+//!
+//! 1. What the broker handed out to the broken connection comes back when its visibility timeout
+//!    ends, at the latest.
+//! 2. If the repeat is refused as `ReceiptExpired`, the error says `applied() == Unknown`.
+//! 3. Repeated if [`ClientBuilder::resend_unknown`] is on, and may then be stored twice.
 //!
 //! Refusals go to the caller, also those that can be tried again, with one exception: `QueueBusy`
 //! and `NoLeader` (and `LeaderChanged` for a receive) say that nothing was done and are repeated

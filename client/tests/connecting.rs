@@ -1,7 +1,7 @@
 //! Getting, keeping and closing a connection: TLS, refusals, silence, timeouts.
 //!
-//! Method: as in the other tests; time limits of the client are set so short that they come at once,
-//! and nothing depends on how short they are.
+//! Method: as in the other tests; time limits of the client are set so short that they come at
+//! once, and nothing depends on how short they are.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! Sends: what travels together, what waits, and who gets which answer.
 //!
-//! Method: on a current-thread runtime the connection's task runs only when the test awaits, so what
-//! is sent before that is known to be waiting together.
+//! Method: on a current-thread runtime the connection's task runs only when the test awaits, so
+//! what is sent before that is known to be waiting together.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! The attributes of a queue: their defaults, their ranges, and how a change of them travels.
 //!
-//! On the wire an attribute is a tag and a 64-bit value, so that a later version can add one without
-//! a new layout. Tags ascend, so that one set of changes has one encoding.
+//! On the wire an attribute is a tag and a 64-bit value, so that a later version can add one
+//! without a new layout. Tags ascend, so that one set of changes has one encoding.
 //!
 //! Invariant: whatever [`AttributeChanges::applied_to`] returns is within every range.
 //! Spec: spec/wire.md, "Attributes".

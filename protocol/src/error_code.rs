@@ -14,7 +14,10 @@ pub enum Applied {
 }
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal, $retry:literal, $applied:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $number:literal, $text:literal, $retry:literal, $applied:ident;
+    )*) => {
         /// Why a request was refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]

@@ -15,8 +15,8 @@ use crate::{
 /// Feeds `data` to a [`FrameDecoder`] in pieces whose lengths follow from its first byte, and
 /// decodes what comes out as request and as reply.
 ///
-/// Findings: other frames than from the same bytes in one piece; a value that encodes to other bytes
-/// than it was decoded from; an accepted batch that cannot be walked over.
+/// Findings: other frames than from the same bytes in one piece; a value that encodes to other
+/// bytes than it was decoded from; an accepted batch that cannot be walked over.
 pub fn frame_decoder(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else {
         return;

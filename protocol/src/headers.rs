@@ -93,7 +93,8 @@ mod tests {
         fn bytes_of_any_kind_are_judged_without_a_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..64),
         ) {
-            let whole: usize = decode(&bytes).map(|(name, value)| 3 + name.len() + value.len()).sum();
+            let lens = decode(&bytes).map(|(name, value)| 3 + name.len() + value.len());
+            let whole: usize = lens.sum();
             prop_assert_eq!(check(&bytes).is_ok(), whole == bytes.len());
         }
     }

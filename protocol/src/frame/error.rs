@@ -1,7 +1,7 @@
 //! Error: why a request was refused, or why the connection ends.
 //!
-//! The number may be one that the reader does not know yet; what it needs to go on (whether anything
-//! happened, when to try again) is beside it.
+//! The number may be one that the reader does not know yet; what it needs to go on (whether
+//! anything happened, when to try again) is beside it.
 //!
 //! Spec: spec/wire.md, "Error", and spec/errors.md.
 

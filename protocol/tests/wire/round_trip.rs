@@ -284,7 +284,9 @@ proptest! {
     }
 
     #[test]
-    fn replies_come_out_of_their_encoding(reply in reply(), request_id in any::<u64>(), more in any::<bool>()) {
+    fn replies_come_out_of_their_encoding(
+        reply in reply(), request_id in any::<u64>(), more in any::<bool>(),
+    ) {
         let flags = if more { FrameHeader::MORE } else { 0 };
         let mut out = BytesMut::new();
         reply.encode(request_id, flags, &mut out);
@@ -300,7 +302,9 @@ proptest! {
     }
 
     #[test]
-    fn a_send_frame_in_pieces_is_the_frame_in_one(queue in name(), batch in batch(), request_id in any::<u64>()) {
+    fn a_send_frame_in_pieces_is_the_frame_in_one(
+        queue in name(), batch in batch(), request_id in any::<u64>(),
+    ) {
         let mut in_pieces = BytesMut::new();
         Send::encode_head(request_id, queue.as_str(), batch.as_bytes().len(), &mut in_pieces);
         in_pieces.extend_from_slice(batch.as_bytes());

@@ -1,6 +1,6 @@
-//! Goal: this crate reads and writes what spec/vectors/wire pins down, and takes no damaged copy for
-//! the original. Method: every vector is decoded, said in text, encoded again; then every single
-//! byte of it is changed and every tail cut off.
+//! Goal: this crate reads and writes what spec/vectors/wire pins down, and takes no damaged copy
+//! for the original. Method: every vector is decoded, said in text, encoded again; then every
+//! single byte of it is changed and every tail cut off.
 
 use std::collections::BTreeSet;
 

@@ -4,8 +4,8 @@
 //! disk. A set hands its frozen state over and gets the outcome back; meanwhile it goes on. After a
 //! durable checkpoint the log up to it may be purged, which is openraft's to do.
 //!
-//! Invariants: a set has at most one checkpoint under way. A checkpoint at index N begins only after
-//! this node's own log has flushed N.
+//! Invariants: a set has at most one checkpoint under way. A checkpoint at index N begins only
+//! after this node's own log has flushed N.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -145,7 +145,8 @@ impl Checkpoints {
         ));
     }
 
-    /// Whether messages come in so much faster than they can be written down that senders must wait.
+    /// Whether messages come in so much faster than they can be written down that senders must
+    /// wait.
     pub(super) fn is_behind(&self, state: &SetState) -> bool {
         self.is_running && state.store.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
     }

@@ -118,7 +118,9 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = wake.notified() => {}
-                count = self.requests.recv_many(&mut burst, REQUEST_BURST_MAX), if takes_requests => {
+                count = self.requests.recv_many(&mut burst, REQUEST_BURST_MAX),
+                    if takes_requests =>
+                {
                     if count == 0 {
                         break;
                     }

@@ -115,7 +115,8 @@ fn run_core(
     })
 }
 
-/// Accepts once every set of the process is up, until the broker stops, then waits for the connections' last answers.
+/// Accepts once every set of the process is up, until the broker stops, then waits for the
+/// connections' last answers.
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>, mut phases: watch::Receiver<Phase>) {
     if phases
         .wait_for(|phase| *phase != Phase::Starting)

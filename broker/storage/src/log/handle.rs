@@ -216,7 +216,8 @@ impl<P: Payload> Log<P> {
         self.handle.shared.state().oldest_holder()
     }
 
-    /// Fails with [`LogError::Full`] while the disk has no room for the usual number of files ahead.
+    /// Fails with [`LogError::Full`] while the disk has no room for the usual number of files
+    /// ahead.
     ///
     /// What makes the backlog longer should be refused then; what is left is for calls that make
     /// room. Appends past that point are not refused but wait for a file.

@@ -1,6 +1,7 @@
 //! Goal: a changed byte never becomes a wrong entry. Method: flip every byte of a small log that
 //! was closed, and of one that was not, and open it. Damage must be reported, except where nobody
-//! reads, and in the last batch of a log that was not closed: nothing tells whether that was synced.
+//! reads, and in the last batch of a log that was not closed: nothing tells whether that was
+//! synced.
 
 use crate::naive::{Model, ModelSet, read_back};
 use crate::support::{A, B, Stepped, bytes, disk_of, id, image, vote};

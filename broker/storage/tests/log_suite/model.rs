@@ -78,7 +78,9 @@ fn run(actions: Vec<Action>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 250, failure_persistence: None, ..Default::default()
+    })]
 
     #[test]
     fn the_log_holds_what_the_model_holds(actions in prop::collection::vec(action(), 1..120)) {

@@ -1,7 +1,8 @@
 //! Receives, checks and deletes until every message has come and the queue is empty.
 //!
-//! Deletes are pipelined behind the receives, and travel together by themselves. A delete that fails, or whose outcome is unknown, is
-//! not repeated: the message comes again, is counted as redelivered, and is deleted then.
+//! Deletes are pipelined behind the receives, and travel together by themselves. A delete that
+//! fails, or whose outcome is unknown, is not repeated: the message comes again, is counted as
+//! redelivered, and is deleted then.
 //!
 //! When nothing new has come for `STALL_TIMEOUT` after the last send was confirmed, what is missing
 //! is given up as lost. That is longer than any message can be hidden: the visibility timeout, and
