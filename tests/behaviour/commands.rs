@@ -1,10 +1,11 @@
 //! Goal: the command line does what scripts rely on: names, JSON keys, exit codes. Method: each
 //! command as a process, with the variables of the env file.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::broker::{Broker, SAMPAN, Setup};
 use crate::cli;
@@ -176,9 +177,10 @@ fn wrong_usage_exits_with_2_and_no_connection_with_3() {
         assert!(!ended.stderr.is_empty(), "{arguments:?}");
     }
     // A port that is bound and does not listen: nobody else can take it meanwhile.
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    drop(taken);
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    taken.bind(&any.into()).unwrap();
+    let port = taken.local_addr().unwrap().as_socket().unwrap().port();
     let mut command = cli::command(&["queue", "list"]);
     let unreachable = [
         ("SAMPAN_SERVER", format!("sampan+tcp://127.0.0.1:{port}")),
