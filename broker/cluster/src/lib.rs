@@ -12,6 +12,7 @@ mod identity;
 mod node;
 mod raft;
 mod set;
+mod status;
 
 pub use catalog::{Catalog, CatalogRequest, Directory, Route};
 pub use clock::{Reading, SystemTime, TimeSource};
@@ -21,4 +22,8 @@ pub use node::{CorePart, Node, NodeOptions, StartError};
 pub use set::{
     Answer, BodyRun, Client, ClientId, OpenStateError, Origin, Outcome, Receive, Received, Refused,
     SetHandle, SetRequest, Shown,
+};
+pub use status::{
+    CanStop, ClusterReply, ClusterRequest, ClusterStatus, Health, LeaderMove, LogMetrics,
+    NodeMetrics, NodeStatus, QueueMetrics, ReplicaStatus, SetMetrics, SetStatus,
 };
