@@ -1,7 +1,7 @@
 //! The log as its users see it: cheap to clone, never blocking on the disk but in `read`.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use sampan_protocol::SetId;
@@ -10,8 +10,8 @@ use super::limits::READY_COUNT;
 use super::open::{Opened, open};
 use super::shared::Shared;
 use super::{
-    Done, LogEntry, LogError, LogId, LogIdentity, LogOptions, Payload, Preparer, Recovery,
-    SetLogState, Vote, Writer, reader,
+    Done, LogEntry, LogError, LogId, LogIdentity, LogOptions, LogStats, Payload, Preparer,
+    Recovery, SetLogState, Vote, Writer, reader,
 };
 use crate::io::Folder;
 
@@ -48,25 +48,6 @@ pub struct SteppedLog<P: Payload> {
     pub preparer: Preparer<P>,
 }
 
-/// Figures about a log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStats {
-    /// Bytes of entries that were appended and synced since it was opened.
-    pub appended_len: u64,
-    /// Batches that were written and synced since it was opened.
-    pub sync_count: u64,
-    /// Files in use.
-    pub file_count: usize,
-    /// Bytes of the files in use.
-    pub used_len: u64,
-    /// Files that wait to be used.
-    pub ready_count: usize,
-    /// Bytes that wait to be written.
-    pub pending_len: usize,
-    /// Bytes of entries in memory.
-    pub cached_len: usize,
-}
-
 impl<P: Payload> Log<P> {
     /// Opens the log in `folder`, and makes one when there is none. Starts its two threads.
     ///
@@ -79,12 +60,27 @@ impl<P: Payload> Log<P> {
         identity: LogIdentity,
         options: LogOptions,
     ) -> Result<(Log<P>, Recovery), LogError> {
+        Log::open_noting(folder, identity, options, |_| Ok(()))
+    }
+
+    /// The same; `before_repair` is told what was found before the first write. Opening makes a
+    /// cut-off end look like any other, so this is the last moment to note it durably.
+    ///
+    /// # Errors
+    ///
+    /// See [`Log::open`]. When `before_repair` fails, nothing is changed either.
+    pub fn open_noting(
+        folder: Arc<dyn Folder>,
+        identity: LogIdentity,
+        options: LogOptions,
+        before_repair: impl FnOnce(&Recovery) -> io::Result<()>,
+    ) -> Result<(Log<P>, Recovery), LogError> {
         let Opened {
             shared,
             recovery,
             writer,
             preparer,
-        } = open(folder, identity, options)?;
+        } = open(folder, identity, options, before_repair)?;
         let log = Log::new(shared);
         let starting = |error| LogError::io("starting a thread of the log", error);
         let writer = Builder::new()
@@ -109,12 +105,26 @@ impl<P: Payload> Log<P> {
         identity: LogIdentity,
         options: LogOptions,
     ) -> Result<SteppedLog<P>, LogError> {
+        Log::open_stepped_noting(folder, identity, options, |_| Ok(()))
+    }
+
+    /// The same with the hook of [`Log::open_noting`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Log::open_noting`].
+    pub fn open_stepped_noting(
+        folder: Arc<dyn Folder>,
+        identity: LogIdentity,
+        options: LogOptions,
+        before_repair: impl FnOnce(&Recovery) -> io::Result<()>,
+    ) -> Result<SteppedLog<P>, LogError> {
         let Opened {
             shared,
             recovery,
             writer,
             preparer,
-        } = open(folder, identity, options)?;
+        } = open(folder, identity, options, before_repair)?;
         Ok(SteppedLog {
             log: Log::new(shared),
             recovery,
@@ -216,6 +226,16 @@ impl<P: Payload> Log<P> {
         self.handle.shared.state().oldest_holder()
     }
 
+    /// Up to which index `set` may be purged so that all of it that lies in the newest `kept_len`
+    /// bytes of log files stays: what a replica that paused is served from. `None` when nothing of
+    /// it may be purged.
+    ///
+    /// Whole files count, and the one that is written counts for nothing, so up to two files more
+    /// are kept. With 0, everything that is synced may go. Takes time by the file, reads nothing.
+    pub fn purge_floor(&self, set: SetId, kept_len: u64) -> Option<u64> {
+        self.handle.shared.state().purge_floor(set, kept_len)
+    }
+
     /// Fails with [`LogError::Full`] while the disk has no room for the usual number of files
     /// ahead.
     ///
@@ -236,16 +256,12 @@ impl<P: Payload> Log<P> {
 
     /// Figures about the log.
     pub fn stats(&self) -> LogStats {
-        let state = self.handle.shared.state();
-        LogStats {
-            appended_len: state.appended_len,
-            sync_count: state.sync_count,
-            file_count: state.files.used.len(),
-            used_len: state.files.used_len(),
-            ready_count: state.files.ready.len(),
-            pending_len: state.pending_len,
-            cached_len: state.cached_len,
-        }
+        self.handle.shared.state().stats()
+    }
+
+    /// Why the log is shut, once it is: the failed write or sync.
+    pub fn latched(&self) -> Option<Arc<io::Error>> {
+        self.handle.shared.state().latched.clone()
     }
 
     /// Writes what waits, marks the end as synced and stops the threads. Later calls are refused.

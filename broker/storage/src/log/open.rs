@@ -5,7 +5,10 @@
 //! an opening batch is written and synced: it takes the place of whatever was cut off, so that no
 //! later crash can bring that back in parts.
 //!
-//! Invariants: nothing is written before the walk is done. Once open returns, all that the
+//! What was cut off is forgotten by that batch. Whoever must not forget it is told before: a crash
+//! after the repair then finds the note, a crash before it finds the torn end again.
+//!
+//! Invariants: nothing is written before the walk is done and the caller was told. Once open returns, all that the
 //! recovery saw is synced, and the next batch follows it in the chain.
 //! Spec: spec/storage.md, "The log".
 
@@ -47,16 +50,18 @@ pub(super) struct Opened<P> {
 }
 
 /// What is in the folder of a log.
-struct Found {
-    files: Vec<LogFile>,
-    spares: Vec<(u64, String)>,
-    walker: Walker,
+pub(super) struct Found {
+    pub(super) files: Vec<LogFile>,
+    pub(super) spares: Vec<(u64, String)>,
+    pub(super) walker: Walker,
 }
 
+/// Opens the log; `before_repair` runs between the walk and the first write.
 pub(super) fn open<P: Payload>(
     folder: Arc<dyn Folder>,
     identity: LogIdentity,
     options: LogOptions,
+    before_repair: impl FnOnce(&Recovery) -> io::Result<()>,
 ) -> Result<Opened<P>, LogError> {
     let options = options.checked();
     let path = folder.path().display().to_string();
@@ -69,6 +74,8 @@ pub(super) fn open<P: Payload>(
         clean: found.walker.closed && !found.walker.cut_off || is_new,
         boot_changed: found.walker.opened.is_some_and(|(last, _)| last != boot_id),
     };
+    before_repair(&recovery)
+        .map_err(|error| LogError::io(format!("noting what was found in {path}"), error))?;
     let maker = FileMaker {
         folder,
         identity,
@@ -92,7 +99,11 @@ fn claim(folder: &dyn Folder, path: &str) -> Result<FolderLock, LogError> {
 }
 
 /// Reads everything; changes nothing.
-fn walk(folder: &dyn Folder, path: &str, identity: LogIdentity) -> Result<Found, LogError> {
+pub(super) fn walk(
+    folder: &dyn Folder,
+    path: &str,
+    identity: LogIdentity,
+) -> Result<Found, LogError> {
     let names = folder
         .list()
         .map_err(|error| LogError::io(format!("listing {path}"), error))?;

@@ -23,6 +23,7 @@ use super::limits::{
 use super::operation::{Operation, Pending, entry_len};
 use super::record::RECORD_LEN;
 use super::set_log::SetLog;
+use super::stats::SyncTimes;
 use super::{Done, LogEntry, LogError, LogId, LogOptions, Payload, Vote};
 
 /// Most state records of one set: last entry, vote, purged id.
@@ -48,6 +49,8 @@ pub(super) struct LogState<P> {
     pub(super) full: bool,
     pub(super) appended_len: u64,
     pub(super) sync_count: u64,
+    pub(super) write_micros: u64,
+    pub(super) sync_times: SyncTimes,
 }
 
 impl<P: Payload> LogState<P> {
@@ -66,6 +69,8 @@ impl<P: Payload> LogState<P> {
             full: false,
             appended_len: 0,
             sync_count: 0,
+            write_micros: 0,
+            sync_times: SyncTimes::default(),
         }
     }
 

@@ -13,7 +13,7 @@
 
 use std::io;
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sampan_protocol::SetId;
 
@@ -26,6 +26,7 @@ use super::record::{Record, RecordKind};
 use super::set_log::SetLogState;
 use super::shared::{Shared, fail};
 use super::state::LogState;
+use super::stats::Took;
 use super::{LogEntry, LogError, Payload};
 
 /// How long nothing may come before the end of the log is marked as synced.
@@ -113,10 +114,10 @@ impl<P: Payload> Writer<P> {
         self.wants_state = true;
         self.copy_states(&state);
         drop(state);
-        self.write(false)?;
+        let took = self.write(false)?;
         self.is_closed = false;
         let mut state = shared.state();
-        state.sync_count += 1;
+        state.on_synced(took);
         state.retire_files();
         Ok(())
     }
@@ -221,12 +222,12 @@ impl<P: Payload> Writer<P> {
     fn write_and_tell(&mut self, closing: bool) {
         let result = self.write(closing);
         let mut taken = std::mem::take(&mut self.taken);
-        if let Err(cause) = result {
-            self.shared.latch_with(cause, taken);
-            return;
-        }
+        let took = match result {
+            Ok(took) => took,
+            Err(cause) => return self.shared.latch_with(cause, taken),
+        };
         let mut state = self.shared.state();
-        state.sync_count += 1;
+        state.on_synced(took);
         state.on_flushed(&taken, &self.extents);
         let has_retired = !state.files.retired.is_empty();
         drop(state);
@@ -241,7 +242,7 @@ impl<P: Payload> Writer<P> {
     }
 
     /// Lays out, writes and syncs one batch of `states` and `taken`.
-    fn write(&mut self, closing: bool) -> io::Result<()> {
+    fn write(&mut self, closing: bool) -> io::Result<Took> {
         let state_count = self.state_records().count();
         let record_count: usize = self
             .taken
@@ -278,7 +279,7 @@ impl<P: Payload> Writer<P> {
         self.put_down(state_count, closing)
     }
 
-    fn put_down(&mut self, state_count: usize, closing: bool) -> io::Result<()> {
+    fn put_down(&mut self, state_count: usize, closing: bool) -> io::Result<Took> {
         let tail = &mut self.tail;
         let (generation, seed) = (tail.file.generation, tail.file.seed);
         let (crc, bytes) = self
@@ -288,8 +289,14 @@ impl<P: Payload> Writer<P> {
             tail.offset + bytes.len() <= tail.file.len as usize,
             "a batch fits its file"
         );
+        let started = Instant::now();
         tail.file.file.write_all_at(bytes, tail.offset as u64)?;
+        let written = Instant::now();
         tail.file.file.sync_data()?;
+        let took = Took {
+            write: written - started,
+            sync: written.elapsed(),
+        };
         tail.offset += bytes.len();
         tail.link = Link {
             sequence: tail.link.sequence + 1,
@@ -297,7 +304,7 @@ impl<P: Payload> Writer<P> {
         };
         self.wants_state = false;
         self.is_closed = closing;
-        Ok(())
+        Ok(took)
     }
 
     fn lay_out(&self, buffer: &mut BatchBuffer, set: SetId, run: &[LogEntry<P>]) -> Extent {

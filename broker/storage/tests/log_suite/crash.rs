@@ -41,6 +41,42 @@ fn script() -> Vec<Call> {
     calls
 }
 
+/// What a follower's log goes through: leaders change and cut off the middle of what was appended,
+/// others follow in its place, and a snapshot puts a set past its own end.
+fn follower_script() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for round in 0..24u64 {
+        let payloads = |count, len| (0..count).map(|n| bytes(round * 50 + n, len)).collect();
+        calls.push(Call::Append {
+            set: A,
+            term_step: round % 2,
+            payloads: payloads(7, 1_300),
+        });
+        calls.push(Call::Truncate {
+            set: A,
+            back: round % 6,
+        });
+        calls.push(Call::Vote(A, vote(round)));
+        calls.push(Call::Append {
+            set: A,
+            term_step: 1,
+            payloads: payloads(2, 800),
+        });
+        match round % 4 {
+            1 => calls.push(Call::Purge { set: B, keep: -9 }),
+            2 => calls.push(Call::Purge { set: A, keep: 5 }),
+            3 => calls.push(Call::Truncate { set: B, back: 2 }),
+            _ => calls.push(Call::Append {
+                set: B,
+                term_step: 1,
+                payloads: payloads(4, 500),
+            }),
+        }
+    }
+    calls.push(Call::Purge { set: A, keep: -3 });
+    calls
+}
+
 /// What was called, and what was done, when the power went.
 #[derive(Default)]
 struct Story {
@@ -115,15 +151,24 @@ fn go_on(log: &mut Stepped, model: &mut Model) {
 
 #[test]
 fn a_power_cut_at_any_moment_loses_nothing_that_was_done() {
+    cut_at_every_moment(&script(), 150);
+}
+
+#[test]
+fn a_power_cut_of_a_follower_brings_nothing_back_that_was_cut_off() {
+    cut_at_every_moment(&follower_script(), 100);
+}
+
+fn cut_at_every_moment(calls: &[Call], operation_count_min: u64) {
     let disk = SimulatedDisk::new();
-    let story = tell(&disk, &script());
-    assert_eq!(story.done_count(), script().len());
+    let story = tell(&disk, calls);
+    assert_eq!(story.done_count(), calls.len());
     let operation_count = disk.operation_count();
-    assert!(operation_count > 150);
+    assert!(operation_count > operation_count_min, "{operation_count}");
     for number in 1..=operation_count {
         let disk = SimulatedDisk::new();
         disk.crash_at(number);
-        let story = tell(&disk, &script());
+        let story = tell(&disk, calls);
         for seed in 0..SEEDS {
             let what = format!("cut at {number}, seed {seed}");
             let left = disk.after_crash(seed * 1_000_003 + if seed > 1 { number } else { 0 });
