@@ -119,13 +119,15 @@ impl Call {
             | Request::QueueList(_)
             | Request::Delete(_)
             | Request::ChangeVisibility(_)
+            | Request::Route(_)
             | Request::Ping => true,
             Request::Hello(_)
             | Request::Authenticate(_)
             | Request::QueueCreate(_)
             | Request::QueueSet(_)
             | Request::QueueDelete { .. }
-            | Request::Send(_) => false,
+            | Request::Send(_)
+            | Request::Admin(_) => false,
         }
     }
 

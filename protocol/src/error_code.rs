@@ -130,6 +130,10 @@ error_codes! {
     LeaderChanged = 504, "leader changed", true, No;
     /// A fault of the broker; its log says more.
     Internal = 505, "internal error", true, Unknown;
+    /// This node does not lead the set of the queue: a route frame tells who does.
+    NotLeader = 506, "not leader", true, No;
+    /// A change of the cluster that would lose a majority, or that makes no sense as things are.
+    ClusterRefused = 507, "refused by the cluster", false, No;
 }
 
 impl fmt::Display for ErrorCode {

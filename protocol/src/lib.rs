@@ -34,10 +34,10 @@ pub use checksum::checksum;
 pub use decode_error::DecodeError;
 pub use error_code::{Applied, ErrorCode};
 pub use frame::{
-    Authenticate, ChangeVisibility, Delete, DeliveryMeta, ErrorReply, Frame, FrameDecoder,
-    FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts, QueueCreate, QueueDescription,
-    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Reply, Request,
-    Send, Sent, kind,
+    AdminReply, AdminRequest, Authenticate, ChangeVisibility, Delete, DeliveryMeta, ErrorReply,
+    Frame, FrameDecoder, FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts,
+    QueueCreate, QueueDescription, QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder,
+    ReceivedMessage, Reply, Request, RouteReply, RouteRequest, Send, Sent, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{MessageId, QueueId, ReceiptHandle, SetId, Timestamp};

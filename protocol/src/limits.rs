@@ -51,3 +51,9 @@ pub const AUTHENTICATION_FAILURES_MAX: u32 = 3;
 pub const QUEUE_COUNT_MAX: usize = 10_000;
 /// Most queues in one reply to a list request.
 pub const QUEUE_LIST_COUNT_MAX: usize = 1_000;
+/// Most nodes in one reply to a route request.
+pub const ROUTE_NODE_COUNT_MAX: usize = 256;
+/// Longest JSON text of an operator's request.
+pub const ADMIN_LEN_MAX: usize = 64 * 1024;
+/// Longest JSON text of the answer to one.
+pub const ADMIN_REPLY_LEN_MAX: usize = 4 * 1024 * 1024;

@@ -28,6 +28,8 @@ pub mod kind {
     pub const QUEUE_LIST: u8 = 0x13;
     /// Delete a queue with its messages.
     pub const QUEUE_DELETE: u8 = 0x14;
+    /// Ask which node leads the set of a queue.
+    pub const ROUTE: u8 = 0x15;
     /// Send messages.
     pub const SEND: u8 = 0x20;
     /// Receive messages.
@@ -36,6 +38,8 @@ pub mod kind {
     pub const DELETE: u8 = 0x22;
     /// Hide received messages for longer, or no longer.
     pub const CHANGE_VISIBILITY: u8 = 0x23;
+    /// Ask something of the cluster, as an operator.
+    pub const ADMIN: u8 = 0x30;
 
     /// Every request kind, ascending.
     pub const ALL: &[u8] = &[
@@ -47,10 +51,12 @@ pub mod kind {
         QUEUE_SHOW,
         QUEUE_LIST,
         QUEUE_DELETE,
+        ROUTE,
         SEND,
         RECEIVE,
         DELETE,
         CHANGE_VISIBILITY,
+        ADMIN,
     ];
 
     /// Set in the kind of a reply.

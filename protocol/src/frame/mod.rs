@@ -5,6 +5,7 @@
 //!
 //! Spec: spec/wire.md, "Frames".
 
+mod admin;
 mod authenticate;
 mod change_visibility;
 mod decoder;
@@ -22,8 +23,10 @@ mod received;
 mod received_encoder;
 mod reply;
 mod request;
+mod route;
 mod send;
 
+pub use admin::{AdminReply, AdminRequest};
 pub use authenticate::Authenticate;
 pub use change_visibility::ChangeVisibility;
 pub use decoder::FrameDecoder;
@@ -40,4 +43,5 @@ pub use received::ReceivedMessage;
 pub use received_encoder::{DeliveryMeta, ReceivedEncoder};
 pub use reply::Reply;
 pub use request::Request;
+pub use route::{RouteReply, RouteRequest};
 pub use send::{Send, Sent};

@@ -6,8 +6,8 @@ use super::header::{kind, put_frame};
 use super::received;
 use crate::reader::Reader;
 use crate::{
-    DecodeError, ErrorReply, HandleResults, HelloReply, QueueDescription, QueueListPage,
-    ReceivedMessage, Sent,
+    AdminReply, DecodeError, ErrorReply, HandleResults, HelloReply, QueueDescription,
+    QueueListPage, ReceivedMessage, RouteReply, Sent,
 };
 
 /// What the broker answers.
@@ -29,6 +29,8 @@ pub enum Reply {
     QueueListed(QueueListPage),
     /// The queue is gone.
     QueueDeleted,
+    /// Who leads, and where the nodes are.
+    Route(RouteReply),
     /// The messages are stored.
     Sent(Sent),
     /// Messages, possibly none; the frame says whether more follow.
@@ -37,6 +39,8 @@ pub enum Reply {
     Deleted(HandleResults),
     /// What became of each handle of a change of visibility.
     VisibilityChanged(HandleResults),
+    /// What came of an operator's request.
+    Admin(AdminReply),
     /// The request was refused.
     Error(ErrorReply),
 }
@@ -49,10 +53,12 @@ const QUEUE_CHANGED: u8 = kind::QUEUE_SET | kind::REPLY;
 const QUEUE_SHOWN: u8 = kind::QUEUE_SHOW | kind::REPLY;
 const QUEUE_LISTED: u8 = kind::QUEUE_LIST | kind::REPLY;
 const QUEUE_DELETED: u8 = kind::QUEUE_DELETE | kind::REPLY;
+const ROUTE: u8 = kind::ROUTE | kind::REPLY;
 const SENT: u8 = kind::SEND | kind::REPLY;
 const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
 const DELETED: u8 = kind::DELETE | kind::REPLY;
 const VISIBILITY_CHANGED: u8 = kind::CHANGE_VISIBILITY | kind::REPLY;
+const ADMIN: u8 = kind::ADMIN | kind::REPLY;
 
 impl Reply {
     /// Reads the payload of a frame of `kind`.
@@ -71,10 +77,12 @@ impl Reply {
             QUEUE_SHOWN => Reply::QueueShown(QueueDescription::decode(payload)?),
             QUEUE_LISTED => Reply::QueueListed(QueueListPage::decode(payload)?),
             QUEUE_DELETED => empty(payload, Reply::QueueDeleted)?,
+            ROUTE => Reply::Route(RouteReply::decode(payload)?),
             SENT => Reply::Sent(Sent::decode(payload)?),
             RECEIVED => Reply::Received(received::decode(payload)?),
             DELETED => Reply::Deleted(HandleResults::decode(payload)?),
             VISIBILITY_CHANGED => Reply::VisibilityChanged(HandleResults::decode(payload)?),
+            ADMIN => Reply::Admin(AdminReply::decode(payload)?),
             kind::ERROR => Reply::Error(ErrorReply::decode(payload)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
@@ -98,10 +106,12 @@ impl Reply {
             Reply::QueueShown(_) => QUEUE_SHOWN,
             Reply::QueueListed(_) => QUEUE_LISTED,
             Reply::QueueDeleted => QUEUE_DELETED,
+            Reply::Route(_) => ROUTE,
             Reply::Sent(_) => SENT,
             Reply::Received(_) => RECEIVED,
             Reply::Deleted(_) => DELETED,
             Reply::VisibilityChanged(_) => VISIBILITY_CHANGED,
+            Reply::Admin(_) => ADMIN,
             Reply::Error(_) => kind::ERROR,
         }
     }
@@ -111,9 +121,11 @@ impl Reply {
             Reply::Hello(hello) => hello.encode(out),
             Reply::QueueShown(description) => description.encode(out),
             Reply::QueueListed(page) => page.encode(out),
+            Reply::Route(route) => route.encode(out),
             Reply::Sent(sent) => sent.encode(out),
             Reply::Received(messages) => received::encode(messages, out),
             Reply::Deleted(results) | Reply::VisibilityChanged(results) => results.encode(out),
+            Reply::Admin(admin) => admin.encode(out),
             Reply::Error(error) => error.encode(out),
             Reply::Authenticated
             | Reply::Pong

@@ -6,8 +6,8 @@ use super::header::{kind, put_frame};
 use super::{queue_delete, queue_show};
 use crate::reader::Reader;
 use crate::{
-    Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, QueueCreate, QueueList,
-    QueueSet, Receive, Send,
+    AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, QueueCreate,
+    QueueList, QueueSet, Receive, RouteRequest, Send,
 };
 
 /// What a client asks for.
@@ -35,6 +35,8 @@ pub enum Request {
         /// The queue.
         name: Name,
     },
+    /// Ask which node leads the set of a queue.
+    Route(RouteRequest),
     /// Send messages.
     Send(Send),
     /// Receive messages.
@@ -43,6 +45,8 @@ pub enum Request {
     Delete(Delete),
     /// Hide received messages for longer, or no longer.
     ChangeVisibility(ChangeVisibility),
+    /// Ask something of the cluster, as an operator.
+    Admin(AdminRequest),
 }
 
 impl Request {
@@ -68,12 +72,14 @@ impl Request {
             kind::QUEUE_DELETE => Request::QueueDelete {
                 name: queue_delete::decode(payload)?,
             },
+            kind::ROUTE => Request::Route(RouteRequest::decode(payload)?),
             kind::SEND => Request::Send(Send::decode(payload)?),
             kind::RECEIVE => Request::Receive(Receive::decode(payload)?),
             kind::DELETE => Request::Delete(Delete::decode(payload)?),
             kind::CHANGE_VISIBILITY => {
                 Request::ChangeVisibility(ChangeVisibility::decode(payload)?)
             }
+            kind::ADMIN => Request::Admin(AdminRequest::decode(payload)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
     }
@@ -96,10 +102,12 @@ impl Request {
             Request::QueueShow { .. } => kind::QUEUE_SHOW,
             Request::QueueList(_) => kind::QUEUE_LIST,
             Request::QueueDelete { .. } => kind::QUEUE_DELETE,
+            Request::Route(_) => kind::ROUTE,
             Request::Send(_) => kind::SEND,
             Request::Receive(_) => kind::RECEIVE,
             Request::Delete(_) => kind::DELETE,
             Request::ChangeVisibility(_) => kind::CHANGE_VISIBILITY,
+            Request::Admin(_) => kind::ADMIN,
         }
     }
 
@@ -112,10 +120,12 @@ impl Request {
             Request::QueueSet(set) => set.encode(out),
             Request::QueueShow { name } | Request::QueueDelete { name } => name.encode(out),
             Request::QueueList(list) => list.encode(out),
+            Request::Route(route) => route.encode(out),
             Request::Send(send) => send.encode(out),
             Request::Receive(receive) => receive.encode(out),
             Request::Delete(delete) => delete.encode(out),
             Request::ChangeVisibility(change) => change.encode(out),
+            Request::Admin(admin) => admin.encode(out),
         }
     }
 }

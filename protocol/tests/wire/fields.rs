@@ -67,6 +67,7 @@ impl Lines {
                 self.push_text("prefix", list.prefix.as_str());
                 self.push_text("after", list.after.as_str());
             }
+            Request::Route(route) => self.push_text("queue", route.queue.as_str()),
             Request::Send(send) => self.send(send),
             Request::Receive(receive) => {
                 self.push_text("queue", receive.queue.as_str());
@@ -84,6 +85,10 @@ impl Lines {
                 self.push_text("queue", change.queue.as_str());
                 self.push("visibility_timeout_ms", change.visibility_timeout_ms);
                 self.handles(&change.handles);
+            }
+            Request::Admin(admin) => {
+                self.push_text("verb", admin.verb.as_str());
+                self.push_text("json", &admin.json);
             }
         }
     }
@@ -103,6 +108,14 @@ impl Lines {
                     self.push_text(&format!("name[{index}]"), name);
                 }
             }
+            Reply::Route(route) => {
+                self.push("set", route.set);
+                self.push_or("leader", route.leader, "none");
+                self.push("term", route.term);
+                for (index, (node, address)) in route.nodes.iter().enumerate() {
+                    self.push(&format!("node[{index}]"), format!("{node} {address:?}"));
+                }
+            }
             Reply::Sent(sent) => {
                 for (index, (first, count)) in sent.runs.iter().enumerate() {
                     self.push(&format!("run[{index}]"), format!("{first} +{count}"));
@@ -114,6 +127,7 @@ impl Lines {
                 }
             }
             Reply::Deleted(results) | Reply::VisibilityChanged(results) => self.results(results),
+            Reply::Admin(admin) => self.push_text("json", &admin.json),
             Reply::Error(error) => {
                 self.push("number", error.number);
                 self.push(

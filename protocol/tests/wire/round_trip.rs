@@ -6,15 +6,17 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sampan_protocol::limits::{
-    BODY_LEN_MAX, ERROR_TEXT_LEN_MAX, FRAME_LEN_MAX, RECEIVE_LEN_MAX, RECEIVE_WAIT_MAX_MS,
-    RETENTION_MIN_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
+    ADMIN_LEN_MAX, BODY_LEN_MAX, ERROR_TEXT_LEN_MAX, FRAME_LEN_MAX, RECEIVE_LEN_MAX,
+    RECEIVE_WAIT_MAX_MS, RETENTION_MIN_MS, ROUTE_NODE_COUNT_MAX, VISIBILITY_TIMEOUT_MAX_MS,
+    VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    Applied, AttributeChanges, Authenticate, BatchBuilder, ChangeVisibility, Delete, ErrorCode,
-    ErrorReply, FrameDecoder, FrameHeader, HandleResults, Handles, Hello, HelloReply, MessageBatch,
-    MessageId, Name, NewMessage, QueueAttributes, QueueCounts, QueueCreate, QueueDescription,
-    QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive, ReceivedMessage, Reply,
-    Request, Send, Sent, SetId, Timestamp, checksum, headers,
+    AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, BatchBuilder,
+    ChangeVisibility, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HandleResults,
+    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, QueueAttributes,
+    QueueCounts, QueueCreate, QueueDescription, QueueId, QueueList, QueueListPage, QueueSet,
+    ReceiptHandle, Receive, ReceivedMessage, Reply, Request, RouteReply, RouteRequest, Send, Sent,
+    SetId, Timestamp, checksum, headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -120,6 +122,8 @@ fn request() -> impl Strategy<Value = Request> {
                 count_max,
             })
         }),
+        name().prop_map(|queue| Request::Route(RouteRequest { queue })),
+        (name(), ".{0,300}").prop_map(|(verb, json)| Request::Admin(AdminRequest { verb, json })),
         (name(), batch()).prop_map(|(queue, batch)| {
             Request::Send(Send {
                 queue,
@@ -244,6 +248,19 @@ fn hello_reply() -> impl Strategy<Value = HelloReply> {
     )
 }
 
+fn route_reply() -> impl Strategy<Value = RouteReply> {
+    let node = (1..=u64::MAX, name().prop_map(|name| name.to_string()));
+    let leader = option::of(1..=u64::MAX);
+    (any::<u32>(), leader, any::<u64>(), vec(node, 0..10)).prop_map(|(set, leader, term, nodes)| {
+        RouteReply {
+            set: SetId(set),
+            leader,
+            term,
+            nodes,
+        }
+    })
+}
+
 fn reply() -> impl Strategy<Value = Reply> {
     let runs = vec(((0..1_u64 << 63).prop_map(MessageId), 1..=25_u32), 0..=10);
     prop_oneof![
@@ -258,6 +275,8 @@ fn reply() -> impl Strategy<Value = Reply> {
             let names = names.iter().map(Name::to_string).collect();
             Reply::QueueListed(QueueListPage { names, more })
         }),
+        route_reply().prop_map(Reply::Route),
+        ".{0,300}".prop_map(|json| Reply::Admin(AdminReply { json })),
         runs.prop_map(|runs| Reply::Sent(Sent { runs })),
         vec(received(), 0..10).prop_map(Reply::Received),
         results().prop_map(Reply::Deleted),
@@ -481,6 +500,39 @@ fn a_text_of_an_error_is_cut_at_its_limit() {
     Reply::Error(error.clone()).encode(1, 0, &mut out);
     let payload = out.freeze().slice(FrameHeader::LEN..);
     assert_eq!(Reply::decode(0xFF, payload), Ok(Reply::Error(error)));
+}
+
+#[test]
+fn long_lists_of_nodes_are_cut_and_long_texts_are_refused() {
+    let nodes = (1..=300).map(|node| (node, "h:1".to_owned())).collect();
+    let route = RouteReply {
+        set: SetId(1),
+        leader: None,
+        term: 1,
+        nodes,
+    };
+    let mut out = BytesMut::new();
+    Reply::Route(route).encode(1, 0, &mut out);
+    let payload = out.split().freeze().slice(FrameHeader::LEN..);
+    let Ok(Reply::Route(route)) = Reply::decode(0x95, payload.clone()) else {
+        panic!("not a route reply");
+    };
+    assert_eq!(route.nodes.len(), ROUTE_NODE_COUNT_MAX);
+
+    // One more than allowed: the count comes after set, leader and term.
+    let mut longer = BytesMut::from(&payload[..]);
+    longer[20..22].copy_from_slice(&257_u16.to_le_bytes());
+    longer.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let error = Reply::decode(0x95, longer.freeze()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::MalformedFrame);
+
+    let mut long = BytesMut::from(&[0_u8][..]);
+    let len = u32::try_from(ADMIN_LEN_MAX + 1).unwrap();
+    long.extend_from_slice(&len.to_le_bytes());
+    long.resize(5 + ADMIN_LEN_MAX + 1, b' ');
+    let error = Request::decode(0x30, long.freeze()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::MalformedFrame);
+    assert!(!error.fatal());
 }
 
 #[test]

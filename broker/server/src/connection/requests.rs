@@ -12,7 +12,8 @@ use sampan_protocol::limits::{
     RECEIVE_WAIT_MAX_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    ErrorCode, MessageBatch, Name, QueueList, QueueListPage, Reply, Request, check_queue_name,
+    AdminRequest, ErrorCode, MessageBatch, Name, QueueList, QueueListPage, Reply, Request,
+    RouteReply, RouteRequest, SetId, check_queue_name,
 };
 use tokio::sync::watch;
 
@@ -103,6 +104,8 @@ impl Requests {
                 self.to_set(&route, show).await
             }
             Request::QueueList(list) => self.list(request_id, len, &list),
+            Request::Route(route) => self.route(request_id, len, &route),
+            Request::Admin(admin) => self.admin(request_id, len, admin),
             Request::QueueCreate(create) => {
                 check_name(&create.name)?;
                 let change = CatalogRequest::Create {
@@ -162,6 +165,28 @@ impl Requests {
                 Err(refused) => outbox.refuse(request_id, len, &refused),
             }
         });
+    }
+
+    /// Where the set of a queue is led: here, for this node is all there is of its sets.
+    fn route(&mut self, request_id: u64, len: usize, asked: &RouteRequest) -> Result<(), Refused> {
+        let set = match asked.queue.is_empty() {
+            true => SetId(0),
+            false => self.find(&asked.queue)?.set,
+        };
+        let route = RouteReply {
+            set,
+            leader: Some(self.shared.node.id()),
+            term: 0,
+            nodes: Vec::new(),
+        };
+        self.outbox.push(request_id, len, &Reply::Route(route));
+        Ok(())
+    }
+
+    /// A node by itself has no cluster to administer.
+    fn admin(&self, _request_id: u64, _len: usize, asked: AdminRequest) -> Result<(), Refused> {
+        let text = format!("{} is not available", asked.verb);
+        Err(out_of(ErrorCode::ClusterRefused, &text))
     }
 
     fn list(&mut self, request_id: u64, len: usize, list: &QueueList) -> Result<(), Refused> {
