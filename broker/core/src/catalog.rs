@@ -1,4 +1,5 @@
-//! The catalog of set 0: which queues there are, what they are called, and which set holds each.
+//! The catalog of set 0: which queues there are, what they are called, and which set holds each;
+//! which nodes there are, and which of them are to vote in which set.
 //!
 //! The catalog decides, the owning set follows: a change is written here first, the record then is
 //! unfinished until the owning set has carried it out and somebody confirms it. Every step may be
@@ -9,29 +10,39 @@
 //! Invariants: `names` has exactly one element per record; `unfinished` has exactly the records
 //! that are not ready. Spec: spec/semantics.md, "The catalog".
 
+mod carry_out;
 mod command;
+mod layout;
+mod node;
+mod nodes;
 mod record;
+mod set_record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sampan_protocol::{ErrorCode, QueueId, Timestamp, check_queue_name};
+use sampan_protocol::{QueueId, SetId};
 
 pub use command::CatalogCommand;
+pub use layout::ClusterRecord;
+pub use node::{NodeJoin, NodeRecord, NodeState};
+pub(crate) use nodes::{Retired, encode_retired};
 pub use record::{CatalogRecord, QueueState};
+pub use set_record::SetRecord;
 
 use crate::fields::{FieldError, Fields};
 use crate::frozen::FrozenRow;
-use crate::reply::{Refusal, Reply};
 use crate::row_changes::RowChanges;
 use crate::row_key::RowKey;
+use layout::Layout;
+use nodes::Nodes;
 
 const VERSION: u8 = 1;
 
 /// A name as it is compared: per account, in lower case.
 type NameKey = (u32, String);
 
-/// The records of all queues of a cluster. Empty in every set but 0.
+/// The records of all queues, nodes and sets of a cluster. Empty in every set but 0.
 #[derive(Debug)]
 pub struct Catalog {
     records: BTreeMap<QueueId, Arc<CatalogRecord>>,
@@ -41,6 +52,8 @@ pub struct Catalog {
     next_queue: u64,
     next_changed: bool,
     changes: RowChanges,
+    nodes: Nodes,
+    layout: Layout,
 }
 
 /// What of the catalog is not a record.
@@ -69,7 +82,44 @@ impl Catalog {
             next_queue: 1,
             next_changed: false,
             changes: RowChanges::default(),
+            nodes: Nodes::default(),
+            layout: Layout::default(),
         }
+    }
+
+    /// What holds for the whole cluster; none before it is founded.
+    pub fn cluster(&self) -> Option<&ClusterRecord> {
+        self.layout.cluster()
+    }
+
+    /// The highest format version that leaders may write; 1 before the cluster is founded.
+    pub fn format_version(&self) -> u16 {
+        self.layout.format_version()
+    }
+
+    /// Every node, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRecord> + '_ {
+        self.nodes.iter()
+    }
+
+    /// The record of a node.
+    pub fn node(&self, node: u64) -> Option<&NodeRecord> {
+        self.nodes.record(node)
+    }
+
+    /// Whether a data folder was replaced or removed, and may not come back.
+    pub fn is_retired(&self, incarnation: u128) -> bool {
+        self.nodes.is_retired(incarnation)
+    }
+
+    /// Every set whose voters were decided, by number.
+    pub fn sets(&self) -> impl Iterator<Item = &SetRecord> + '_ {
+        self.layout.sets()
+    }
+
+    /// Who is to vote in a set.
+    pub fn set_record(&self, set: SetId) -> Option<&SetRecord> {
+        self.layout.set(set)
     }
 
     /// How many queues there are, finished or not.
@@ -118,145 +168,6 @@ impl Catalog {
             .filter_map(|queue| self.record(*queue))
     }
 
-    pub(crate) fn carry_out(&mut self, command: &CatalogCommand, now: Timestamp) -> Reply {
-        let result = match command {
-            CatalogCommand::Create { .. } => self.create(command, now),
-            CatalogCommand::Confirm { queue } => self.confirm(*queue),
-            CatalogCommand::Set {
-                account,
-                name,
-                changes,
-            } => self.set(*account, name.as_str(), changes),
-            CatalogCommand::Delete { account, name } => self.delete(*account, name.as_str()),
-            CatalogCommand::Removed { queue } => return self.removed(*queue),
-        };
-        match result {
-            Ok(record) => Reply::Catalog(record),
-            Err(refusal) => Reply::Refused(refusal),
-        }
-    }
-
-    fn create(
-        &mut self,
-        command: &CatalogCommand,
-        now: Timestamp,
-    ) -> Result<CatalogRecord, Refusal> {
-        let CatalogCommand::Create {
-            account,
-            name,
-            attributes,
-            set,
-        } = command
-        else {
-            return Err(ErrorCode::Internal.into());
-        };
-        check_queue_name(name.as_str())?;
-        if let Some(record) = self.find(*account, name.as_str()) {
-            let is_settled = matches!(record.state, QueueState::Ready | QueueState::Changing);
-            let code = if is_settled {
-                ErrorCode::QueueAlreadyExists
-            } else {
-                ErrorCode::QueueBusy
-            };
-            return Err(code.into());
-        }
-        if self.records.len() >= sampan_protocol::limits::QUEUE_COUNT_MAX {
-            return Err(ErrorCode::TooManyQueues.into());
-        }
-        let queue = QueueId(self.next_queue);
-        self.next_queue += 1;
-        self.next_changed = true;
-        let record = CatalogRecord {
-            queue,
-            name: name.as_str().to_owned(),
-            account: *account,
-            set: *set,
-            attributes: *attributes,
-            created_at: now,
-            state: QueueState::Creating,
-        };
-        self.names.insert(name_key(*account, &record.name), queue);
-        Ok(self.keep(record))
-    }
-
-    /// Stores the record as it is now and gives a copy of it.
-    fn keep(&mut self, record: CatalogRecord) -> CatalogRecord {
-        if record.state == QueueState::Ready {
-            self.unfinished.remove(&record.queue);
-        } else {
-            self.unfinished.insert(record.queue);
-        }
-        self.changes.on_change(record.queue.0);
-        self.records.insert(record.queue, Arc::new(record.clone()));
-        record
-    }
-
-    /// The owning set has carried out a creation or a change.
-    fn confirm(&mut self, queue: QueueId) -> Result<CatalogRecord, Refusal> {
-        let record = self.record(queue).ok_or(ErrorCode::QueueNotFound)?.clone();
-        match record.state {
-            QueueState::Ready | QueueState::Deleting => Ok(record),
-            QueueState::Creating | QueueState::Changing => Ok(self.keep(CatalogRecord {
-                state: QueueState::Ready,
-                ..record
-            })),
-        }
-    }
-
-    fn set(
-        &mut self,
-        account: u32,
-        name: &str,
-        changes: &sampan_protocol::AttributeChanges,
-    ) -> Result<CatalogRecord, Refusal> {
-        let record = self
-            .find(account, name)
-            .ok_or(ErrorCode::QueueNotFound)?
-            .clone();
-        let attributes = changes
-            .applied_to(record.attributes)
-            .map_err(|refused| Refusal::with_text(refused.code, refused.text))?;
-        match record.state {
-            QueueState::Ready => Ok(self.keep(CatalogRecord {
-                attributes,
-                state: QueueState::Changing,
-                ..record
-            })),
-            QueueState::Changing if attributes == record.attributes => Ok(record),
-            _ => Err(ErrorCode::QueueBusy.into()),
-        }
-    }
-
-    fn delete(&mut self, account: u32, name: &str) -> Result<CatalogRecord, Refusal> {
-        let record = self
-            .find(account, name)
-            .ok_or(ErrorCode::QueueNotFound)?
-            .clone();
-        match record.state {
-            QueueState::Deleting => Ok(record),
-            QueueState::Ready | QueueState::Changing => Ok(self.keep(CatalogRecord {
-                state: QueueState::Deleting,
-                ..record
-            })),
-            QueueState::Creating => Err(ErrorCode::QueueBusy.into()),
-        }
-    }
-
-    /// The owning set has removed the queue, so its name is free again.
-    fn removed(&mut self, queue: QueueId) -> Reply {
-        let Some(record) = self.records.get(&queue) else {
-            return Reply::Done;
-        };
-        if record.state != QueueState::Deleting {
-            return Reply::Refused(ErrorCode::QueueBusy.into());
-        }
-        self.names.remove(&name_key(record.account, &record.name));
-        self.unfinished.remove(&queue);
-        self.records.remove(&queue);
-        self.changes.on_removal(queue.0, true);
-        Reply::Done
-    }
-
     pub(crate) fn freeze(&mut self, rows: &mut Vec<(RowKey, FrozenRow)>) {
         if std::mem::take(&mut self.next_changed) {
             let key = RowKey {
@@ -282,6 +193,26 @@ impl Catalog {
             let record = self.records.get(&QueueId(queue));
             let record = record.expect("what is listed as changed exists");
             rows.push((key(queue), FrozenRow::Record(Arc::clone(record))));
+        }
+        self.nodes.freeze(rows);
+        self.layout.freeze(rows);
+    }
+
+    /// Takes in a row of the cluster, its nodes or its sets.
+    pub(crate) fn restore_cluster_row(
+        &mut self,
+        key: RowKey,
+        row: &[u8],
+    ) -> Result<(), FieldError> {
+        if key.queue != QueueId(0) {
+            return Err(FieldError::Range);
+        }
+        match key.kind {
+            RowKey::CLUSTER => self.layout.restore_cluster(row),
+            RowKey::NODE => self.nodes.restore_node(key.number, row),
+            RowKey::RETIRED => self.nodes.restore_retired(row),
+            RowKey::PLACEMENT => self.layout.restore_set(key.number, row),
+            other => Err(FieldError::Kind(other)),
         }
     }
 

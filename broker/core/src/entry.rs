@@ -17,7 +17,7 @@ const VERSION: u8 = 1;
 /// Version u8, stamp u64, count u32.
 const HEAD_LEN: usize = 13;
 /// No command is shorter.
-const COMMAND_LEN_MIN: usize = 9;
+const COMMAND_LEN_MIN: usize = 3;
 
 /// Commands and the instant at which they happen.
 #[derive(Clone, Debug, PartialEq)]

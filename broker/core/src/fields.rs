@@ -73,6 +73,19 @@ impl<'a> Fields<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    pub(crate) fn u128(&mut self) -> Result<u128, FieldError> {
+        Ok(u128::from_le_bytes(self.array()?))
+    }
+
+    /// One byte: 0 or 1.
+    pub(crate) fn flag(&mut self) -> Result<bool, FieldError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(FieldError::Range),
+        }
+    }
+
     pub(crate) fn timestamp(&mut self) -> Result<Timestamp, FieldError> {
         Ok(Timestamp(self.u64()?))
     }

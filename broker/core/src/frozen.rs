@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use sampan_protocol::Timestamp;
 
-use crate::catalog::{CatalogRecord, CatalogRow};
+use crate::catalog::{
+    CatalogRecord, CatalogRow, ClusterRecord, NodeRecord, Retired, SetRecord, encode_retired,
+};
 use crate::chunk::Chunk;
 use crate::leases::Lease;
 use crate::marks::Mark;
@@ -27,6 +29,10 @@ pub(crate) enum FrozenRow {
     Set(Timestamp),
     Catalog(CatalogRow),
     Record(Arc<CatalogRecord>),
+    Cluster(ClusterRecord),
+    Node(Arc<NodeRecord>),
+    Retired(Vec<Retired>),
+    Placement(Arc<SetRecord>),
     Queue(QueueRow),
     Mark(Mark),
     Directory(Directory),
@@ -46,6 +52,10 @@ impl FrozenRow {
             }
             FrozenRow::Catalog(row) => row.encode(&mut out),
             FrozenRow::Record(record) => record.encode(&mut out),
+            FrozenRow::Cluster(record) => record.encode(&mut out),
+            FrozenRow::Node(record) => record.encode(&mut out),
+            FrozenRow::Retired(retired) => encode_retired(retired, &mut out),
+            FrozenRow::Placement(record) => record.encode_row(&mut out),
             FrozenRow::Queue(row) => row.encode(&mut out),
             FrozenRow::Mark(mark) => mark.encode(&mut out),
             FrozenRow::Directory(directory) => directory.encode(&mut out),

@@ -29,7 +29,10 @@ mod timed;
 mod waiters;
 
 pub use broker::{Broker, Need, RestoreError};
-pub use catalog::{Catalog, CatalogCommand, CatalogRecord, QueueState};
+pub use catalog::{
+    Catalog, CatalogCommand, CatalogRecord, ClusterRecord, NodeJoin, NodeRecord, NodeState,
+    QueueState, SetRecord,
+};
 pub use command::Command;
 pub use effect::Effect;
 pub use entry::{Entry, EntryError};

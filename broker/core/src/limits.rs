@@ -26,3 +26,14 @@ pub const ENTRY_COMMAND_COUNT_MAX: usize = 65_536;
 pub const LEASE_NUMBER_MAX: u64 = 1 << 48;
 /// Waiting receives of one node.
 pub const WAITER_COUNT_MAX: usize = 100_000;
+/// Nodes of a cluster (replicated).
+pub const NODE_COUNT_MAX: usize = 64;
+/// Data folders that were replaced or removed and are still known; the oldest is forgotten
+/// (replicated).
+pub const RETIRED_NODE_COUNT_MAX: usize = 1_024;
+/// Bytes of an address, a zone or a release in the record of a node (replicated).
+pub const NODE_TEXT_LEN_MAX: usize = 255;
+/// Sets of a cluster (replicated).
+pub const SET_COUNT_MAX: u32 = 1_024;
+/// Voters of one set (replicated).
+pub const VOTER_COUNT_MAX: usize = 7;

@@ -2,7 +2,7 @@
 
 use sampan_protocol::{ErrorCode, HandleResults, MessageId, ReceiptHandle, Sent, Timestamp};
 
-use crate::catalog::CatalogRecord;
+use crate::catalog::{CatalogRecord, NodeRecord};
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Reply {
     Refused(Refusal),
     /// To a catalog command: the queue's record as it is now.
     Catalog(CatalogRecord),
+    /// To a node's command, when the node stays: its record as it is now.
+    Node(NodeRecord),
 }
 
 /// One message handed out. Its body is read elsewhere, by its id.
@@ -46,6 +48,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// What the cluster's rules forbid.
+    pub(crate) fn by_cluster(text: impl Into<String>) -> Self {
+        Refusal::with_text(ErrorCode::ClusterRefused, text.into())
+    }
+
     pub(crate) fn with_text(code: ErrorCode, text: String) -> Self {
         Refusal {
             code,

@@ -27,6 +27,14 @@ impl RowKey {
     pub const CATALOG: u8 = 0x02;
     /// One queue in the catalog.
     pub const RECORD: u8 = 0x03;
+    /// The cluster: its id, and what holds for all nodes.
+    pub const CLUSTER: u8 = 0x04;
+    /// One node of the cluster.
+    pub const NODE: u8 = 0x05;
+    /// Data folders that were replaced or removed.
+    pub const RETIRED: u8 = 0x06;
+    /// Who is to vote in one set.
+    pub const PLACEMENT: u8 = 0x07;
     /// A queue: attributes and sequences.
     pub const QUEUE: u8 = 0x10;
     /// When a run of messages was sent.

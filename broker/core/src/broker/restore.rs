@@ -74,6 +74,9 @@ impl Broker {
             RowKey::SET => decode_set(row).map(|now| self.now = now),
             RowKey::CATALOG => self.catalog.restore(row),
             RowKey::RECORD => self.catalog.restore_record(key.queue, row),
+            RowKey::CLUSTER | RowKey::NODE | RowKey::RETIRED | RowKey::PLACEMENT => {
+                self.catalog.restore_cluster_row(key, row)
+            }
             RowKey::QUEUE => Queue::restore(key.queue, row).map(|queue| {
                 self.queues.insert(key.queue, queue);
             }),

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod cluster;
 mod player;
 mod words;
 

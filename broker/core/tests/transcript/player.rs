@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sampan_core::{Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Reply, RowKey};
 use sampan_protocol::{Handles, QueueId, ReceiptHandle, SetId, Timestamp};
 
+use crate::cluster;
 use crate::words::{
     START, attribute_changes, attributes, batch, id_run, instant, milliseconds, option,
 };
@@ -38,6 +39,7 @@ impl Player {
             ["checkpoint", pages] => self.checkpoint(pages.parse().unwrap()),
             ["restore"] => self.restore(),
             ["state", queue] => vec![self.state(queue)],
+            ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
             ["catalog", "list", prefix, after] => {
                 let list = self.broker.catalog().list(
@@ -97,6 +99,7 @@ impl Player {
                 handles: self.named(&words[2..]),
             },
             "catalog" => Command::Catalog(catalog_command(&words[1..])),
+            "cluster" => Command::Catalog(cluster::command(&words[1..])),
             other => panic!("{other} is no command"),
         }
     }
@@ -170,6 +173,7 @@ impl Player {
                 ));
             }
             Reply::Catalog(told) => out.push(record(told)),
+            Reply::Node(told) => out.push(cluster::node(told)),
         }
     }
 
@@ -218,6 +222,10 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::SET => "set",
         RowKey::CATALOG => "catalog",
         RowKey::RECORD => "record",
+        RowKey::CLUSTER => "cluster",
+        RowKey::NODE => "node",
+        RowKey::RETIRED => "retired",
+        RowKey::PLACEMENT => "placement",
         RowKey::QUEUE => "queue",
         RowKey::MARK => "mark",
         RowKey::DIRECTORY => "directory",
