@@ -11,6 +11,7 @@
 //! every queue with evicted pages is in `evicted`. Spec: spec/semantics.md, "Time".
 
 mod apply;
+mod outcome;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::frozen::{Frozen, FrozenRow};
 use crate::limits::RESIDENT_PAGE_COUNT_MAX;
 use crate::queue::Queue;
 use crate::row_key::RowKey;
+use crate::state_hash::StateHash;
 
 /// The rows that an entry touches and that are not in memory. Nothing was changed: give each to
 /// [`Broker::supply`], then apply the same entry again.
@@ -34,6 +36,7 @@ pub struct Need(pub Vec<RowKey>);
 #[derive(Debug)]
 pub struct Broker {
     now: Timestamp,
+    hash: StateHash,
     queues: BTreeMap<QueueId, Queue>,
     deadlines: BTreeSet<(Timestamp, QueueId)>,
     catalog: Catalog,
@@ -61,6 +64,7 @@ impl Broker {
     pub fn new() -> Broker {
         Broker {
             now: Timestamp(0),
+            hash: StateHash::default(),
             queues: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             catalog: Catalog::new(),
@@ -76,6 +80,12 @@ impl Broker {
     /// The time of the set: that of the newest entry.
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// One number for all that was ever applied: replicas that applied the same entries have the
+    /// same one, or have parted ways.
+    pub fn state_hash(&self) -> u64 {
+        self.hash.value()
     }
 
     /// When an entry without commands has something to do, at the earliest. Lies in the past when
@@ -128,7 +138,7 @@ impl Broker {
             kind: RowKey::SET,
             number: 0,
         };
-        rows.push((key, FrozenRow::Set(self.now)));
+        rows.push((key, FrozenRow::Set(self.now, self.hash.value())));
         self.catalog.freeze(&mut rows);
         for id in std::mem::take(&mut self.changed) {
             // A queue that is gone again has its rows in `gone`.

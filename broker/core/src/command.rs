@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sampan_protocol::{Handles, MessageBatch, QueueAttributes, QueueId};
 
 use crate::catalog::CatalogCommand;
+use crate::entry::FORMAT_VERSION_MIN;
 use crate::fields::{FieldError, Fields, put_text};
 use crate::queue::{decode_attributes, encode_attributes};
 
@@ -19,6 +20,7 @@ const QUEUE_CREATE: u8 = 0x10;
 const QUEUE_SET: u8 = 0x11;
 const QUEUE_DELETE: u8 = 0x12;
 const CATALOG: u8 = 0x20;
+const NOTE: u8 = 0x30;
 
 /// Stands for "no visibility timeout of its own".
 const NONE: u32 = u32::MAX;
@@ -92,6 +94,12 @@ pub enum Command {
     },
     /// For set 0.
     Catalog(CatalogCommand),
+    /// Changes nothing but the state hash. Needs format version 2: it is there to try an upgrade.
+    #[cfg(feature = "next-version")]
+    Note {
+        /// At most 65,535 bytes.
+        text: String,
+    },
 }
 
 impl Command {
@@ -107,6 +115,18 @@ impl Command {
             | Command::QueueSet { queue, .. }
             | Command::QueueDelete { queue } => Some(*queue),
             Command::Catalog(_) => None,
+            #[cfg(feature = "next-version")]
+            Command::Note { .. } => None,
+        }
+    }
+
+    /// The lowest format version in which the command can be written. A leader proposes it only
+    /// when the catalog's format version is that high.
+    pub fn version_needed(&self) -> u16 {
+        match self {
+            #[cfg(feature = "next-version")]
+            Command::Note { .. } => version_of(NOTE),
+            _ => FORMAT_VERSION_MIN,
         }
     }
 
@@ -126,6 +146,8 @@ impl Command {
                 out.len()
             }
             Command::QueueDelete { .. } => HEAD_LEN,
+            #[cfg(feature = "next-version")]
+            Command::Note { text } => 3 + text.len(),
         }
     }
 
@@ -186,12 +208,29 @@ impl Command {
                 out.push(CATALOG);
                 command.encode(out);
             }
+            #[cfg(feature = "next-version")]
+            Command::Note { text } => {
+                out.push(NOTE);
+                put_text(out, text);
+            }
         }
     }
 
     /// Reads one command. What is variable in length becomes a part of `whole`, shared.
-    pub(crate) fn decode(fields: &mut Fields<'_>, whole: &Bytes) -> Result<Self, FieldError> {
+    pub(crate) fn decode(
+        fields: &mut Fields<'_>,
+        whole: &Bytes,
+        version: u16,
+    ) -> Result<Self, FieldError> {
         let kind = fields.u8()?;
+        if version_of(kind) > version {
+            return Err(FieldError::Kind(kind));
+        }
+        #[cfg(feature = "next-version")]
+        if kind == NOTE {
+            let text = fields.text()?.to_owned();
+            return Ok(Command::Note { text });
+        }
         if kind == CATALOG {
             return Ok(Command::Catalog(CatalogCommand::decode(fields, whole)?));
         }
@@ -233,6 +272,14 @@ impl Command {
             QUEUE_DELETE => Command::QueueDelete { queue },
             other => return Err(FieldError::Kind(other)),
         })
+    }
+}
+
+/// The format version with which a kind of command came in.
+const fn version_of(kind: u8) -> u16 {
+    match kind {
+        NOTE => 2,
+        _ => FORMAT_VERSION_MIN,
     }
 }
 

@@ -3,8 +3,10 @@
 //! Time comes in only here. Commands of one entry are carried out in order, at the entry's instant;
 //! an entry without commands only moves time.
 //!
-//! The format begins with a version: an entry of a newer build is refused, never guessed at.
-//! Spec: spec/state.md, "The entry".
+//! The format begins with a version: an entry of a newer build is refused, never guessed at. An
+//! entry is written in the lowest version that can carry it, so that what the cluster's slowest
+//! node reads depends on the commands alone, which the leader chooses.
+//! Spec: spec/state.md, "The entry", "Versions".
 
 use bytes::Bytes;
 use sampan_protocol::Timestamp;
@@ -13,7 +15,10 @@ use crate::command::Command;
 use crate::fields::{FieldError, Fields};
 use crate::limits::ENTRY_COMMAND_COUNT_MAX;
 
-const VERSION: u8 = 1;
+/// The lowest format version that this release reads.
+pub const FORMAT_VERSION_MIN: u16 = 1;
+/// The highest format version that this release reads, and may write once the catalog allows it.
+pub const FORMAT_VERSION_MAX: u16 = if cfg!(feature = "next-version") { 2 } else { 1 };
 /// Version u8, stamp u64, count u32.
 const HEAD_LEN: usize = 13;
 /// No command is shorter.
@@ -28,18 +33,33 @@ pub struct Entry {
     pub commands: Vec<Command>,
 }
 
-/// Bytes that are not an entry of this version.
+/// Bytes that this release cannot take for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("damaged entry: command {command}")]
-pub struct EntryError {
-    /// The 0-based place of the command where reading stopped.
-    pub command: usize,
-    /// What is wrong there.
-    #[source]
-    pub source: FieldError,
+pub enum EntryError {
+    /// They are no entry.
+    #[error("damaged entry: command {command}")]
+    Damaged {
+        /// The 0-based place of the command where reading stopped.
+        command: usize,
+        /// What is wrong there.
+        #[source]
+        source: FieldError,
+    },
+    /// They may be an entry of a newer release.
+    #[error("entry of format version {version}, this release reads up to {FORMAT_VERSION_MAX}")]
+    Version {
+        /// What the entry says.
+        version: u16,
+    },
 }
 
 impl Entry {
+    /// The lowest format version that can carry the entry: the one in which it is encoded.
+    pub fn version_needed(&self) -> u16 {
+        let needed = self.commands.iter().map(Command::version_needed).max();
+        needed.unwrap_or(FORMAT_VERSION_MIN)
+    }
+
     /// Length of what [`Entry::encode`] appends.
     pub fn encoded_len(&self) -> usize {
         HEAD_LEN
@@ -61,7 +81,8 @@ impl Entry {
             "the gatherer keeps the limit"
         );
         let count = u32::try_from(self.commands.len()).expect("the limit is below 2^32");
-        out.push(VERSION);
+        let version = u8::try_from(self.version_needed()).expect("versions are below 256");
+        out.push(version);
         out.extend_from_slice(&self.stamp.0.to_le_bytes());
         out.extend_from_slice(&count.to_le_bytes());
         self.commands.iter().for_each(|command| command.encode(out));
@@ -74,23 +95,33 @@ impl Entry {
     /// The place and kind of the first thing that is wrong.
     pub fn decode(bytes: Bytes) -> Result<Self, EntryError> {
         let mut fields = Fields::new(&bytes);
-        let (stamp, count) =
-            decode_head(&mut fields).map_err(|source| EntryError { command: 0, source })?;
+        let damaged = |command| move |source| EntryError::Damaged { command, source };
+        let version = fields.u8().map_err(damaged(0))?;
+        check_version(version)?;
+        let (stamp, count) = decode_head(&mut fields).map_err(damaged(0))?;
         let mut commands = Vec::with_capacity(count);
         for command in 0..count {
-            let decoded = Command::decode(&mut fields, &bytes);
-            commands.push(decoded.map_err(|source| EntryError { command, source })?);
+            let decoded = Command::decode(&mut fields, &bytes, version.into());
+            commands.push(decoded.map_err(damaged(command))?);
         }
-        fields.end().map_err(|source| EntryError {
-            command: count,
-            source,
-        })?;
+        fields.end().map_err(damaged(count))?;
         Ok(Entry { stamp, commands })
     }
 }
 
+fn check_version(version: u8) -> Result<(), EntryError> {
+    match u16::from(version) {
+        FORMAT_VERSION_MIN..=FORMAT_VERSION_MAX => Ok(()),
+        0 => Err(EntryError::Damaged {
+            command: 0,
+            source: FieldError::Version(0),
+        }),
+        version => Err(EntryError::Version { version }),
+    }
+}
+
+/// What follows the version.
 fn decode_head(fields: &mut Fields<'_>) -> Result<(Timestamp, usize), FieldError> {
-    fields.version(VERSION)?;
     let stamp = fields.timestamp()?;
     let count = fields.u32()? as usize;
     if count > ENTRY_COMMAND_COUNT_MAX {

@@ -14,6 +14,7 @@ use crate::catalog::{
     CatalogRecord, CatalogRow, ClusterRecord, NodeRecord, Retired, SetRecord, encode_retired,
 };
 use crate::chunk::Chunk;
+use crate::fields::{FieldError, Fields};
 use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
@@ -26,7 +27,8 @@ const SET_VERSION: u8 = 1;
 #[derive(Debug)]
 pub(crate) enum FrozenRow {
     Gone,
-    Set(Timestamp),
+    /// The set's time and state hash.
+    Set(Timestamp, u64),
     Catalog(CatalogRow),
     Record(Arc<CatalogRecord>),
     Cluster(ClusterRecord),
@@ -46,9 +48,10 @@ impl FrozenRow {
         let mut out = Vec::new();
         match self {
             FrozenRow::Gone => return None,
-            FrozenRow::Set(now) => {
+            FrozenRow::Set(now, hash) => {
                 out.push(SET_VERSION);
                 out.extend_from_slice(&now.0.to_le_bytes());
+                out.extend_from_slice(&hash.to_le_bytes());
             }
             FrozenRow::Catalog(row) => row.encode(&mut out),
             FrozenRow::Record(record) => record.encode(&mut out),
@@ -93,10 +96,11 @@ impl Frozen {
     }
 }
 
-pub(crate) fn decode_set(row: &[u8]) -> Result<Timestamp, crate::fields::FieldError> {
-    let mut fields = crate::fields::Fields::new(row);
+/// A set's time and state hash.
+pub(crate) fn decode_set(row: &[u8]) -> Result<(Timestamp, u64), FieldError> {
+    let mut fields = Fields::new(row);
     fields.version(SET_VERSION)?;
-    let now = fields.timestamp()?;
+    let read = (fields.timestamp()?, fields.u64()?);
     fields.end()?;
-    Ok(now)
+    Ok(read)
 }

@@ -25,6 +25,7 @@ mod queue;
 mod reply;
 mod row_changes;
 mod row_key;
+mod state_hash;
 mod timed;
 mod waiters;
 
@@ -35,7 +36,7 @@ pub use catalog::{
 };
 pub use command::Command;
 pub use effect::Effect;
-pub use entry::{Entry, EntryError};
+pub use entry::{Entry, EntryError, FORMAT_VERSION_MAX, FORMAT_VERSION_MIN};
 pub use fields::FieldError;
 pub use frozen::Frozen;
 pub use reply::{Delivery, Refusal, Reply};

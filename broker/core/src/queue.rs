@@ -16,6 +16,7 @@ mod needs;
 mod receive;
 mod rows;
 mod send;
+mod trace;
 
 pub(crate) use needs::Needs;
 pub(crate) use rows::{QueueRow, decode_attributes, encode_attributes};
@@ -28,6 +29,7 @@ use crate::leases::Leases;
 use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
+use trace::Trace;
 
 /// The ids of one space, and when they were given.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub(crate) struct Queue {
     leases: Leases,
     /// Delayed messages and when they fall due.
     waiting: Timed<Delayed>,
+    /// What the command at hand has done, for the state hash.
+    trace: Trace,
     pub(crate) flags: Flags,
 }
 
@@ -108,6 +112,7 @@ impl Queue {
             pages: Pages::default(),
             leases: Leases::new(secret, 1),
             waiting: Timed::new(),
+            trace: Trace::default(),
             flags: Flags::default(),
         }
     }
@@ -130,6 +135,11 @@ impl Queue {
 
     pub(crate) fn pages_mut(&mut self) -> &mut Pages {
         &mut self.pages
+    }
+
+    /// Hash of what happened since it was asked for last, if anything did.
+    pub(crate) fn take_trace(&mut self) -> Option<u64> {
+        self.trace.take()
     }
 
     fn fresh_count(&self) -> u64 {

@@ -21,7 +21,7 @@ pub struct RowKey {
 impl RowKey {
     /// Length of an encoded key.
     pub const LEN: usize = 17;
-    /// The set itself: its time.
+    /// The set itself: its time and state hash.
     pub const SET: u8 = 0x01;
     /// The catalog itself: the next queue id.
     pub const CATALOG: u8 = 0x02;

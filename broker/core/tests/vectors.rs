@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sampan_core::{Broker, CatalogCommand, Command, Entry, Reply, RowKey};
+use sampan_core::{Broker, CatalogCommand, Command, Entry, NodeJoin, Reply, RowKey, SetRecord};
 use sampan_protocol::{
     AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId,
     ReceiptHandle, SetId, Timestamp,
@@ -75,6 +75,57 @@ fn catalog_commands() -> Vec<CatalogCommand> {
     ]
 }
 
+fn join(node: u64) -> CatalogCommand {
+    CatalogCommand::NodeJoin(NodeJoin {
+        node,
+        incarnation: 0x1111_2222_3333_4444_5555_6666_7777_8880 + u128::from(node),
+        peer_address: format!("10.0.0.{node}:7413"),
+        client_address: format!("10.0.0.{node}:7411"),
+        http_address: String::new(),
+        zone: "a".to_owned(),
+        format_version_max: 1,
+        release: "0.1.0".to_owned(),
+    })
+}
+
+/// In this order each of them is carried out.
+fn cluster_commands() -> Vec<CatalogCommand> {
+    let incarnation = |node: u128| 0x1111_2222_3333_4444_5555_6666_7777_8880 + node;
+    vec![
+        CatalogCommand::ClusterFound {
+            cluster: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+            set_count: 4,
+            replica_count: 3,
+            format_version: 1,
+        },
+        join(1),
+        join(2),
+        join(3),
+        CatalogCommand::NodeDrain {
+            node: 1,
+            is_draining: true,
+        },
+        CatalogCommand::SetPlace(SetRecord {
+            set: SetId(2),
+            voters: vec![1, 3],
+            preferred_leader: Some(3),
+        }),
+        CatalogCommand::NodeLeave {
+            node: 2,
+            incarnation: incarnation(2),
+        },
+        CatalogCommand::NodeReplaced {
+            node: 3,
+            incarnation: incarnation(3),
+        },
+        CatalogCommand::NodeRemoved {
+            node: 2,
+            incarnation: incarnation(2),
+        },
+        CatalogCommand::ClusterFormat { format_version: 1 },
+    ]
+}
+
 /// Every kind of command, each kind of catalog command included.
 fn commands() -> Vec<Command> {
     let (queue, attributes) = (QUEUE, QueueAttributes::default());
@@ -113,7 +164,8 @@ fn commands() -> Vec<Command> {
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },
     ];
-    commands.extend(catalog_commands().into_iter().map(Command::Catalog));
+    let catalog = catalog_commands().into_iter().chain(cluster_commands());
+    commands.extend(catalog.map(Command::Catalog));
     commands
 }
 
@@ -124,11 +176,12 @@ fn entry() -> Entry {
     }
 }
 
-/// Rows of every kind: one message ready again, one in flight, one delayed, one fresh.
-fn rows() -> Vec<(RowKey, Vec<u8>)> {
+/// One message ready again, one in flight, one delayed, one fresh; and the hash after each entry.
+fn broker() -> (Broker, [u64; 2]) {
     let mut broker = Broker::new();
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     broker.apply(&entry(), &mut effects, &mut replies).unwrap();
+    let first_hash = broker.state_hash();
     let Reply::Received(deliveries) = &replies[2] else {
         panic!("{:?}", replies[2])
     };
@@ -154,6 +207,13 @@ fn rows() -> Vec<(RowKey, Vec<u8>)> {
         commands,
     };
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
+    let hashes = [first_hash, broker.state_hash()];
+    (broker, hashes)
+}
+
+/// Rows of every kind.
+fn rows() -> Vec<(RowKey, Vec<u8>)> {
+    let (mut broker, _) = broker();
     let rows = broker.freeze().into_rows();
     rows.filter_map(|(key, row)| Some((key, row?))).collect()
 }
@@ -220,6 +280,10 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::SET,
         RowKey::CATALOG,
         RowKey::RECORD,
+        RowKey::CLUSTER,
+        RowKey::NODE,
+        RowKey::RETIRED,
+        RowKey::PLACEMENT,
         RowKey::QUEUE,
         RowKey::MARK,
         RowKey::DIRECTORY,
@@ -231,6 +295,26 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
     }
     assert_file("rows.hex", &text);
     assert!(Broker::restore(rows().into_iter().map(|(key, row)| (key, row.into()))).is_ok());
+}
+
+#[test]
+fn the_state_hash_is_that_of_its_vector() {
+    let (mut broker, hashes) = broker();
+    let lines = hashes.map(|hash| format!("{hash:016x}\n"));
+    assert_file("state_hash.hex", &lines.concat());
+    let rows = broker.freeze().into_rows();
+    let rows = rows.filter_map(|(key, row)| Some((key, Bytes::from(row?))));
+    assert_eq!(Broker::restore(rows).unwrap().state_hash(), hashes[1]);
+}
+
+#[test]
+fn every_command_of_the_cluster_is_carried_out_by_its_vector() {
+    let mut replies = Vec::new();
+    let applied = Broker::new().apply(&entry(), &mut Vec::new(), &mut replies);
+    assert_eq!(applied, Ok(()));
+    let refused = |reply: &&Reply| matches!(reply, Reply::Refused(_));
+    let of_cluster = replies.len() - cluster_commands().len();
+    assert_eq!(replies[of_cluster..].iter().find(refused), None);
 }
 
 #[test]

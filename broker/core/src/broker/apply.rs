@@ -11,6 +11,7 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{ErrorCode, Handles, QueueId, Timestamp};
 
+use super::outcome::fold_outcome;
 use super::{Broker, Need};
 use crate::command::Command;
 use crate::effect::Effect;
@@ -38,10 +39,13 @@ impl Broker {
             return Err(Need(missing));
         }
         self.now = now;
+        self.hash.fold(now.0);
         self.run_due(effects);
         for command in &entry.commands {
             let reply = self.carry_out(command, effects);
-            replies.push(reply.unwrap_or_else(Reply::Refused));
+            let reply = reply.unwrap_or_else(Reply::Refused);
+            fold_outcome(&mut self.hash, command, &reply);
+            replies.push(reply);
         }
         self.announce(effects);
         Ok(())
@@ -135,6 +139,8 @@ impl Broker {
                 self.catalog_changed |= !matches!(reply, Reply::Refused(_));
                 Ok(reply)
             }
+            #[cfg(feature = "next-version")]
+            Command::Note { .. } => Ok(Reply::Done),
         }
     }
 
@@ -146,6 +152,10 @@ impl Broker {
     ) -> Result<R, Refusal> {
         let queue = self.queues.get_mut(&id).ok_or(ErrorCode::QueueNotFound)?;
         let result = work(queue, self.now);
+        if let Some(trace) = queue.take_trace() {
+            self.hash.fold(id.0);
+            self.hash.fold(trace);
+        }
         let deadline = queue.next_deadline();
         let flags = &mut queue.flags;
         if !flags.changed {

@@ -14,6 +14,7 @@ use crate::fields::FieldError;
 use crate::frozen::decode_set;
 use crate::queue::Queue;
 use crate::row_key::RowKey;
+use crate::state_hash::StateHash;
 
 /// Why rows do not make a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +72,10 @@ impl Broker {
 
     fn restore_row(&mut self, key: RowKey, row: &[u8]) -> Result<(), RestoreError> {
         let restored = match key.kind {
-            RowKey::SET => decode_set(row).map(|now| self.now = now),
+            RowKey::SET => decode_set(row).map(|(now, hash)| {
+                self.now = now;
+                self.hash = StateHash::new(hash);
+            }),
             RowKey::CATALOG => self.catalog.restore(row),
             RowKey::RECORD => self.catalog.restore_record(key.queue, row),
             RowKey::CLUSTER | RowKey::NODE | RowKey::RETIRED | RowKey::PLACEMENT => {

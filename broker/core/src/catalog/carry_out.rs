@@ -56,7 +56,10 @@ impl Catalog {
                 self.nodes.replaced(*node, *incarnation).map(Reply::Node)
             }
             CatalogCommand::NodeRemoved { node, incarnation } => {
-                self.layout.check_removal(*node)?;
+                let record = self.nodes.record(*node);
+                if record.is_some_and(|record| record.incarnation == *incarnation) {
+                    self.layout.check_removal(*node)?;
+                }
                 self.nodes.removed(*node, *incarnation).map(|_| Reply::Done)
             }
             CatalogCommand::ClusterFound {

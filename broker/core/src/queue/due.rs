@@ -8,7 +8,7 @@ use sampan_protocol::{MessageId, Timestamp};
 
 use super::Queue;
 use super::handles::past_of;
-use crate::effect::{Effect, push_removed};
+use crate::effect::Effect;
 use crate::page::Received;
 
 impl Queue {
@@ -39,7 +39,7 @@ impl Queue {
             return false;
         }
         if self.fresh_first < end {
-            push_removed(
+            self.trace.on_removed(
                 effects,
                 self.id,
                 MessageId(self.fresh_first),
@@ -80,10 +80,10 @@ impl Queue {
         work: &mut u64,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let queue = self.id;
+        let (queue, trace) = (self.id, &mut self.trace);
         while *work > 0 {
             let taken = self.pages.take_lowest(base, end, *work, |id, _| {
-                push_removed(effects, queue, id, 1);
+                trace.on_removed(effects, queue, id, 1);
             });
             if taken == 0 {
                 return true;

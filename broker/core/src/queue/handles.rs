@@ -6,7 +6,7 @@
 use sampan_protocol::{HandleResults, Handles, MessageId, Timestamp};
 
 use super::Queue;
-use crate::effect::{Effect, push_removed};
+use crate::effect::Effect;
 use crate::leases::Lease;
 use crate::page::Received;
 
@@ -18,13 +18,13 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> HandleResults {
         let mut failures = Vec::new();
-        let queue = self.id;
+        let (queue, trace) = (self.id, &mut self.trace);
         self.leases.for_each(
             handles,
             now,
             |chunk, offset, slot| {
                 chunk.take(offset);
-                push_removed(effects, queue, slot.value.id, 1);
+                trace.on_removed(effects, queue, slot.value.id, 1);
             },
             |place, code| failures.push((place, code)),
         );
@@ -42,6 +42,7 @@ impl Queue {
         let Some(visible_at) = visible_at else {
             return self.give_back(handles, now, effects, |lease| Some(past_of(lease)));
         };
+        self.trace.on_number(visible_at.0);
         let mut failures = Vec::new();
         self.leases.for_each(
             handles,
@@ -100,8 +101,9 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) {
         if self.space_of(id).has_expired(id) {
-            push_removed(effects, self.id, id, 1);
+            self.trace.on_removed(effects, self.id, id, 1);
         } else {
+            self.trace.on_return(id);
             self.pages.put(id, received);
             self.flags.gained = true;
         }

@@ -64,6 +64,10 @@ impl Queue {
             is_untouched: true,
         };
         let mut deliveries = Vec::with_capacity(count as usize);
+        if count > 0 {
+            self.trace.on_number(self.leases.next);
+            self.trace.on_number(visible_at.0);
+        }
         if self.receive_again(&mut room, visible_at, now, &mut deliveries) {
             self.receive_fresh(&mut room, visible_at, now, &mut deliveries);
         }
@@ -106,6 +110,7 @@ impl Queue {
             return;
         }
         let mut picks_left = picks.iter();
+        let trace = &mut self.trace;
         self.leases
             .add(picks.len() as u64, visible_at, |_, handle| {
                 let pick = picks_left.next().expect("there is one lease per pick");
@@ -115,6 +120,7 @@ impl Queue {
                     .received
                     .map_or(now, |received| received.first_received_at);
                 let id = pick.id;
+                trace.on_receive(id, 1, receive_count, first_received_at.0);
                 deliveries.push(Delivery {
                     id,
                     handle,
@@ -145,6 +151,7 @@ impl Queue {
             if count == 0 {
                 return;
             }
+            self.trace.on_receive(MessageId(first), count, 1, now.0);
             self.leases.add(count, visible_at, |index, handle| {
                 let (id, receive_count) = (MessageId(first + index), 1);
                 let first_received_at = now;

@@ -2,7 +2,7 @@
 //!
 //! Method: random entries go to three of them: a broker that is never frozen, one that is frozen,
 //! evicted and restored at random moments, and the naive model. Every reply, every effect, every
-//! count and the next deadline are compared.
+//! count, the next deadline and the state hash are compared.
 //!
 //! `SAMPAN_MODEL_CASES=20000` makes a deep run; `SAMPAN_MODEL_SEED=n` repeats one case.
 
@@ -127,6 +127,7 @@ impl Run {
         let (mut effects, mut replies) = (Vec::new(), Vec::new());
         self.plain.apply(entry, &mut effects, &mut replies).unwrap();
         assert_eq!(self.stored.apply(entry), (effects.clone(), replies.clone()));
+        assert_eq!(self.plain.state_hash(), self.stored.broker.state_hash());
         assert_eq!(
             self.plain.next_deadline(),
             self.stored.broker.next_deadline()

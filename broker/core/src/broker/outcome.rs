@@ -1,0 +1,67 @@
+//! What of an entry's outcome goes into the state hash.
+//!
+//! Commands that change no message are rare, so all of their bytes go in. Of the others only what
+//! the state made of them does: ids, runs of messages (see `queue::trace`), refusals. Texts of
+//! refusals do not: they are for people, and a release may word them otherwise.
+//! Spec: spec/state.md, "State hash".
+
+use crate::command::Command;
+use crate::reply::Reply;
+use crate::state_hash::StateHash;
+
+const SENT: u64 = 1;
+const RECEIVED: u64 = 2;
+const HANDLES: u64 = 3;
+const DONE: u64 = 4;
+const REFUSED: u64 = 5;
+const CATALOG: u64 = 6;
+const NODE: u64 = 7;
+
+pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Reply) {
+    match command {
+        Command::Send { .. }
+        | Command::Receive { .. }
+        | Command::Delete { .. }
+        | Command::ChangeVisibility { .. }
+        | Command::Release { .. } => (),
+        other => {
+            let mut bytes = Vec::new();
+            other.encode(&mut bytes);
+            hash.fold_bytes(&bytes);
+        }
+    }
+    fold_reply(hash, reply);
+}
+
+fn fold_reply(hash: &mut StateHash, reply: &Reply) {
+    let mut head = |what: u64, number: u64| hash.fold(what | number << 8);
+    match reply {
+        Reply::Sent(sent) => {
+            head(SENT, sent.runs.len() as u64);
+            for (first, count) in &sent.runs {
+                hash.fold_run(first.0, u64::from(*count));
+            }
+        }
+        Reply::Received(deliveries) => head(RECEIVED, deliveries.len() as u64),
+        Reply::Handles(results) => {
+            head(HANDLES, results.failures.len() as u64);
+            for (place, code) in &results.failures {
+                hash.fold(u64::from(*place) | u64::from(code.number()) << 16);
+            }
+        }
+        Reply::Done => head(DONE, 0),
+        Reply::Refused(refusal) => head(REFUSED, refusal.code.number().into()),
+        Reply::Catalog(record) => {
+            head(CATALOG, record.queue.0);
+            let mut row = Vec::new();
+            record.encode(&mut row);
+            hash.fold_bytes(&row);
+        }
+        Reply::Node(record) => {
+            head(NODE, record.node);
+            let mut row = Vec::new();
+            record.encode(&mut row);
+            hash.fold_bytes(&row);
+        }
+    }
+}
