@@ -10,6 +10,7 @@ mod clock;
 mod data_folder;
 mod identity;
 mod node;
+mod peer;
 mod raft;
 mod set;
 mod status;
@@ -19,6 +20,7 @@ pub use clock::{Reading, SystemTime, TimeSource};
 pub use data_folder::OpenError;
 pub use identity::IdentityError;
 pub use node::{CorePart, Node, NodeOptions, StartError};
+pub use peer::{PeerIo, PeerStream, PlainTransport, Transport};
 pub use set::{
     Answer, BodyRun, Client, ClientId, OpenStateError, Origin, Outcome, Receive, Received, Refused,
     SetHandle, SetRequest, Shown,

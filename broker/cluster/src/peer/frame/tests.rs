@@ -1,0 +1,1 @@
+//! Every frame kind, there and back, and damaged at every byte.

@@ -1,0 +1,1 @@
+//! Two nodes and more over real sockets.
