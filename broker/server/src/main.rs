@@ -1,6 +1,7 @@
 //! `sampan`: a message queue broker, and its commands.
 //!
-//! `serve` runs a broker ([`serve`]); every other command is a client of one ([`cli`]).
+//! `serve` runs a broker ([`serve`]), `check` looks at the folder of one that does not run; every
+//! other command is a client ([`cli`]).
 //! ARCHITECTURE.md shows how the pieces fit.
 
 mod accounts;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             }
         }
         cli::Invocation::Client(command) => cli::run(command),
+        cli::Invocation::Check(check) => cli::check(&check),
     }
 }
 

@@ -11,7 +11,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::duration;
+use super::host_port::{self, ListenAddress};
 use super::size;
+
+/// Most sets of a cluster, the catalog not counted.
+pub(crate) const SET_COUNT_MAX: i64 = 1_024;
 
 /// A durable message queue broker, and its commands.
 #[derive(Debug, Parser)]
@@ -50,6 +54,8 @@ pub(crate) enum Format {
 pub(crate) enum Verb {
     /// Run a broker node.
     Serve(ServeArguments),
+    /// Verify the data folder of a node that does not run; changes nothing.
+    Check(CheckArguments),
     #[command(flatten)]
     Client(ClientVerb),
 }
@@ -71,7 +77,7 @@ pub(crate) enum ClientVerb {
 }
 
 /// Arguments of `sampan serve`; what is absent comes from the configuration file.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ServeArguments {
     /// Configuration file; arguments win over it.
     #[arg(long, value_name = "FILE")]
@@ -82,24 +88,64 @@ pub(crate) struct ServeArguments {
     /// Address for clients; port 0 takes a free one. Default 127.0.0.1:7411.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Address for health checks and metrics. Default: port 7412 of the clients' address, or a free
+    /// port when clients have a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<ListenAddress>,
+    /// Address for the other nodes of a cluster; without it there is no such port. Default port
+    /// 7413.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer: Option<ListenAddress>,
+    /// This node's number in its cluster, from 1. Default 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) node_id: Option<u64>,
+    /// Peer addresses of nodes whose cluster a new node asks to join.
+    #[arg(long, value_name = "ADDR", num_args = 1.., value_parser = host_port::parse)]
+    pub(crate) join: Vec<String>,
+    /// Where this node stands: replicas of a set go to different zones while there are enough.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
+    /// Where clients are told to find this node. Default: the address for clients.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port::parse)]
+    pub(crate) advertise_client: Option<String>,
+    /// Where other nodes are told to find this node. Default: the address for nodes.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port::parse)]
+    pub(crate) advertise_peer: Option<String>,
+    /// How many sets of queues a new cluster gets. Default: one per thread that owns queues.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=SET_COUNT_MAX))]
+    pub(crate) sets: Option<u32>,
     /// Threads that own queues; default one per core of the machine.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) cores: Option<u16>,
-    /// Whether clients must use TLS; default on.
+    /// Whether connections must use TLS; default on. `off` means the nodes among each other too.
     #[arg(long, value_enum)]
-    pub(crate) tls: Option<Switch>,
-    /// Make a certificate and an account below the data folder, for a first try.
+    pub(crate) tls: Option<TlsMode>,
+    /// Make certificates and an account below the data folder, for a first try.
     #[arg(long)]
     pub(crate) dev: bool,
+    /// Folder with the CA and the account that several `--dev` nodes share; made by the first.
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    pub(crate) dev_ca: Option<PathBuf>,
 }
 
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    /// Yes.
+/// Who must use TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMode {
+    /// Clients and nodes.
+    #[default]
     On,
-    /// No.
+    /// Nobody; for measuring.
     Off,
+    /// Clients, but not the nodes among each other.
+    ClientOnly,
+}
+
+/// Arguments of `sampan check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The data folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) data: PathBuf,
 }
 
 /// What to do with queues.
@@ -251,7 +297,7 @@ mod tests {
         else {
             panic!("another command");
         };
-        assert_eq!((serve.tls, serve.cores), (Some(Switch::Off), Some(2)));
+        assert_eq!((serve.tls, serve.cores), (Some(TlsMode::Off), Some(2)));
         assert!(serve.data.is_none() && serve.listen.is_none() && !serve.dev);
     }
 
@@ -270,11 +316,33 @@ mod tests {
             "sampan delete q handle",
             "sampan send q body --count 0",
             "sampan serve --cores 0",
+            "sampan serve --node-id 0",
+            "sampan serve --sets 0",
+            "sampan serve --peer nowhere:1",
+            "sampan serve --join",
+            "sampan serve --join host",
+            "sampan serve --dev-ca folder",
+            "sampan serve --tls peers",
+            "sampan check",
             "sampan serve --listen nowhere",
             "sampan demo --body 8",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_names_its_peers() {
+        let line = "sampan serve --node-id 2 --peer 10.0.0.2 --http 10.0.0.2:80 --zone b \
+            --join a:7413 b:7413 --join c:7413 --tls client-only --dev --dev-ca shared";
+        let Verb::Serve(serve) = parse(line).expect("good").verb else {
+            panic!("another command");
+        };
+        assert_eq!(serve.join, ["a:7413", "b:7413", "c:7413"]);
+        assert_eq!(serve.node_id, Some(2));
+        assert_eq!(serve.tls, Some(TlsMode::ClientOnly));
+        assert_eq!(serve.peer.expect("named").with_port(7413).port(), 7413);
+        assert_eq!(serve.http.expect("named").with_port(7412).port(), 80);
     }
 
     #[test]

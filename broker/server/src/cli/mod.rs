@@ -1,15 +1,18 @@
 //! The command line: every command but `serve`, which is only named here.
 //!
-//! [`parse`] reads the arguments and tells the two apart; [`run`] carries out a client command on
-//! a runtime of its own, one thread, and turns its outcome into an exit code (`failure`).
+//! [`parse`] reads the arguments and tells them apart; [`run`] carries out a client command on a
+//! runtime of its own, one thread, [`check`] needs none; both turn the outcome into an exit code
+//! (`failure`).
 
 mod args;
+mod check;
 mod connect;
 mod delete;
 mod demo;
 mod duration;
 mod env_file;
 mod failure;
+mod host_port;
 mod output;
 mod queue;
 mod receive;
@@ -21,9 +24,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub(crate) use self::args::{ServeArguments, Switch};
+pub(crate) use self::args::{SET_COUNT_MAX, ServeArguments, TlsMode};
+pub(crate) use self::host_port::{ListenAddress, parse as parse_host_port};
 
-use self::args::{Arguments, ClientOptions, ClientVerb, Verb};
+use self::args::{Arguments, CheckArguments, ClientOptions, ClientVerb, Verb};
 use self::connect::connect;
 use self::failure::Failure;
 use self::output::Output;
@@ -35,6 +39,15 @@ pub(crate) enum Invocation {
     Serve(ServeArguments),
     /// Anything else, for [`run`].
     Client(Command),
+    /// The check of a data folder, for [`check`].
+    Check(Check),
+}
+
+/// A check with its options.
+#[derive(Debug)]
+pub(crate) struct Check {
+    options: ClientOptions,
+    arguments: CheckArguments,
 }
 
 /// A client command with its options.
@@ -49,6 +62,7 @@ pub(crate) fn parse() -> Invocation {
     let Arguments { options, verb } = Arguments::parse();
     match verb {
         Verb::Serve(arguments) => Invocation::Serve(arguments),
+        Verb::Check(arguments) => Invocation::Check(Check { options, arguments }),
         Verb::Client(verb) => Invocation::Client(Command { options, verb }),
     }
 }
@@ -57,6 +71,17 @@ pub(crate) fn parse() -> Invocation {
 pub(crate) fn run(command: Command) -> ExitCode {
     let mut output = Output::stdout(command.options.output);
     let done = run_on_runtime(command, &mut output);
+    ended(done, output)
+}
+
+/// Verifies a data folder.
+pub(crate) fn check(Check { options, arguments }: &Check) -> ExitCode {
+    let mut output = Output::stdout(options.output);
+    let done = check::run(&arguments.data, &mut output);
+    ended(done, output)
+}
+
+fn ended(done: Result<(), Failure>, mut output: Output) -> ExitCode {
     // What was printed before a failure is true all the same.
     let flushed = output.flush();
     match done.and(flushed) {

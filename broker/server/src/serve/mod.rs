@@ -4,10 +4,12 @@
 //! says "ready", and waits for SIGTERM or SIGINT. Then it drains: connections stop reading, parked
 //! receives are answered, entries on their way are finished, the log is closed.
 
+pub(crate) mod admin;
 mod config;
 mod core_thread;
 mod dev;
 mod listen;
+mod peer_tls;
 mod signals;
 mod storage_watch;
 mod tls;
@@ -64,13 +66,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     let config = config::load(arguments)?;
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("creating the data folder {}", config.data.display()))?;
-    let material = if config.dev {
-        Some(dev::prepare(&config.data)?)
-    } else {
-        None
-    };
-    let (accounts, server_tls) = config.security(material.as_ref())?;
-    let acceptor = match server_tls {
+    let material = config.dev_material()?;
+    let accounts = config.accounts(material.as_ref())?;
+    let acceptor = match config.client_tls(material.as_ref())? {
         Some(files) => Some(tls::acceptor(&files)?),
         None => None,
     };
