@@ -209,9 +209,7 @@ mod tests {
         };
         let store = Recovered {
             applied: id(applied),
-            membership: Vec::new(),
-            rows: Vec::new(),
-            quarantined: Vec::new(),
+            ..Recovered::default()
         };
         let log = SetLogState {
             vote: None,

@@ -8,6 +8,7 @@
 
 pub mod io;
 pub mod log;
+pub mod quarantine;
 pub mod store;
 
 #[doc(hidden)]

@@ -94,6 +94,24 @@ impl Folder for DiskFolder {
         Ok(Arc::new(DiskFolder::open(self.place(name)?)?))
     }
 
+    fn move_folder(&self, name: &str, into: &str, to: &str) -> io::Result<()> {
+        let (from, into) = (self.place(name)?, self.place(into)?);
+        check_name(to)?;
+        let target = into.join(to);
+        if target.exists() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        fs::rename(from, target)?;
+        // The new name first: between the two syncs it may have both, but never none.
+        fs::File::open(into)?.sync_all()?;
+        self.sync()
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir(self.place(name)?)?;
+        self.sync()
+    }
+
     fn sync(&self) -> io::Result<()> {
         fs::File::open(&self.path)?.sync_all()
     }
@@ -227,6 +245,25 @@ mod tests {
         folder.remove("b").unwrap();
         folder.sync().unwrap();
         assert_eq!(folder.list().unwrap(), ["z"]);
+    }
+
+    #[test]
+    fn a_folder_moves_with_what_is_in_it_and_only_an_empty_one_is_removed() {
+        let (_place, folder) = folder();
+        folder.folder("from").unwrap().create("a").unwrap();
+        folder.folder("into").unwrap();
+        folder.move_folder("from", "into", "to").unwrap();
+        assert_eq!(folder.folders().unwrap(), ["into"]);
+        let into = folder.folder("into").unwrap();
+        let moved = into.folder("to").unwrap();
+        assert_eq!(moved.list().unwrap(), ["a"]);
+        folder.folder("from").unwrap();
+        let taken = folder.move_folder("from", "into", "to").unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert!(into.remove_folder("to").is_err());
+        moved.remove("a").unwrap();
+        into.remove_folder("to").unwrap();
+        assert!(into.folders().unwrap().is_empty());
     }
 
     #[test]

@@ -51,6 +51,13 @@ pub trait Folder: Send + Sync + fmt::Debug {
     /// The folder `name` below this one; made, durably, when it is missing.
     fn folder(&self, name: &str) -> io::Result<Arc<dyn Folder>>;
 
+    /// Moves the folder `name` into the folder `into` below this one, as `to`, durably; a crash
+    /// leaves it at one place or the other. Nobody has it open. `into` is there, `to` is not.
+    fn move_folder(&self, name: &str, into: &str, to: &str) -> io::Result<()>;
+
+    /// Removes the folder `name`, which is empty and synced, durably.
+    fn remove_folder(&self, name: &str) -> io::Result<()>;
+
     /// Makes creations, removals and renames of files durable.
     fn sync(&self) -> io::Result<()>;
 

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::disk_reader::check_extent;
 use super::error::StoreError;
 use super::extent_entry::ExtentEntry;
 use super::inspect::{Inspection, inspect};
+use super::open::current_folder;
 use super::options::{FINDING_COUNT_MAX, QUARANTINE_PREFIX, StoreIdentity, StoreOptions};
-use super::reader::check_extent;
 use super::segment_extent::Extent;
 use super::segment_header::segment_name;
 use super::segments::Segments;
@@ -52,12 +53,13 @@ impl CheckReport {
     }
 }
 
-/// Verifies the store in `folder`, which must not be open.
+/// Verifies the store in the folder of a set, which must not be open.
 ///
 /// # Errors
 ///
 /// The index file cannot be read as a whole; damage in segment files is listed in the report.
-pub fn check(folder: &Arc<dyn Folder>) -> Result<CheckReport, StoreError> {
+pub fn check(set_folder: &Arc<dyn Folder>) -> Result<CheckReport, StoreError> {
+    let folder = &current_folder(set_folder.clone())?;
     let cache_len = StoreOptions::default().index_cache_len;
     let inspection = inspect(&**folder, cache_len, None, &mut |_| Ok(()))?;
     let identity = inspection.meta.identity;

@@ -21,6 +21,7 @@ use super::meta::Meta;
 use super::options::{QUEUE_REMOVAL_COUNT_MAX, REWRITE_COUNT_MAX, VALUE_LEN_MAX};
 use super::overlay::Overlay;
 use super::removals::Removals;
+use super::repairs::RepairKey;
 use super::rewrite::rewrite_segment;
 use super::seal::{Table, Tally, seal};
 use super::segment_account::SegmentAccounts;
@@ -90,8 +91,8 @@ impl CheckpointJob {
     }
 
     fn write(&self, rows: &[(RowKey, Option<Vec<u8>>)]) -> Result<(), StoreError> {
-        self.shared.check_latch()?;
         let mut committed = self.shared.committed();
+        self.shared.check_writable()?;
         let before = committed.clone();
         let written = self.shared.index.write(|transaction| {
             let mut work = Work::new(transaction, self, &before);
@@ -99,10 +100,13 @@ impl CheckpointJob {
             work.finish(&before.accounts)
         });
         match written {
-            Ok(after) => *committed = after,
+            Ok((after, settled)) => {
+                *committed = after;
+                self.shared.repairs.settle(&settled);
+            }
             Err(error) => return Err(self.shared.settle(error, &mut committed)),
         }
-        let dead = committed.accounts.dead();
+        let dead = self.shared.segments.unpinned(committed.accounts.dead());
         if let Err(error) = self.shared.segments.unlink(&dead) {
             self.shared.latch();
             return Err(error);
@@ -124,6 +128,7 @@ impl<'a> Work<'a> {
     fn new(transaction: &'a WriteTransaction, job: &'a CheckpointJob, before: &Committed) -> Self {
         let mut meta = before.meta.clone();
         meta.applied = Some(job.applied);
+        meta.is_installed = false;
         meta.membership.clone_from(&job.membership);
         let mut accounts = before.accounts.clone();
         before
@@ -161,22 +166,28 @@ impl<'a> Work<'a> {
     }
 
     /// Messages, segments, and what the checkpoint says of itself.
-    fn finish(mut self, before: &SegmentAccounts) -> Result<Committed, StoreError> {
-        self.messages()?;
+    fn finish(
+        mut self,
+        before: &SegmentAccounts,
+    ) -> Result<(Committed, Vec<RepairKey>), StoreError> {
+        let settled = self.messages()?;
         self.books.accounts.seal_if_dead();
-        self.segments(before)?;
+        let tally = &mut self.meta.tallies.segments;
+        write_accounts(self.transaction, before, &self.books.accounts, tally)?;
         self.meta.tallies.extents = self.books.tally;
         self.meta.segment_next = self.books.accounts.next;
         write_meta(self.transaction, &self.meta)?;
         let (meta, accounts) = (self.meta, self.books.accounts);
-        Ok(Committed {
+        let unlinked = Vec::new();
+        let committed = Committed {
             meta,
             accounts,
-            unlinked: Vec::new(),
-        })
+            unlinked,
+        };
+        Ok((committed, settled))
     }
 
-    fn messages(&mut self) -> Result<(), StoreError> {
+    fn messages(&mut self) -> Result<Vec<RepairKey>, StoreError> {
         let shared = &self.job.shared;
         let frozen = &self.job.frozen;
         let mut index = ExtentIndex::open(self.transaction)?;
@@ -189,43 +200,49 @@ impl<'a> Work<'a> {
             index: &mut index,
             books,
         };
+        let settled = shared.repairs.write(&mut sink)?;
         write_survivors(frozen, &self.job.gone, &mut sink)?;
         for number in sink.books.accounts.sparse(REWRITE_COUNT_MAX) {
             if let Some(account) = sink.books.accounts.account(number) {
                 rewrite_segment(&shared.segments, number, account, &mut sink)?;
             }
         }
-        writer.finish()
-    }
-
-    /// The accounts that differ from those before.
-    fn segments(&mut self, before: &SegmentAccounts) -> Result<(), StoreError> {
-        let after = &self.books.accounts;
-        let tally = &mut self.meta.tallies.segments;
-        let mut table = self.transaction.open_table(SEGMENTS).indexed()?;
-        for (number, _) in before
-            .iter()
-            .filter(|(number, _)| after.account(*number).is_none())
-        {
-            if let Some(old) = table.remove(number).indexed()? {
-                tally.subtract(old.value());
-            }
-        }
-        for (number, account) in after.iter() {
-            if before.account(number) == Some(account) {
-                continue;
-            }
-            let value = account.encode(number);
-            if let Some(old) = table.insert(number, value.as_slice()).indexed()? {
-                tally.subtract(old.value());
-            }
-            tally.add(&value);
-        }
-        Ok(())
+        writer.finish()?;
+        Ok(settled)
     }
 }
 
-fn put_row(
+/// Writes the accounts that differ from those before.
+pub(super) fn write_accounts(
+    transaction: &WriteTransaction,
+    before: &SegmentAccounts,
+    after: &SegmentAccounts,
+    tally: &mut Tally,
+) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(SEGMENTS).indexed()?;
+    for (number, _) in before
+        .iter()
+        .filter(|(number, _)| after.account(*number).is_none())
+    {
+        if let Some(old) = table.remove(number).indexed()? {
+            tally.subtract(old.value());
+        }
+    }
+    for (number, account) in after.iter() {
+        if before.account(number) == Some(account) {
+            continue;
+        }
+        let value = account.encode(number);
+        if let Some(old) = table.insert(number, value.as_slice()).indexed()? {
+            tally.subtract(old.value());
+        }
+        tally.add(&value);
+    }
+    Ok(())
+}
+
+/// Puts a row in, or takes it out.
+pub(super) fn put_row(
     table: &mut redb::Table<'_, &'static [u8; RowKey::LEN], &'static [u8]>,
     key: RowKey,
     row: Option<&[u8]>,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use sampan_protocol::{MessageId, QueueId};
 use thiserror::Error;
 
 use crate::io::is_full;
@@ -33,13 +34,69 @@ pub enum StoreError {
     /// A write or sync failed before; nothing is done until the store is opened again.
     #[error("the store is latched after an earlier failure, until it is opened again")]
     Latched,
+    /// A snapshot took the place of the store that this checkpoint belongs to.
+    #[error("a snapshot took the place of this store")]
+    Replaced,
+    /// The folder has the layout of a build before the first release.
+    #[error("{file} lies where no release puts it; start with an empty data folder")]
+    FlatLayout {
+        /// The file that says so.
+        file: String,
+    },
     /// What the file holds is not what was written.
-    #[error("{file} is damaged: {what}; repair this replica from its peers")]
+    #[error("{file} is damaged{}: {what}; repair this replica from its peers", at(.offset))]
     Damaged {
         /// The damaged file.
         file: String,
+        /// Where in the file, when that is known.
+        offset: Option<u64>,
         /// What is wrong with it.
         what: String,
+    },
+    /// Messages cannot be read; the others of their queue can.
+    #[error("{file} is damaged{}: {what}; {} messages of queue {queue} are to be replaced",
+        at(&Some(*.offset)), .ids.len())]
+    DamagedMessages {
+        /// The damaged file.
+        file: String,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong with it.
+        what: String,
+        /// The queue.
+        queue: QueueId,
+        /// Every living message that lies there, at most `EXTENT_SPAN_MAX`.
+        ids: Vec<MessageId>,
+    },
+    /// A message that was to take the place of a damaged one is not as it was sent.
+    #[error("message {id} of queue {queue} does not match its own record")]
+    WrongReplacement {
+        /// The queue.
+        queue: QueueId,
+        /// The message.
+        id: MessageId,
+    },
+    /// A chunk of a snapshot is not as it was sent; nothing was taken from it.
+    #[error("chunk {number} of the snapshot is refused: {what}")]
+    WrongChunk {
+        /// The chunk that was expected.
+        number: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A chunk of a snapshot came at the wrong time; nothing was taken from it.
+    #[error("chunk {found} of the snapshot came where {expected} is next")]
+    ChunkOutOfOrder {
+        /// The chunk that was expected.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+    /// The last chunk of a snapshot did not come yet.
+    #[error("chunk {next} of the snapshot and all that follow are missing")]
+    SnapshotIncomplete {
+        /// The chunk that is next.
+        next: u64,
     },
     /// The folder belongs to another node, cluster or set.
     #[error("{file} belongs to {found}, not to {expected}; start with the folder of this node")]
@@ -84,12 +141,28 @@ impl StoreError {
 
     /// Whether a file holds something else than was written.
     pub fn is_damage(&self) -> bool {
-        matches!(self, StoreError::Damaged { .. })
+        matches!(
+            self,
+            StoreError::Damaged { .. } | StoreError::DamagedMessages { .. }
+        )
     }
 
     pub(super) fn damaged(file: impl Into<String>, what: impl Into<String>) -> Self {
         StoreError::Damaged {
             file: file.into(),
+            offset: None,
+            what: what.into(),
+        }
+    }
+
+    pub(super) fn damaged_at(
+        file: impl Into<String>,
+        offset: u64,
+        what: impl Into<String>,
+    ) -> Self {
+        StoreError::Damaged {
+            file: file.into(),
+            offset: Some(offset),
             what: what.into(),
         }
     }
@@ -106,4 +179,8 @@ impl StoreError {
             source,
         }
     }
+}
+
+fn at(offset: &Option<u64>) -> String {
+    offset.map_or_else(String::new, |offset| format!(" at byte {offset}"))
 }

@@ -106,6 +106,11 @@ impl ExtentEntry {
         self.bitmap[place / 64] & (1 << (place % 64)) != 0
     }
 
+    /// The living messages, ascending.
+    pub(super) fn living(&self) -> impl Iterator<Item = u64> + '_ {
+        (self.first..=self.last).filter(|id| self.is_alive(*id))
+    }
+
     /// Takes out the messages of `ids`. Afterwards `alive_count` may be 0.
     pub(super) fn remove(&mut self, ids: &Range<u64>) {
         if ids.start <= self.first && ids.end > self.last {

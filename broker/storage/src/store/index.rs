@@ -114,6 +114,14 @@ impl Index {
         guarded(|| work(&open.database()?.begin_read().indexed()?))
     }
 
+    /// Begins a read transaction that outlives this call. It keeps pages of the file from being
+    /// used again, and sees errors only once the file was opened anew.
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_ref().ok_or(StoreError::Latched)?;
+        guarded(|| open.database()?.begin_read().indexed())
+    }
+
     /// Runs `work` in a write transaction and commits it durably; an error undoes it all.
     pub(super) fn write<T>(
         &self,

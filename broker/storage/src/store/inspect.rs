@@ -82,7 +82,7 @@ fn inspect_database(
     })
 }
 
-fn read_meta(transaction: &ReadTransaction) -> Result<Meta, StoreError> {
+pub(super) fn read_meta(transaction: &ReadTransaction) -> Result<Meta, StoreError> {
     let table = transaction.open_table(META).indexed()?;
     let missing = || StoreError::damaged(INDEX_FILE, "a row of its state is missing");
     let format = table.get(FORMAT_KEY).indexed()?.ok_or_else(missing)?;
@@ -143,7 +143,7 @@ impl Counted {
     }
 }
 
-fn read_segments(
+pub(super) fn read_segments(
     transaction: &ReadTransaction,
     meta: &Meta,
 ) -> Result<BTreeMap<u32, SegmentAccount>, StoreError> {
@@ -172,7 +172,7 @@ fn read_segments(
     Ok(segments)
 }
 
-fn read_removals(
+pub(super) fn read_removals(
     transaction: &ReadTransaction,
     meta: &Meta,
 ) -> Result<BTreeSet<QueueId>, StoreError> {

@@ -20,6 +20,8 @@ pub const INDEX_FORMAT: u32 = 1;
 pub(super) const FORMAT_KEY: u8 = 0;
 /// Key of the store's state in the meta table.
 pub(super) const STATE_KEY: u8 = 1;
+/// Key of how far a snapshot was received, in the meta table of a generation that receives one.
+pub(super) const PROGRESS_KEY: u8 = 2;
 const FIXED_LEN: usize = 8 + 16 + 4 + 4 + 4 + 24 + 4 * 16 + 4;
 
 /// Tallies of the tables.
@@ -37,6 +39,9 @@ pub(super) struct Meta {
     pub(super) identity: StoreIdentity,
     /// The last entry whose effects are in the store; none before the first checkpoint.
     pub(super) applied: Option<LogId>,
+    /// Whether `applied` came with a snapshot and no checkpoint followed: the log need not have
+    /// the entry, nor any before it.
+    pub(super) is_installed: bool,
     /// The members as of `applied`; the store does not look into it.
     pub(super) membership: Vec<u8>,
     /// Segment files from this number on are leftovers of a checkpoint that did not commit.
@@ -50,6 +55,7 @@ impl Meta {
         Meta {
             identity,
             applied: None,
+            is_installed: false,
             membership: Vec::new(),
             segment_next: 1,
             tallies: Tallies::default(),
@@ -72,7 +78,11 @@ impl Meta {
         out.put_u128_le(self.identity.cluster);
         out.put_u32_le(self.identity.set.0);
         out.put_u32_le(self.segment_next);
-        out.put_u32_le(u32::from(self.applied.is_some()));
+        out.put_u32_le(match (self.applied, self.is_installed) {
+            (None, _) => 0,
+            (Some(_), false) => 1,
+            (Some(_), true) => 2,
+        });
         let applied = self.applied.unwrap_or(LogId {
             term: 0,
             node: 0,
@@ -117,7 +127,7 @@ impl Meta {
         let (term, node, index) = (bytes.get_u64_le(), bytes.get_u64_le(), bytes.get_u64_le());
         let applied = match has_applied {
             0 => None,
-            1 => Some(LogId { term, node, index }),
+            1 | 2 => Some(LogId { term, node, index }),
             _ => return None,
         };
         let mut tally = || Tally {
@@ -136,6 +146,7 @@ impl Meta {
         let meta = Meta {
             identity,
             applied,
+            is_installed: has_applied == 2,
             membership,
             segment_next,
             tallies,
@@ -162,6 +173,7 @@ mod tests {
             node: 5,
             index: 6,
         });
+        meta.is_installed = true;
         meta.membership = vec![1, 2, 3];
         meta.tallies.rows = Tally { count: 8, sum: 9 };
         let bytes = meta.encode().unwrap();

@@ -14,10 +14,15 @@ mod apply_removals;
 mod backend;
 mod check;
 mod checkpoint;
+mod chunk;
+mod current;
+mod disk_reader;
 mod error;
 mod extent_cache;
 mod extent_entry;
 mod extent_index;
+mod generations;
+mod incoming;
 mod index;
 mod inspect;
 mod lru;
@@ -30,6 +35,7 @@ mod queue_store;
 mod ranges;
 mod reader;
 mod removals;
+mod repairs;
 mod rewrite;
 mod seal;
 mod segment_account;
@@ -38,19 +44,31 @@ mod segment_header;
 mod segment_writer;
 mod segments;
 mod shared;
+mod snapshot_id;
+mod snapshot_progress;
+mod snapshot_reader;
+mod snapshot_writer;
 mod survivors;
 
 pub use check::{CheckReport, check};
 pub use checkpoint::{ChangedRows, CheckpointJob, CheckpointOutcome};
+pub use chunk::{CHUNK_HEADER_LEN, SnapshotTotals};
+pub use current::CURRENT_FILE;
 pub use error::StoreError;
+pub use generations::generation_name;
+pub use incoming::Incoming;
 pub use memory_extent::InMemory;
 pub use meta::INDEX_FORMAT;
 pub use open::Recovered;
 pub use options::{
-    EXTENT_LEN, EXTENT_LEN_MAX, EXTENT_SPAN_MAX, FINDING_COUNT_MAX, INDEX_FILE, QUARANTINE_PREFIX,
-    QUEUE_REMOVAL_COUNT_MAX, REWRITE_COUNT_MAX, StoreIdentity, StoreOptions, VALUE_LEN_MAX,
+    CHUNK_LEN, CHUNK_LEN_MAX, EXTENT_LEN, EXTENT_LEN_MAX, EXTENT_SPAN_MAX, FINDING_COUNT_MAX,
+    INDEX_FILE, QUARANTINE_PREFIX, QUEUE_REMOVAL_COUNT_MAX, REPAIR_LEN_MAX, REWRITE_COUNT_MAX,
+    SNAPSHOT_MARK_SPACING, SNAPSHOT_SYNC_LEN, StoreIdentity, StoreOptions, VALUE_LEN_MAX,
 };
-pub use queue_store::{SegmentStats, Spent, Store};
+pub use queue_store::{Retired, SegmentStats, Spent, Store};
 pub use reader::{Reader, StoredMessage};
 pub use segment_extent::{EXTENT_HEADER_LEN, EXTENT_RECORD_LEN};
 pub use segment_header::{SEGMENT_FORMAT, SEGMENT_HEADER_LEN, segment_name};
+pub use snapshot_id::SnapshotId;
+pub use snapshot_reader::SnapshotReader;
+pub use snapshot_writer::SnapshotWriter;

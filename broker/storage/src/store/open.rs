@@ -8,7 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sampan_core::RowKey;
 
+use super::current::CURRENT_FILE;
 use super::error::StoreError;
+use super::extent_entry::ExtentEntry;
+use super::generations::{Generations, list, remove_if_there};
 use super::index::Index;
 use super::inspect::{Inspection, inspect};
 use super::meta::Meta;
@@ -17,41 +20,78 @@ use super::segment_account::{SegmentAccount, SegmentAccounts};
 use super::segment_header::segment_name;
 use super::segments::Segments;
 use super::shared::{Committed, Shared};
+use super::snapshot_id::INCOMING_FILE;
 use crate::io::Folder;
 use crate::log::LogId;
 
 /// What a store held when it was opened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recovered {
     /// The last entry whose effects are in it; none for a new store.
     pub applied: Option<LogId>,
+    /// The same, when it came with a snapshot and no checkpoint was made since. The log then need
+    /// not have that entry, nor any before it: it is to be purged up to it. Without this, a store
+    /// ahead of its log means that the log lost entries.
+    pub snapshot_applied: Option<LogId>,
     /// The membership that was given with it.
     pub membership: Vec<u8>,
     /// The state rows, in the order of their keys, without paged ones: those are read by
     /// [`Reader::read_row`](super::Reader::read_row) when the core needs them.
     pub rows: Vec<(RowKey, Bytes)>,
-    /// Segment files that nobody could account for, under their new names.
+    /// Segment files and generations that nobody could account for, under their new names.
     pub quarantined: Vec<String>,
 }
 
-/// Opens the store in `folder`, which the caller has locked; makes it when the folder is empty.
+/// Opens the store in the folder of a set, which the caller has locked; makes it when the folder is
+/// empty.
 pub(super) fn open_store(
+    set_folder: Arc<dyn Folder>,
+    identity: StoreIdentity,
+    options: StoreOptions,
+) -> Result<(Arc<Shared>, Recovered), StoreError> {
+    let generations = Generations::new(set_folder)?;
+    let number = match generations.current()? {
+        Some(number) => number,
+        None => make_store(&generations, identity, options)?,
+    };
+    let folder = generations.existing(number)?;
+    let (shared, mut recovered) = open_generation(folder, identity, options)?;
+    recovered.quarantined.extend(generations.clear_up(number)?);
+    Ok((shared, recovered))
+}
+
+/// Makes a new store, or what is left to make of one.
+fn make_store(
+    generations: &Generations,
+    identity: StoreIdentity,
+    options: StoreOptions,
+) -> Result<u32, StoreError> {
+    let number = generations.unfinished_first()?;
+    let folder = generations.make(number)?;
+    if list(&*folder)?.iter().any(|name| name == INDEX_FILE) {
+        let mut ignore = |_: &ExtentEntry| Ok(());
+        let cache_len = options.index_cache_len;
+        let inspection = inspect(&*folder, cache_len, Some(identity), &mut ignore)?;
+        if inspection.meta.applied.is_some() {
+            let what = "it is missing beside a store that was in use";
+            return Err(StoreError::damaged(CURRENT_FILE, what));
+        }
+    } else {
+        Index::create(&*folder, &Meta::new(identity))?;
+    }
+    generations.make_current(number)?;
+    Ok(number)
+}
+
+/// Opens the store in the folder of a generation.
+pub(super) fn open_generation(
     folder: Arc<dyn Folder>,
     identity: StoreIdentity,
     options: StoreOptions,
 ) -> Result<(Arc<Shared>, Recovered), StoreError> {
-    let segments = Segments::new(folder.clone(), identity);
-    create_if_new(&*folder, &segments, identity)?;
-    let inspection = inspect(
-        &*folder,
-        options.index_cache_len,
-        Some(identity),
-        &mut |_| Ok(()),
-    )?;
-    for (number, account) in living(&inspection.segments) {
-        segments.check(number, account.len)?;
-    }
+    let inspection = examine_generation(&folder, identity, options)?;
     // Nothing was changed up to here.
+    let segments = Segments::new(folder.clone(), identity);
     let index = Index::open(folder.clone(), options.index_cache_len)?;
     let Inspection {
         meta,
@@ -60,71 +100,59 @@ pub(super) fn open_store(
     } = inspection;
     let quarantined = clear_up(&*folder, &segments, &meta, &accounts)?;
     let applied = meta.applied;
-    let membership = meta.membership.clone();
+    let recovered = Recovered {
+        applied,
+        snapshot_applied: applied.filter(|_| meta.is_installed),
+        membership: meta.membership.clone(),
+        rows,
+        quarantined,
+    };
     let unlinked = dead(&accounts);
     let accounts = SegmentAccounts::restore(accounts, meta.segment_next);
-    let shared = Shared::new(
-        index,
-        segments,
-        options,
-        Committed {
-            meta,
-            accounts,
-            unlinked,
-        },
-    );
-    Ok((
-        shared,
-        Recovered {
-            applied,
-            membership,
-            rows,
-            quarantined,
-        },
-    ))
+    let committed = Committed {
+        meta,
+        accounts,
+        unlinked,
+    };
+    let shared = Shared::new(index, segments, options, committed);
+    Ok((shared, recovered))
 }
 
-/// Finds out whether the store in `folder` would open, and changes nothing.
+/// Finds out whether the store in the folder of a set would open, and changes nothing.
 pub(super) fn examine_store(
-    folder: Arc<dyn Folder>,
+    set_folder: Arc<dyn Folder>,
     identity: StoreIdentity,
     options: StoreOptions,
 ) -> Result<(), StoreError> {
-    let names = folder.list();
-    let names = names.map_err(|source| StoreError::io("list", "the store's folder", source))?;
-    if !names.iter().any(|name| name == INDEX_FILE) {
+    let folder = current_folder(set_folder)?;
+    examine_generation(&folder, identity, options).map(drop)
+}
+
+/// The folder of the generation that counts.
+pub(super) fn current_folder(set_folder: Arc<dyn Folder>) -> Result<Arc<dyn Folder>, StoreError> {
+    let generations = Generations::new(set_folder)?;
+    let number = generations.current()?;
+    let number = number.ok_or_else(|| StoreError::damaged(CURRENT_FILE, "it is missing"))?;
+    generations.existing(number)
+}
+
+/// Looks at a generation that is complete, and changes nothing.
+pub(super) fn examine_generation(
+    folder: &Arc<dyn Folder>,
+    identity: StoreIdentity,
+    options: StoreOptions,
+) -> Result<Inspection, StoreError> {
+    if !list(&**folder)?.iter().any(|name| name == INDEX_FILE) {
         return Err(StoreError::damaged(INDEX_FILE, "it is missing"));
     }
-    let inspection = inspect(
-        &*folder,
-        options.index_cache_len,
-        Some(identity),
-        &mut |_| Ok(()),
-    )?;
-    let segments = Segments::new(folder, identity);
+    let mut ignore = |_: &ExtentEntry| Ok(());
+    let cache_len = options.index_cache_len;
+    let inspection = inspect(&**folder, cache_len, Some(identity), &mut ignore)?;
+    let segments = Segments::new(folder.clone(), identity);
     for (number, account) in living(&inspection.segments) {
         segments.check(number, account.len)?;
     }
-    Ok(())
-}
-
-fn create_if_new(
-    folder: &dyn Folder,
-    segments: &Segments,
-    identity: StoreIdentity,
-) -> Result<(), StoreError> {
-    let names = folder.list();
-    let names = names.map_err(|source| StoreError::io("list", "the store's folder", source))?;
-    if names.iter().any(|name| name == INDEX_FILE) {
-        return Ok(());
-    }
-    if !segments.numbers()?.is_empty() {
-        return Err(StoreError::damaged(
-            INDEX_FILE,
-            "it is missing beside its segment files",
-        ));
-    }
-    Index::create(folder, &Meta::new(identity))
+    Ok(inspection)
 }
 
 fn living(
@@ -167,17 +195,13 @@ fn clear_up(
         quarantined.push(new_name);
     }
     segments.unlink(&leftovers)?;
-    remove_new_index(folder)?;
+    // A crash while the store was made may have left the file under its first name as well. What
+    // says that a snapshot is received here means nothing any more.
+    for name in [NEW_INDEX_FILE, INCOMING_FILE] {
+        remove_if_there(folder, name)?;
+    }
     if !quarantined.is_empty() {
         segments.sync_folder()?;
     }
     Ok(quarantined)
-}
-
-/// A crash while the store was made may have left the file under its first name as well.
-fn remove_new_index(folder: &dyn Folder) -> Result<(), StoreError> {
-    match folder.remove(NEW_INDEX_FILE) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(|source| StoreError::io("remove", NEW_INDEX_FILE, source)),
-    }
 }

@@ -32,6 +32,16 @@ pub const QUEUE_REMOVAL_COUNT_MAX: usize = 65_536;
 pub const REWRITE_COUNT_MAX: usize = 4;
 /// A sealed segment is sparse when less than one part in this many is alive.
 pub(super) const SPARSE_DIVISOR: u64 = 10;
+/// A chunk of a snapshot takes rows and extents until it would be longer than this.
+pub const CHUNK_LEN: usize = 256 * 1024;
+/// Longest chunk: one that was nearly full and took the largest extent.
+pub const CHUNK_LEN_MAX: usize = CHUNK_LEN + EXTENT_LEN_MAX + 1_024;
+/// A snapshot that is received is made durable whenever this much came in.
+pub const SNAPSHOT_SYNC_LEN: usize = 16 * 1024 * 1024;
+/// Chunks between two places that a sender can go back to without reading all before.
+pub const SNAPSHOT_MARK_SPACING: u64 = 64;
+/// Bytes of messages that wait to take the place of damaged ones.
+pub const REPAIR_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Findings that one check lists; the rest is counted.
 pub const FINDING_COUNT_MAX: usize = 100;
 

@@ -24,9 +24,10 @@ use super::memory_extent::InMemory;
 use super::open::{Recovered, examine_store, open_store};
 use super::options::{StoreIdentity, StoreOptions};
 use super::overlay::Overlay;
-use super::reader::Reader;
+use super::reader::{Reader, StoredMessage};
 use super::removals::Removals;
 use super::shared::Shared;
+use super::snapshot_reader::SnapshotReader;
 use crate::io::Folder;
 use crate::log::LogId;
 
@@ -35,6 +36,7 @@ use crate::log::LogId;
 pub struct Store {
     shared: Arc<Shared>,
     reader: Reader,
+    options: StoreOptions,
     active: Overlay,
     checkpoint: Checkpoint,
 }
@@ -48,6 +50,16 @@ enum Checkpoint {
     Waiting(CheckpointJob),
     /// It failed for good; its overlay stays readable.
     Failed(Arc<Overlay>),
+}
+
+/// A store that was given up for a snapshot. Dropping it frees its memory, which takes time by the
+/// message, so not on the core's thread.
+#[derive(Debug)]
+pub struct Retired {
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: StoreOptions,
+    reader: Reader,
+    _memory: (Overlay, Checkpoint),
 }
 
 /// The memory of a finished checkpoint. Freeing it takes time by the message, so drop it on
@@ -72,7 +84,8 @@ impl Store {
         examine_store(folder, identity, options)
     }
 
-    /// Opens the store in `folder`; makes it when the folder is empty. The caller holds the lock
+    /// Opens the store in `folder`; makes it when the folder is empty. What replaced generations and
+    /// crashes left is removed; a snapshot that was begun stays, to be resumed. The caller holds the lock
     /// of the data folder, and has let go of every reader and job of a store that was open here
     /// before.
     ///
@@ -91,6 +104,7 @@ impl Store {
             Store {
                 shared,
                 reader,
+                options,
                 active,
                 checkpoint,
             },
@@ -203,7 +217,7 @@ impl Store {
         membership: Vec<u8>,
         rows: impl Iterator<Item = (RowKey, Option<Vec<u8>>)> + Send + 'static,
     ) -> Result<CheckpointJob, StoreError> {
-        self.shared.check_latch()?;
+        self.shared.check_writable()?;
         if !matches!(self.checkpoint, Checkpoint::None) {
             return Err(StoreError::CheckpointUnfinished);
         }
@@ -246,10 +260,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Full`]: nothing changed on disk, run [`Store::retry_checkpoint`] later. Any
-    /// other: the store is latched and must be opened again.
+    /// [`StoreError::Full`]: nothing changed on disk, run [`Store::retry_checkpoint`] later.
+    /// [`StoreError::Replaced`]: the checkpoint was one of a store that a snapshot replaced, and
+    /// means nothing for this one. Any other: the store is latched and must be opened again.
     pub fn finish_checkpoint(&mut self, outcome: CheckpointOutcome) -> Result<Spent, StoreError> {
         let CheckpointOutcome { job, result } = outcome;
+        if !Arc::ptr_eq(&job.shared, &self.shared) {
+            return Err(StoreError::Replaced);
+        }
         match result {
             Ok(()) => {
                 let frozen = self.frozen().cloned();
@@ -271,9 +289,59 @@ impl Store {
         }
     }
 
-    /// A reader for other threads.
+    /// A reader for other threads. It outlives this store: when a snapshot takes its place, the
+    /// reader reads from that.
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// See [`Reader::snapshot`].
+    ///
+    /// # Errors
+    ///
+    /// Damage, or a closed latch.
+    pub fn snapshot(&self, incarnation: u128) -> Result<Option<SnapshotReader>, StoreError> {
+        self.reader.snapshot(incarnation)
+    }
+
+    /// See [`Reader::replace_damaged`].
+    ///
+    /// # Errors
+    ///
+    /// A message that does not fit its record, or too much that waits.
+    pub fn replace_damaged(
+        &self,
+        queue: QueueId,
+        messages: Vec<(MessageId, StoredMessage)>,
+    ) -> Result<(), StoreError> {
+        self.reader.replace_damaged(queue, messages)
+    }
+
+    /// Gives the store up for a snapshot that takes its place:
+    /// [`Incoming::install`](super::Incoming::install). Takes no time; a checkpoint that is
+    /// running goes on, and what becomes of it does not matter any more. Readers go on too.
+    pub fn retire(self) -> Retired {
+        Retired {
+            shared: self.shared,
+            reader: self.reader,
+            options: self.options,
+            _memory: (self.active, self.checkpoint),
+        }
+    }
+
+    /// The store that takes the place of a retired one; its readers turn to it.
+    pub(super) fn in_place_of(retired: Retired, shared: Arc<Shared>) -> Store {
+        let Retired {
+            reader, options, ..
+        } = retired;
+        reader.turn_to(shared.clone());
+        Store {
+            shared,
+            reader,
+            options,
+            active: Overlay::default(),
+            checkpoint: Checkpoint::None,
+        }
     }
 
     /// The number of segment files, and the bytes in them that belong to the last checkpoint.

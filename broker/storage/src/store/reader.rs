@@ -1,33 +1,26 @@
-//! Reads messages and state rows as of the last checkpoint.
+//! Reads messages and state rows as of the last checkpoint, for threads that may block.
 //!
-//! For threads that may block. A read looks the ids up in a short transaction, then reads each
-//! extent once; extents that lie one behind the other are read together. A message that was
-//! removed after the last checkpoint is still found here: the core says which messages there are,
-//! this says what is in them.
+//! A message that was removed after the last checkpoint is still found here: the core says which
+//! messages there are, this says what is in them. Readers are kept for as long as the node runs, so
+//! they look through a slot at the store that is open now: when a snapshot takes its place, the
+//! slot turns to the new one, and a read that began before ends on the old files or begins again.
 //!
-//! A checkpoint may unlink a segment between the look-up and the read. Its extents have moved or
-//! died by then, so the look-up is repeated once; a file that is missing twice is damage.
+//! A checkpoint may unlink a segment between look-up and read. Its extents have moved or died by
+//! then, so the look-up is repeated once; a file that is missing twice in one store is damage.
 //!
 //! Spec: spec/storage.md, "Reading".
 
-use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use redb::ReadTransaction;
 use sampan_core::RowKey;
 use sampan_protocol::{MessageId, MessageRecord, QueueId, Timestamp};
 
+use super::disk_reader::{DiskReader, ReadFailure};
 use super::error::StoreError;
-use super::extent_cache::ExtentCache;
-use super::extent_entry::{EXTENT_KEY_LEN, ExtentEntry, Place, extent_key};
-use super::index::{EXTENTS, Indexed, REMOVALS, ROWS};
-use super::options::{INDEX_FILE, READAHEAD_LEN};
-use super::seal::{Table, unseal};
-use super::segment_extent::Extent;
 use super::segment_header::segment_name;
 use super::shared::Shared;
+use super::snapshot_reader::SnapshotReader;
 
 /// A message that was read from disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,27 +33,42 @@ pub struct StoredMessage {
     pub content: Bytes,
 }
 
-/// Reads from one store; clones share a cache.
-#[derive(Clone, Debug)]
-pub struct Reader {
-    shared: Arc<Shared>,
-    cache: Arc<Mutex<ExtentCache>>,
+impl StoredMessage {
+    /// Whether lengths and checksum of the record fit the content.
+    pub(super) fn is_as_sent(&self) -> bool {
+        let body_len = self.record.body_len as usize;
+        self.content.len() == self.record.content_len()
+            && self
+                .content
+                .len()
+                .checked_sub(body_len)
+                .is_some_and(|start| {
+                    crc32c::crc32c(&self.content[start..]) == self.record.body_crc32c
+                })
+    }
 }
 
-/// Why extents could not be read.
-enum ReadFailure {
-    /// A segment is gone since the look-up.
-    Gone(u32),
-    Failed(StoreError),
+/// Reads from the store of one set; clones share a cache.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    slot: Arc<RwLock<Arc<DiskReader>>>,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let cache = ExtentCache::new(shared.options.extent_cache_len);
         Reader {
-            shared,
-            cache: Arc::new(Mutex::new(cache)),
+            slot: Arc::new(RwLock::new(Arc::new(DiskReader::new(shared)))),
         }
+    }
+
+    /// From now on this reader and its clones read from `shared`.
+    pub(super) fn turn_to(&self, shared: Arc<Shared>) {
+        let reader = Arc::new(DiskReader::new(shared));
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    fn disk(&self) -> Arc<DiskReader> {
+        Arc::clone(&self.slot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The messages of `queue` with these ids, in the order of `ids`; `None` for each that is not
@@ -68,22 +76,24 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Damaged`] when what is read is not what was written: no part is returned.
+    /// [`StoreError::DamagedMessages`] when what is read is not what was written: it names the
+    /// messages of the first such extent, and no part is returned.
     pub fn read(
         &self,
         queue: QueueId,
         ids: &[MessageId],
     ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
-        self.shared.check_latch()?;
-        let mut has_retried = false;
+        let mut asked: Option<Arc<DiskReader>> = None;
         loop {
-            let entries = self.look_up(queue, ids)?;
-            match self.extents(&entries) {
-                Ok(extents) => return answer(ids, &entries, &extents),
+            let disk = self.disk();
+            match disk.read(queue, ids) {
+                Ok(found) => return Ok(found),
                 Err(ReadFailure::Failed(error)) => return Err(error),
-                Err(ReadFailure::Gone(_)) if !has_retried => has_retried = true,
                 Err(ReadFailure::Gone(segment)) => {
-                    return Err(StoreError::damaged(segment_name(segment), "it is missing"));
+                    if asked.is_some_and(|before| Arc::ptr_eq(&before, &disk)) {
+                        return Err(StoreError::damaged(segment_name(segment), "it is missing"));
+                    }
+                    asked = Some(disk);
                 }
             }
         }
@@ -95,236 +105,38 @@ impl Reader {
     ///
     /// [`StoreError::Damaged`] when the row is not what was written.
     pub fn read_row(&self, key: RowKey) -> Result<Option<Bytes>, StoreError> {
-        self.shared.check_latch()?;
-        self.shared.index.read(|transaction| {
-            let table = transaction.open_table(ROWS).indexed()?;
-            let key = key.encode();
-            let Some(value) = table.get(&key).indexed()? else {
-                return Ok(None);
-            };
-            let content = unseal(Table::Rows, &key, value.value())?;
-            Ok(Some(Bytes::copy_from_slice(content)))
-        })
+        self.disk().read_row(key)
     }
 
-    /// The extents that hold `ids`, in ascending order, and those that are worth reading ahead.
-    fn look_up(&self, queue: QueueId, ids: &[MessageId]) -> Result<Vec<ExtentEntry>, StoreError> {
-        let mut sorted: Vec<u64> = ids.iter().map(|id| id.0).collect();
-        sorted.sort_unstable();
-        let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else {
-            return Ok(Vec::new());
-        };
-        let is_drain = self.cache().continues(queue, *first, last + 1);
-        self.shared.index.read(|transaction| {
-            if is_removed(transaction, queue)? {
-                return Ok(Vec::new());
-            }
-            let table = transaction.open_table(EXTENTS).indexed()?;
-            let mut entries = find_extents(&table, queue, &sorted)?;
-            if is_drain {
-                read_ahead(&table, &mut entries)?;
-            }
-            Ok(entries)
-        })
-    }
-
-    /// The extents of `entries`, from the cache or from their segments.
-    fn extents(&self, entries: &[ExtentEntry]) -> Result<BTreeMap<Place, Extent>, ReadFailure> {
-        let mut found = BTreeMap::new();
-        let mut missing: Vec<&ExtentEntry> = Vec::new();
-        {
-            let mut cache = self.cache();
-            for entry in entries {
-                match cache.find(&entry.place) {
-                    Some(extent) => drop(found.insert(entry.place, extent)),
-                    None => missing.push(entry),
-                }
-            }
-        }
-        missing.sort_by_key(|entry| entry.place);
-        for run in missing.chunk_by(|before, after| adjoins(before.place, after.place)) {
-            for piece in pieces(run) {
-                self.read_piece(piece, &mut found)?;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Reads extents that lie one behind the other in one go.
-    fn read_piece(
+    /// Takes in messages that another replica sent in place of damaged ones. They are read from
+    /// memory at once; the next checkpoint writes them, and lets the damaged extent go as soon as
+    /// all of [`StoreError::DamagedMessages`] that still live are there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::WrongReplacement`] for one that does not fit its own record, and
+    /// [`StoreError::TooLong`] when too much waits for a checkpoint; then none was taken.
+    pub fn replace_damaged(
         &self,
-        piece: &[&ExtentEntry],
-        found: &mut BTreeMap<Place, Extent>,
-    ) -> Result<(), ReadFailure> {
-        let Some(first) = piece.first() else {
-            return Ok(());
-        };
-        let len = piece.iter().map(|entry| entry.place.len as usize).sum();
-        let mut bytes = self.read_bytes(first.place, len)?;
-        for entry in piece {
-            let own = bytes.split_to(entry.place.len as usize);
-            let extent = check_extent(entry, own).map_err(ReadFailure::Failed)?;
-            self.cache().insert(entry.place, extent.clone());
-            found.insert(entry.place, extent);
-        }
-        Ok(())
+        queue: QueueId,
+        messages: Vec<(MessageId, StoredMessage)>,
+    ) -> Result<(), StoreError> {
+        self.disk().shared.repairs.put(queue, messages)
     }
 
-    fn read_bytes(&self, place: Place, len: usize) -> Result<Bytes, ReadFailure> {
-        let name = || segment_name(place.segment);
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => ReadFailure::Gone(place.segment),
-            io::ErrorKind::UnexpectedEof => {
-                ReadFailure::Failed(StoreError::damaged(name(), "it is cut short"))
-            }
-            _ => ReadFailure::Failed(StoreError::io("read", name(), source)),
-        };
-        let file = self.shared.segments.file(place.segment).map_err(failed)?;
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, place.offset)
-            .map_err(failed)?;
-        Ok(Bytes::from(bytes))
+    /// The last checkpoint, to be sent to another replica or kept as a backup; `None` before the
+    /// first one. `incarnation` tells the data folder of this node from one that it had before.
+    /// Blocks for a moment; reading it blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Damage, or a closed latch.
+    pub fn snapshot(&self, incarnation: u128) -> Result<Option<SnapshotReader>, StoreError> {
+        SnapshotReader::begin(self.disk().shared.clone(), incarnation)
     }
 
-    fn cache(&self) -> MutexGuard<'_, ExtentCache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Segment files that snapshots keep from being removed.
+    pub fn pinned_count(&self) -> usize {
+        self.disk().shared.segments.pinned_count()
     }
-}
-
-type ExtentTable = redb::ReadOnlyTable<&'static [u8; EXTENT_KEY_LEN], &'static [u8]>;
-
-fn is_removed(transaction: &ReadTransaction, queue: QueueId) -> Result<bool, StoreError> {
-    let table = transaction.open_table(REMOVALS).indexed()?;
-    Ok(table.get(queue.0).indexed()?.is_some())
-}
-
-fn find_extents(
-    table: &ExtentTable,
-    queue: QueueId,
-    sorted: &[u64],
-) -> Result<Vec<ExtentEntry>, StoreError> {
-    let mut entries: Vec<ExtentEntry> = Vec::new();
-    // Ids before this one are in no extent that is not listed already.
-    let mut next = 0;
-    for id in sorted {
-        if *id < next {
-            continue;
-        }
-        let (from, to) = (extent_key(queue, *id), extent_key(queue, u64::MAX));
-        let row = table
-            .range::<&[u8; EXTENT_KEY_LEN]>(&from..=&to)
-            .indexed()?
-            .next();
-        let Some(row) = row else { break };
-        let (key, value) = row.indexed()?;
-        let entry = ExtentEntry::decode(key.value(), value.value())?;
-        if entry.first > *id {
-            next = entry.first;
-            continue;
-        }
-        next = entry.last.saturating_add(1);
-        entries.push(entry);
-    }
-    Ok(entries)
-}
-
-/// Adds the extents that follow the last one in its segment, up to a limit.
-fn read_ahead(table: &ExtentTable, entries: &mut Vec<ExtentEntry>) -> Result<(), StoreError> {
-    let Some(last) = entries.last() else {
-        return Ok(());
-    };
-    let (queue, mut place) = (last.queue, last.place);
-    let mut len = place.len as usize;
-    let from = extent_key(queue, last.last.saturating_add(1));
-    let to = extent_key(queue, u64::MAX);
-    for row in table
-        .range::<&[u8; EXTENT_KEY_LEN]>(&from..=&to)
-        .indexed()?
-    {
-        let (key, value) = row.indexed()?;
-        let entry = ExtentEntry::decode(key.value(), value.value())?;
-        len += entry.place.len as usize;
-        if !adjoins(place, entry.place) || len > READAHEAD_LEN {
-            break;
-        }
-        place = entry.place;
-        entries.push(entry);
-    }
-    Ok(())
-}
-
-fn adjoins(before: Place, after: Place) -> bool {
-    before.segment == after.segment && before.offset + u64::from(before.len) == after.offset
-}
-
-/// Cuts a run of extents into pieces that are read in one go.
-fn pieces<'a, 'e>(run: &'a [&'e ExtentEntry]) -> impl Iterator<Item = &'a [&'e ExtentEntry]> {
-    let mut rest = run;
-    std::iter::from_fn(move || {
-        let mut len = 0;
-        let fits = rest.iter().take_while(|entry| {
-            len += entry.place.len as usize;
-            len <= READAHEAD_LEN
-        });
-        let count = fits.count().max(1).min(rest.len());
-        let (piece, others) = rest.split_at(count);
-        rest = others;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-/// The bytes as the extent that the index names.
-pub(super) fn check_extent(entry: &ExtentEntry, bytes: Bytes) -> Result<Extent, StoreError> {
-    let damaged = |what: &str| {
-        let what = format!("{what}, at byte {}", entry.place.offset);
-        StoreError::damaged(segment_name(entry.place.segment), what)
-    };
-    let extent = Extent::decode(bytes).map_err(damaged)?;
-    let header = extent.header();
-    let found = (header.queue, header.first, header.last, header.segment);
-    if found != (entry.queue, entry.first, entry.last, entry.place.segment) {
-        return Err(damaged("another extent lies there"));
-    }
-    Ok(extent)
-}
-
-fn answer(
-    ids: &[MessageId],
-    entries: &[ExtentEntry],
-    extents: &BTreeMap<Place, Extent>,
-) -> Result<Vec<Option<StoredMessage>>, StoreError> {
-    let mut answers: Vec<Option<StoredMessage>> = vec![None; ids.len()];
-    let mut wanted: Vec<(u64, usize)> = Vec::with_capacity(ids.len());
-    wanted.extend(ids.iter().enumerate().map(|(place, id)| (id.0, place)));
-    wanted.sort_unstable();
-    for entry in entries {
-        let from = wanted.partition_point(|(id, _)| *id < entry.first);
-        let to = wanted.partition_point(|(id, _)| *id <= entry.last);
-        let living = wanted[from..to]
-            .iter()
-            .filter(|(id, _)| entry.is_alive(*id));
-        let mut living = living.peekable();
-        let Some(extent) = extents.get(&entry.place) else {
-            continue;
-        };
-        for message in extent.messages() {
-            while let Some((_, place)) = living.next_if(|(id, _)| *id == message.id) {
-                let content = extent.content(&message);
-                let (sent_at, record) = (message.sent_at, message.record);
-                answers[*place] = Some(StoredMessage {
-                    sent_at,
-                    record,
-                    content,
-                });
-            }
-        }
-        if living.next().is_some() {
-            let what = format!(
-                "it names a message that {} lacks",
-                segment_name(entry.place.segment)
-            );
-            return Err(StoreError::damaged(INDEX_FILE, what));
-        }
-    }
-    Ok(answers)
 }

@@ -24,10 +24,19 @@ pub(super) fn rewrite_segment(
     sink: &mut ExtentSink<'_, '_, '_>,
 ) -> Result<(), StoreError> {
     let mut scan = SegmentScan::open(segments, number, account.len)?;
-    while let Some((offset, extent)) = scan.next_extent()? {
-        copy_living(number, offset, &extent, sink)?;
+    loop {
+        match scan.next_extent() {
+            Ok(Some((offset, extent))) => copy_living(number, offset, &extent, sink)?,
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_damage() => {
+                // What lies behind it stays where it is. Messages that live in it are replaced
+                // when somebody asks for them; that is no reason to stop the set.
+                tracing::error!(%error, "a damaged segment is not rewritten");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
 }
 
 fn copy_living(
@@ -124,7 +133,6 @@ impl SegmentScan {
     }
 
     fn damaged(&self, what: &str) -> StoreError {
-        let what = format!("{what}, at byte {}", self.offset);
-        StoreError::damaged(segment_name(self.number), what)
+        StoreError::damaged_at(segment_name(self.number), self.offset, what)
     }
 }

@@ -1,9 +1,14 @@
 //! The segment files of a store: opened when they are needed, and never too many at a time.
 //!
+//! A segment that a snapshot reads is pinned. It may die meanwhile; its file then goes with the
+//! first checkpoint after the last pin. Keeping it open instead would lose it to a restart of the
+//! index, and would not keep it from being cut.
+//!
 //! Spec: spec/storage.md, "Segment files".
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::lru::Lru;
@@ -19,6 +24,8 @@ pub(super) struct Segments {
     folder: Arc<dyn Folder>,
     identity: StoreIdentity,
     open: Mutex<Lru<u32, Arc<dyn File>>>,
+    /// How many snapshots read each segment.
+    pins: Mutex<BTreeMap<u32, usize>>,
 }
 
 impl Segments {
@@ -28,6 +35,7 @@ impl Segments {
             folder,
             identity,
             open: Mutex::new(Lru::new(OPEN_SEGMENT_COUNT_MAX)),
+            pins: Mutex::default(),
         }
     }
 
@@ -99,6 +107,50 @@ impl Segments {
         } else {
             self.sync_folder()
         }
+    }
+
+    /// Pins the segments that `choose` names. No segment is let go while it chooses, so what it
+    /// sees in the index is still there.
+    pub(super) fn pin<T>(
+        &self,
+        choose: impl FnOnce() -> Result<(T, Vec<u32>), StoreError>,
+    ) -> Result<(T, Vec<u32>), StoreError> {
+        let mut pins = self.pins();
+        let (found, numbers) = choose()?;
+        for number in &numbers {
+            *pins.entry(*number).or_default() += 1;
+        }
+        Ok((found, numbers))
+    }
+
+    /// Takes back what was pinned.
+    pub(super) fn unpin(&self, numbers: &[u32]) {
+        let mut pins = self.pins();
+        for number in numbers {
+            let left = pins.get(number).map_or(0, |count| count - 1);
+            if left == 0 {
+                pins.remove(number);
+            } else {
+                pins.insert(*number, left);
+            }
+        }
+    }
+
+    /// Those of `numbers` that no snapshot reads. They are dead in the last checkpoint, so no
+    /// later snapshot will.
+    pub(super) fn unpinned(&self, mut numbers: Vec<u32>) -> Vec<u32> {
+        let pins = self.pins();
+        numbers.retain(|number| !pins.contains_key(number));
+        numbers
+    }
+
+    /// How many segments snapshots read.
+    pub(super) fn pinned_count(&self) -> usize {
+        self.pins().len()
+    }
+
+    fn pins(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes new and removed names durable.

@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::index::Index;
 use super::meta::Meta;
 use super::options::StoreOptions;
+use super::repairs::Repairs;
 use super::segment_account::SegmentAccounts;
 use super::segment_header::segment_name;
 use super::segments::Segments;
@@ -33,8 +34,12 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) options: StoreOptions,
+    /// Messages that take the place of damaged ones.
+    pub(super) repairs: Repairs,
     committed: Mutex<Committed>,
     is_latched: AtomicBool,
+    /// A snapshot took the store's place: no checkpoint writes into it any more.
+    is_replaced: AtomicBool,
 }
 
 impl Shared {
@@ -45,13 +50,14 @@ impl Shared {
         options: StoreOptions,
         committed: Committed,
     ) -> Arc<Self> {
-        let is_latched = AtomicBool::new(false);
         Arc::new(Shared {
             index,
             segments,
             options,
+            repairs: Repairs::default(),
             committed: Mutex::new(committed),
-            is_latched,
+            is_latched: AtomicBool::new(false),
+            is_replaced: AtomicBool::new(false),
         })
     }
 
@@ -69,6 +75,21 @@ impl Shared {
         } else {
             Ok(())
         }
+    }
+
+    /// Refuses when nothing more may be written here.
+    pub(super) fn check_writable(&self) -> Result<(), StoreError> {
+        if self.is_replaced.load(Ordering::Acquire) {
+            return Err(StoreError::Replaced);
+        }
+        self.check_latch()
+    }
+
+    /// Ends writing into this store, after a checkpoint that is running. Readers go on.
+    pub(super) fn replace(&self) {
+        let committed = self.committed();
+        self.is_replaced.store(true, Ordering::Release);
+        drop(committed);
     }
 
     pub(super) fn latch(&self) {

@@ -5,6 +5,7 @@ use sampan_protocol::{MessageId, QueueId};
 use sampan_storage::io::{Folder, SimulatedDisk};
 use sampan_storage::store::{QUEUE_REMOVAL_COUNT_MAX, StoreError};
 
+use crate::image::files;
 use crate::support::{Harness, log_id, row_key, segment_names};
 
 const QUEUE: QueueId = QueueId(1);
@@ -16,11 +17,8 @@ fn open() -> (SimulatedDisk, Harness) {
 }
 
 fn used_len(folder: &dyn Folder) -> u64 {
-    let names = folder.list().unwrap();
-    names
-        .iter()
-        .map(|name| folder.open(name).unwrap().len().unwrap())
-        .sum()
+    let own = files(folder).into_values();
+    own.map(|bytes| bytes.len() as u64).sum()
 }
 
 #[test]

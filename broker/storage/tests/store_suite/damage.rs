@@ -20,13 +20,14 @@ use rand::{Rng, SeedableRng};
 use sampan_protocol::{MessageId, QueueId};
 use sampan_storage::io::{Folder, SimulatedDisk};
 use sampan_storage::store::{
-    EXTENT_HEADER_LEN, EXTENT_RECORD_LEN, INDEX_FILE, Recovered, SEGMENT_HEADER_LEN, Store,
+    EXTENT_HEADER_LEN, EXTENT_RECORD_LEN, Recovered, SEGMENT_HEADER_LEN, Store,
 };
 
-use crate::image::{Files, ImageFolder};
-use crate::support::{Harness, IDENTITY, Model, OPTIONS, batch, content, log_id, row_key};
+use crate::image::{Files, ImageFolder, files};
+use crate::support::{Harness, IDENTITY, Model, OPTIONS, batch, log_id, row_key};
 
 const SEEDED_COUNT: usize = 20_000;
+const INDEX: &str = "g-00000001/store.redb";
 const LANE_COUNT: usize = 2;
 /// A child that hangs over one byte is as good as one that crashed.
 const HANG: Duration = Duration::from_secs(120);
@@ -53,14 +54,6 @@ struct Flip {
     offset: usize,
     mask: u8,
     is_killed: bool,
-}
-
-fn files(folder: &dyn Folder) -> Files {
-    let names = folder.list().unwrap();
-    names
-        .into_iter()
-        .map(|name| (name.clone(), content(folder, &name)))
-        .collect()
 }
 
 fn original() -> Original {
@@ -141,15 +134,15 @@ fn flips(original: &Original) -> Vec<Flip> {
         }
     }
     let used = [
-        used_bytes(&original.closed[INDEX_FILE]),
-        used_bytes(&original.killed[INDEX_FILE]),
+        used_bytes(&original.closed[INDEX]),
+        used_bytes(&original.killed[INDEX]),
     ];
     for number in 0..SEEDED_COUNT {
         let is_killed = number % 2 == 1;
         let mask = rng.random_range(1..=u8::MAX);
         let (file, offset) = if number % 4 < 3 {
             let used = &used[usize::from(is_killed)];
-            (INDEX_FILE.to_owned(), used[rng.random_range(0..used.len())])
+            (INDEX.to_owned(), used[rng.random_range(0..used.len())])
         } else {
             let (file, bytes) = segments[rng.random_range(0..segments.len())];
             (file.clone(), rng.random_range(0..bytes.len()))

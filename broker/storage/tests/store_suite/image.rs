@@ -1,4 +1,5 @@
 //! A folder in memory that starts as a copy of given files: cheap to make thousands of times.
+//! A file of a folder below it has the name `folder/file`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,6 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use sampan_storage::io::{File, Folder, FolderLock};
 
+use crate::support::content;
+
 /// Files by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -14,6 +17,7 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 #[derive(Debug, Default)]
 pub(crate) struct ImageFolder {
     files: Mutex<BTreeMap<String, Arc<ImageFile>>>,
+    folders: Mutex<BTreeMap<String, Arc<ImageFolder>>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,19 +28,38 @@ struct ImageFile {
 impl ImageFolder {
     /// Copies of `files`.
     pub(crate) fn copy_of(files: &Files) -> Arc<dyn Folder> {
-        let copy = |bytes: &Vec<u8>| {
-            Arc::new(ImageFile {
+        let root = Arc::new(ImageFolder::default());
+        for (path, bytes) in files {
+            let (folder, name) = match path.split_once('/') {
+                Some((folder, name)) => (root.below(folder), name),
+                None => (root.clone(), path.as_str()),
+            };
+            let file = Arc::new(ImageFile {
                 bytes: Mutex::new(bytes.clone()),
-            })
-        };
-        let files = files
-            .iter()
-            .map(|(name, bytes)| (name.clone(), copy(bytes)))
-            .collect();
-        Arc::new(ImageFolder {
-            files: Mutex::new(files),
-        })
+            });
+            folder.files.lock().unwrap().insert(name.to_owned(), file);
+        }
+        root
     }
+
+    fn below(&self, name: &str) -> Arc<ImageFolder> {
+        let mut folders = self.folders.lock().unwrap();
+        folders.entry(name.to_owned()).or_default().clone()
+    }
+}
+
+/// All files of a folder and of those below it.
+pub(crate) fn files(folder: &dyn Folder) -> Files {
+    let mut files = Files::new();
+    for name in folder.list().unwrap() {
+        files.insert(name.clone(), content(folder, &name));
+    }
+    for below in folder.folders().unwrap() {
+        let inside = self::files(&*folder.folder(&below).unwrap());
+        let inside = inside.into_iter();
+        files.extend(inside.map(|(name, bytes)| (format!("{below}/{name}"), bytes)));
+    }
+    files
 }
 
 fn missing() -> io::Error {
@@ -49,7 +72,7 @@ impl Folder for ImageFolder {
     }
 
     fn folders(&self) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
+        Ok(self.folders.lock().unwrap().keys().cloned().collect())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -82,8 +105,21 @@ impl Folder for ImageFolder {
             .ok_or_else(missing)
     }
 
-    fn folder(&self, _name: &str) -> io::Result<Arc<dyn Folder>> {
-        Err(io::Error::from(io::ErrorKind::Unsupported))
+    fn folder(&self, name: &str) -> io::Result<Arc<dyn Folder>> {
+        Ok(self.below(name))
+    }
+
+    fn move_folder(&self, name: &str, into: &str, to: &str) -> io::Result<()> {
+        let moved = self.folders.lock().unwrap().remove(name);
+        let moved = moved.ok_or_else(missing)?;
+        let into = self.below(into);
+        into.folders.lock().unwrap().insert(to.to_owned(), moved);
+        Ok(())
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        let removed = self.folders.lock().unwrap().remove(name);
+        removed.map(drop).ok_or_else(missing)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -14,7 +14,8 @@ use sampan_protocol::{
 use sampan_storage::io::Folder;
 use sampan_storage::log::LogId;
 use sampan_storage::store::{
-    CheckpointJob, Recovered, Store, StoreError, StoreIdentity, StoreOptions,
+    CURRENT_FILE, CheckpointJob, Recovered, Store, StoreError, StoreIdentity, StoreOptions,
+    generation_name,
 };
 
 pub(crate) const IDENTITY: StoreIdentity = StoreIdentity {
@@ -354,9 +355,16 @@ pub(crate) fn content(folder: &dyn Folder, name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The segment files of a folder.
-pub(crate) fn segment_names(folder: &dyn Folder) -> Vec<String> {
-    folder
+/// The folder of the generation that counts.
+pub(crate) fn live(set_folder: &dyn Folder) -> Arc<dyn Folder> {
+    let line = String::from_utf8(content(set_folder, CURRENT_FILE)).unwrap();
+    let number = line.split(' ').nth(1).unwrap().parse().unwrap();
+    set_folder.folder(&generation_name(number)).unwrap()
+}
+
+/// The segment files of the generation that counts.
+pub(crate) fn segment_names(set_folder: &dyn Folder) -> Vec<String> {
+    live(set_folder)
         .list()
         .unwrap()
         .into_iter()

@@ -111,6 +111,16 @@ impl RecordingFolder {
         Ok(RecordingFolder { recorded, tree })
     }
 
+    /// What was at `path` and below is there no more.
+    fn forget(&self, path: &Path) {
+        let mut folders = self
+            .tree
+            .folders
+            .lock()
+            .expect("nothing panics while it holds the tree");
+        folders.retain(|known, _| !known.starts_with(path));
+    }
+
     fn state(&self) -> MutexGuard<'_, RecordedState> {
         self.recorded
             .state
@@ -187,6 +197,28 @@ impl Folder for RecordingFolder {
             Arc::clone(&self.tree),
             disk,
         )?))
+    }
+
+    fn move_folder(&self, name: &str, into: &str, to: &str) -> io::Result<()> {
+        self.recorded.disk.move_folder(name, into, to)?;
+        self.forget(&self.recorded.disk.path().join(name));
+        Ok(())
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        let path = self.recorded.disk.path().join(name);
+        let inside = DiskFolder::open(&path)?;
+        let folders = inside.folders()?;
+        if !inside.list()?.is_empty() || folders.iter().any(|name| name != UNDO_FOLDER) {
+            return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty));
+        }
+        self.forget(&path);
+        // It holds nothing that a roll-back would need: the folder is synced.
+        if path.join(UNDO_FOLDER).is_dir() {
+            fs::remove_dir_all(path.join(UNDO_FOLDER))?;
+        }
+        self.recorded.disk.remove_folder(name)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -177,6 +177,15 @@ impl Folder for SimulatedFolder {
         }))
     }
 
+    fn move_folder(&self, name: &str, into: &str, to: &str) -> io::Result<()> {
+        check_name(to)?;
+        self.disk.state().move_folder(self.node, name, into, to)
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        self.disk.state().remove_folder(self.node, name)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.disk.state().sync_folder(self.node)
     }
@@ -347,6 +356,24 @@ mod tests {
         disk.fail_at(disk.operation_count() + 1);
         assert!(file.sync_data().is_err());
         file.sync_data().unwrap();
+    }
+
+    #[test]
+    fn a_cut_while_a_folder_moves_leaves_it_at_one_place_or_the_other() {
+        let disk = SimulatedDisk::new();
+        disk.root().folder("from").unwrap().create("a").unwrap();
+        disk.root().folder("into").unwrap();
+        disk.crash_at(disk.operation_count() + 1);
+        disk.root().move_folder("from", "into", "to").unwrap_err();
+        let mut moved_count = 0;
+        for seed in 0..20 {
+            let root = disk.after_crash(seed).root();
+            let moved = root.folder("into").unwrap().folders().unwrap();
+            let stayed = root.folders().unwrap();
+            assert_eq!(moved.len() + stayed.len(), 2, "{moved:?} {stayed:?}");
+            moved_count += moved.len();
+        }
+        assert!(moved_count > 0 && moved_count < 20);
     }
 
     #[test]

@@ -20,6 +20,18 @@ pub(super) struct DiskState {
     pub(super) fail_at: Option<u64>,
     pub(super) capacity: Option<u64>,
     pub(super) crashed: bool,
+    /// The change of folders during which the power went: it may have happened or not.
+    undecided: Option<FolderChange>,
+}
+
+/// A change of names of folders; durable once it returned.
+#[derive(Clone, Debug)]
+enum FolderChange {
+    Move {
+        from: (usize, String),
+        to: (usize, String),
+    },
+    Remove(usize, String),
 }
 
 #[derive(Debug)]
@@ -77,6 +89,7 @@ impl Default for DiskState {
             fail_at: None,
             capacity: None,
             crashed: false,
+            undecided: None,
         }
     }
 }
@@ -121,6 +134,49 @@ impl DiskState {
         let node = self.nodes.len() - 1;
         self.folder(parent).folders.insert(name.to_owned(), node);
         Ok(node)
+    }
+
+    /// Moves `parent/name` to `parent/into/to`.
+    pub(super) fn move_folder(
+        &mut self,
+        parent: usize,
+        name: &str,
+        into: &str,
+        to: &str,
+    ) -> io::Result<()> {
+        self.check_power()?;
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let folders = &self.folder(parent).folders;
+        let into = *folders.get(into).ok_or_else(missing)?;
+        folders.get(name).ok_or_else(missing)?;
+        if self.folder(into).folders.contains_key(to) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        self.change_folders(FolderChange::Move {
+            from: (parent, name.to_owned()),
+            to: (into, to.to_owned()),
+        })
+    }
+
+    /// Removes `parent/name`, which must be empty.
+    pub(super) fn remove_folder(&mut self, parent: usize, name: &str) -> io::Result<()> {
+        self.check_power()?;
+        let node = self.folder(parent).folders.get(name).copied();
+        let node = node.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let folder = self.folder(node);
+        if !folder.now.is_empty() || !folder.folders.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty));
+        }
+        self.change_folders(FolderChange::Remove(parent, name.to_owned()))
+    }
+
+    fn change_folders(&mut self, change: FolderChange) -> io::Result<()> {
+        let result = self.begin();
+        match &result {
+            Ok(()) => change.apply(self),
+            Err(_) => self.undecided = Some(change),
+        }
+        result
     }
 
     pub(super) fn change_entry(&mut self, folder: usize, change: EntryChange) -> io::Result<()> {
@@ -188,11 +244,17 @@ impl DiskState {
             Node::File(file) => Node::File(file.after_crash(&mut choices)),
             Node::Folder(folder) => Node::Folder(folder.after_crash(&mut choices)),
         });
-        DiskState {
+        let mut left = DiskState {
             nodes: nodes.collect(),
             capacity: self.capacity,
             ..DiskState::default()
+        };
+        if let Some(change) = &self.undecided
+            && choices.survives()
+        {
+            change.apply(&mut left);
         }
+        left
     }
 
     /// Counts an operation and says whether it goes through.
@@ -274,6 +336,21 @@ impl FolderNode {
             synced: left,
             folders: self.folders.clone(),
             ..FolderNode::default()
+        }
+    }
+}
+
+impl FolderChange {
+    fn apply(&self, disk: &mut DiskState) {
+        match self {
+            FolderChange::Move { from, to } => {
+                if let Some(node) = disk.folder(from.0).folders.remove(&from.1) {
+                    disk.folder(to.0).folders.insert(to.1.clone(), node);
+                }
+            }
+            FolderChange::Remove(parent, name) => {
+                disk.folder(*parent).folders.remove(name);
+            }
         }
     }
 }
