@@ -3,6 +3,7 @@
 //! - [`Broker`]: all queues of a set, and in set 0 the [`Catalog`]. [`Broker::apply`] takes an
 //!   [`Entry`] and gives a [`Reply`] per command and [`Effect`]s; [`Broker::freeze`] and
 //!   [`Broker::restore`] turn state into rows and back.
+//! - [`placement`]: which nodes are to vote in a set, and which of them is to lead.
 //! - [`Waiters`]: receives that wait for a message, of one node, not replicated.
 //!
 //! No I/O, no clock, no randomness, no logging, no await. Behaviour is specified in
@@ -21,6 +22,7 @@ pub mod limits;
 mod marks;
 mod page;
 mod pages;
+pub mod placement;
 mod queue;
 mod reply;
 mod row_changes;
