@@ -151,12 +151,27 @@ impl Command {
         }
     }
 
+    /// The batch with which the command's bytes end.
+    pub(crate) fn batch(&self) -> Option<&Bytes> {
+        match self {
+            Command::Send { batch, .. } => Some(batch.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// What lies in front of the batch; nothing for a command without one.
+    pub(crate) fn encode_before_batch(&self, out: &mut Vec<u8>) {
+        if let Command::Send { queue, batch } = self {
+            put_head(out, SEND, *queue);
+            let len = u32::try_from(batch.as_bytes().len()).expect("a batch is below 4 MiB");
+            out.extend_from_slice(&len.to_le_bytes());
+        }
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Command::Send { queue, batch } => {
-                put_head(out, SEND, *queue);
-                let len = u32::try_from(batch.as_bytes().len()).expect("a batch is below 4 MiB");
-                out.extend_from_slice(&len.to_le_bytes());
+            Command::Send { batch, .. } => {
+                self.encode_before_batch(out);
                 out.extend_from_slice(batch.as_bytes());
             }
             Command::Receive {

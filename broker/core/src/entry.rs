@@ -76,6 +76,35 @@ impl Entry {
     ///
     /// With more than [`ENTRY_COMMAND_COUNT_MAX`] commands; whoever gathers them keeps the limit.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_head(out);
+        self.commands.iter().for_each(|command| command.encode(out));
+    }
+
+    /// The entry's bytes in pieces: batches of at least `shared_len_min` bytes are not copied.
+    ///
+    /// # Panics
+    ///
+    /// As [`Entry::encode`].
+    pub fn encode_pieces(&self, shared_len_min: usize) -> Vec<Bytes> {
+        let (mut pieces, mut copied) = (Vec::new(), Vec::new());
+        self.encode_head(&mut copied);
+        for command in &self.commands {
+            match command.batch() {
+                Some(batch) if batch.len() >= shared_len_min => {
+                    command.encode_before_batch(&mut copied);
+                    pieces.push(std::mem::take(&mut copied).into());
+                    pieces.push(batch.clone());
+                }
+                _ => command.encode(&mut copied),
+            }
+        }
+        if !copied.is_empty() {
+            pieces.push(copied.into());
+        }
+        pieces
+    }
+
+    fn encode_head(&self, out: &mut Vec<u8>) {
         assert!(
             self.commands.len() <= ENTRY_COMMAND_COUNT_MAX,
             "the gatherer keeps the limit"
@@ -85,7 +114,6 @@ impl Entry {
         out.push(version);
         out.extend_from_slice(&self.stamp.0.to_le_bytes());
         out.extend_from_slice(&count.to_le_bytes());
-        self.commands.iter().for_each(|command| command.encode(out));
     }
 
     /// Reads an entry. Batches and handles are parts of `bytes`, shared.
@@ -131,4 +159,46 @@ fn decode_head(fields: &mut Fields<'_>) -> Result<(Timestamp, usize), FieldError
         return Err(FieldError::Short);
     }
     Ok((stamp, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_protocol::{BatchBuilder, NewMessage, QueueId};
+
+    use super::*;
+
+    fn send_of(body_len: usize) -> Command {
+        let mut builder = BatchBuilder::new();
+        let message = NewMessage {
+            body: vec![7; body_len].into(),
+            ..NewMessage::default()
+        };
+        builder.push(message).unwrap();
+        Command::Send {
+            queue: QueueId(3),
+            batch: builder.finish(),
+        }
+    }
+
+    #[test]
+    fn pieces_are_the_encoded_entry_and_share_its_long_batches() {
+        let delete = || Command::QueueDelete { queue: QueueId(1) };
+        for commands in [
+            vec![],
+            vec![delete()],
+            vec![send_of(10), send_of(5000), delete(), send_of(9000)],
+            vec![send_of(5000), send_of(5000)],
+        ] {
+            let stamp = Timestamp(9);
+            let entry = Entry { stamp, commands };
+            let mut encoded = Vec::new();
+            entry.encode(&mut encoded);
+            let pieces = entry.encode_pieces(4096);
+            assert_eq!(pieces.concat(), encoded);
+            for batch in entry.commands.iter().filter_map(Command::batch) {
+                let is_shared = pieces.iter().any(|piece| piece.as_ptr() == batch.as_ptr());
+                assert_eq!(is_shared, batch.len() >= 4096);
+            }
+        }
+    }
 }
