@@ -32,7 +32,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(node: u64) -> Self {
+    /// A link to `node` that is not connected.
+    pub(crate) fn new(node: u64) -> Self {
         Link {
             node,
             current: Arc::default(),

@@ -55,6 +55,25 @@ impl LogPayload {
     }
 }
 
+impl LogPayload {
+    /// What [`Payload::encode`] appends, in pieces: batches of at least `shared_len_min` bytes are
+    /// not copied.
+    pub(crate) fn encode_pieces(&self, shared_len_min: usize) -> Vec<Bytes> {
+        match self {
+            LogPayload::Commands(entry) => {
+                let mut pieces = entry.encode_pieces(shared_len_min);
+                pieces.insert(0, Bytes::from_static(&[PAYLOAD_VERSION, KIND_COMMANDS]));
+                pieces
+            }
+            LogPayload::Blank | LogPayload::Membership(_) => {
+                let mut bytes = Vec::with_capacity(self.encoded_len());
+                self.encode(&mut bytes);
+                vec![bytes.into()]
+            }
+        }
+    }
+}
+
 impl Payload for LogPayload {
     fn encoded_len(&self) -> usize {
         PAYLOAD_HEADER_LEN

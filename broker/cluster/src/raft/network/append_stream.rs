@@ -1,0 +1,208 @@
+//! The leader's end of a replication stream, as openraft wants to see it.
+//!
+//! Requests go out as openraft makes them, without waiting for answers, up to a bound of requests
+//! and bytes; answers come out in the order of the requests. One look ahead at the input tells
+//! whether a request is the last, so that a heartbeat closes its own stream. All of it happens when
+//! openraft polls: there is no task.
+//!
+//! Invariant: the result of a request is given out once, after those before it; a conflict, a higher
+//! vote or an error is the last.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::codec::{from_wire_id, from_wire_vote, to_wire_id, to_wire_vote};
+use super::pieces::pieces_of;
+use super::{RpcError, to_rpc_error};
+use crate::peer::{
+    APPENDS_UNANSWERED_LEN_MAX, APPENDS_UNANSWERED_MAX, AppendChannel, AppendHead, Appended,
+    PEER_PAYLOAD_LEN_MAX, PeerError,
+};
+use crate::raft::types::SetConfig;
+
+/// A follower that answers nothing for so long, while its connection is alive, is given up.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+type Request = AppendEntriesRequest<SetConfig>;
+type Sending = LocalBoxFuture<'static, Result<(), PeerError>>;
+
+/// See the head of the file.
+pub(super) struct AppendStream<S> {
+    channel: AppendChannel,
+    /// `None`: nothing more is taken from it.
+    input: Option<S>,
+    /// Taken from the input to see whether there is another.
+    next: Option<Request>,
+    /// A request that waits for room on the connection.
+    sending: Option<Sending>,
+    /// Length of each request without an answer.
+    unanswered: VecDeque<usize>,
+    unanswered_len: usize,
+    /// Runs while answers are missing.
+    patience: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
+}
+
+impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
+    pub(super) fn new(channel: AppendChannel, input: S) -> Self {
+        AppendStream {
+            channel,
+            input: Some(input),
+            next: None,
+            sending: None,
+            unanswered: VecDeque::new(),
+            unanswered_len: 0,
+            patience: None,
+            is_over: false,
+        }
+    }
+
+    /// Sends what there is to send and room for.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Result<(), PeerError> {
+        loop {
+            if let Some(sending) = &mut self.sending {
+                match sending.poll_unpin(context) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(sent) => sent?,
+                }
+                self.sending = None;
+            }
+            if self.unanswered.len() >= APPENDS_UNANSWERED_MAX
+                || self.unanswered_len >= APPENDS_UNANSWERED_LEN_MAX
+            {
+                return Ok(());
+            }
+            self.look_ahead(context);
+            let Some(request) = self.next.take() else {
+                return Ok(());
+            };
+            self.look_ahead(context);
+            self.send(request)?;
+        }
+    }
+
+    /// Makes sure that `next` is there if it is ready, and that the input is gone if it has ended.
+    fn look_ahead(&mut self, context: &mut Context<'_>) {
+        let Some(input) = self.input.as_mut().filter(|_| self.next.is_none()) else {
+            return;
+        };
+        match input.poll_next_unpin(context) {
+            Poll::Ready(Some(request)) => self.next = Some(request),
+            Poll::Ready(None) => {
+                self.input = None;
+            }
+            Poll::Pending => {}
+        }
+    }
+
+    fn send(&mut self, request: Request) -> Result<(), PeerError> {
+        let head = AppendHead {
+            vote: to_wire_vote(&request.vote),
+            prev: request.prev_log_id.as_ref().map(to_wire_id),
+            commit: request.leader_commit.as_ref().map(to_wire_id),
+        };
+        let count = request.entries.len();
+        let mut entries = Vec::with_capacity(count);
+        let mut len = AppendHead::LEN;
+        for entry in request.entries {
+            let pieces = pieces_of(entry);
+            if len + pieces.len() > PEER_PAYLOAD_LEN_MAX {
+                break;
+            }
+            len += pieces.len();
+            entries.push(pieces);
+        }
+        if entries.len() < count {
+            self.cut(&entries)?;
+        }
+        let is_last = self.input.is_none() && self.next.is_none();
+        if let Some(unsent) = self.channel.send(&head, entries, is_last)? {
+            self.sending = Some(self.channel.wait_for_room(unsent).boxed_local());
+        }
+        self.unanswered.push_back(len);
+        self.unanswered_len += len;
+        Ok(())
+    }
+
+    /// Only the first `entries` of a request fit into a frame. It becomes the stream's last:
+    /// openraft sees from its answer how far it came, and goes on from there.
+    fn cut(&mut self, entries: &[crate::peer::EntryPieces]) -> Result<(), PeerError> {
+        if entries.is_empty() {
+            return Err(PeerError::TooLong(PEER_PAYLOAD_LEN_MAX + 1));
+        }
+        (self.input, self.next) = (None, None);
+        Ok(())
+    }
+
+    fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<Appended, PeerError>> {
+        match self.channel.poll_answer(context) {
+            Poll::Ready(answer) => {
+                let answered_len = self.unanswered.pop_front().unwrap_or(0);
+                self.unanswered_len -= answered_len;
+                if let Some(patience) = &mut self.patience {
+                    patience.as_mut().reset(Instant::now() + ANSWER_TIME_MAX);
+                }
+                Poll::Ready(answer)
+            }
+            Poll::Pending => {
+                let new = || Box::pin(sleep(ANSWER_TIME_MAX));
+                let patience = self.patience.get_or_insert_with(new);
+                let is_over = patience.poll_unpin(context);
+                is_over.map(|()| Err(PeerError::TimedOut(ANSWER_TIME_MAX)))
+            }
+        }
+    }
+
+    fn fail(&mut self, error: PeerError) -> Poll<Option<StreamItem>> {
+        self.is_over = true;
+        Poll::Ready(Some(Err(to_rpc_error(error))))
+    }
+}
+
+type StreamItem = Result<StreamAppendResult<SetConfig>, RpcError>;
+
+impl<S: Stream<Item = Request> + Unpin> Stream for AppendStream<S> {
+    type Item = StreamItem;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<StreamItem>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        if let Err(error) = this.poll_send(context) {
+            return this.fail(error);
+        }
+        if this.unanswered.is_empty() {
+            // Nothing can wait for room then: what waits is unanswered.
+            if this.input.is_some() {
+                return Poll::Pending;
+            }
+            this.is_over = true;
+            this.channel.end();
+            return Poll::Ready(None);
+        }
+        match this.poll_result(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => this.fail(error),
+            Poll::Ready(Ok(appended)) => {
+                this.is_over |= appended.ends_stream();
+                Poll::Ready(Some(Ok(to_result(appended))))
+            }
+        }
+    }
+}
+
+fn to_result(appended: Appended) -> StreamAppendResult<SetConfig> {
+    match appended {
+        Appended::Matching(id) => Ok(id.map(from_wire_id)),
+        Appended::Conflict(id) => Err(StreamAppendError::Conflict(from_wire_id(id))),
+        Appended::HigherVote(vote) => Err(StreamAppendError::HigherVote(from_wire_vote(vote))),
+    }
+}
