@@ -63,6 +63,34 @@ impl Accounts {
     }
 }
 
+/// What differs between two lists of accounts, by SecretId.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct AccountChanges {
+    /// Only in the newer list.
+    pub(crate) added: Vec<String>,
+    /// Only in the older list.
+    pub(crate) removed: Vec<String>,
+    /// With another key.
+    pub(crate) rekeyed: Vec<String>,
+}
+
+impl Accounts {
+    /// What `newer` changes.
+    pub(crate) fn changes(&self, newer: &Accounts) -> AccountChanges {
+        let mut changes = AccountChanges::default();
+        for (id, key) in &newer.keys {
+            match self.keys.get(id) {
+                None => changes.added.push(id.clone()),
+                Some(old) if old != key => changes.rekeyed.push(id.clone()),
+                Some(_) => {}
+            }
+        }
+        let gone = self.keys.keys().filter(|id| !newer.keys.contains_key(*id));
+        changes.removed = gone.cloned().collect();
+        changes
+    }
+}
+
 impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.keys.keys()).finish()
@@ -93,6 +121,17 @@ mod tests {
         ));
         let twice = accounts(&[("AKID1", "a"), ("AKID1", "b")]);
         assert!(matches!(twice, Err(AccountError::Twice(_))));
+    }
+
+    #[test]
+    fn what_differs_between_lists_is_told_without_keys() {
+        let old = accounts(&[("AKID1", "a"), ("AKID2", "b"), ("AKID3", "c")]).unwrap();
+        let new = accounts(&[("AKID2", "b"), ("AKID3", "d"), ("AKID4", "e")]).unwrap();
+        let changes = old.changes(&new);
+        assert_eq!(changes.added, ["AKID4"]);
+        assert_eq!(changes.removed, ["AKID1"]);
+        assert_eq!(changes.rekeyed, ["AKID3"]);
+        assert_eq!(new.changes(&new), AccountChanges::default());
     }
 
     #[test]

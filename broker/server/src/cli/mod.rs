@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod cluster;
 mod connect;
 mod delete;
 mod demo;
@@ -124,6 +125,7 @@ async fn run_verb(command: Command, output: &mut Output) -> Result<(), Failure> 
         ClientVerb::Delete(arguments) => {
             delete::run(&connect(&options).await?, &arguments, output).await
         }
+        ClientVerb::Cluster(verb) => cluster::run(&connect(&options).await?, &verb, output).await,
         ClientVerb::Demo(arguments) => demo::run(&arguments, output).await,
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct PeerTlsFiles {
 /// What connections are made with.
 #[derive(Clone)]
 pub(super) struct PeerTls {
+    /// What it was made of: the node's chain, then the CA's certificates.
+    certificates: Vec<CertificateDer<'static>>,
     connector: TlsConnector,
     acceptor: TlsAcceptor,
 }
@@ -83,7 +85,9 @@ impl PeerTls {
         let key = PrivateKeyDer::from_pem_file(&files.key)
             .with_context(|| format!("reading the private key {}", files.key.display()))?;
         let mut roots = RootCertStore::empty();
+        let mut all = chain.clone();
         for certificate in certificates(&files.ca)? {
+            all.push(certificate.clone());
             roots
                 .add(certificate)
                 .with_context(|| format!("using the CA {}", files.ca.display()))?;
@@ -94,9 +98,15 @@ impl PeerTls {
             acceptor(roots.clone(), chain.clone(), key.clone_key()).with_context(using)?;
         let connector = connector(roots, chain, key).with_context(using)?;
         Ok(PeerTls {
+            certificates: all,
             connector,
             acceptor,
         })
+    }
+
+    /// Whether it was made of the same certificates.
+    pub(super) fn is_same(&self, other: &PeerTls) -> bool {
+        self.certificates == other.certificates
     }
 }
 

@@ -1,19 +1,30 @@
-//! The signals that tell a broker to stop: SIGTERM and SIGINT.
+//! The signals that a broker obeys: SIGTERM and SIGINT stop it, SIGHUP makes it read certificates
+//! and accounts again.
 //!
 //! They are listened for before anything else is done. A signal that came between "ready" and the
 //! listening would end the process at once: without a drain, and without the exit code 0 that an
-//! operator's tools take for a clean end. One that comes while the broker starts is kept, and stops
-//! it as soon as it has started.
+//! operator's tools take for a clean end. One that comes while the broker starts is kept, and is
+//! obeyed as soon as it has started. Several SIGHUP that wait are one.
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+
+/// What a broker is told by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// End cleanly.
+    Stop,
+    /// Read certificates and accounts again.
+    Reload,
+}
 
 /// See the module's documentation.
 pub(super) struct Signals {
     runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
+    terminate: Listener,
+    interrupt: Listener,
+    hangup: Listener,
 }
 
 impl Signals {
@@ -26,21 +37,36 @@ impl Signals {
         let entered = runtime.enter();
         let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
         drop(entered);
         Ok(Signals {
             runtime,
             terminate,
             interrupt,
+            hangup,
         })
     }
 
-    /// Blocks until one has come.
-    pub(super) fn wait(mut self) {
-        self.runtime.block_on(async {
+    /// Blocks until one has come. Stopping goes before reloading.
+    pub(super) fn next(&mut self) -> Signal {
+        let Signals {
+            runtime,
+            terminate,
+            interrupt,
+            hangup,
+        } = self;
+        runtime.block_on(async {
             tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
+                biased;
+                _ = terminate.recv() => Signal::Stop,
+                _ = interrupt.recv() => Signal::Stop,
+                _ = hangup.recv() => Signal::Reload,
             }
-        });
+        })
+    }
+
+    /// Blocks until told to stop.
+    pub(super) fn wait(mut self) {
+        while self.next() != Signal::Stop {}
     }
 }

@@ -68,6 +68,7 @@ impl Authority {
         }
         let roots = Arc::new(roots);
         fixed(PeerTls {
+            certificates: chain.clone(),
             acceptor: acceptor(roots.clone(), chain.clone(), key.clone_key()).unwrap(),
             connector: connector(roots, chain, key).unwrap(),
         })

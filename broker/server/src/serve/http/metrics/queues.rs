@@ -1,0 +1,85 @@
+//! Figures of queues.
+
+use sampan_cluster::QueueMetrics;
+
+use super::QUEUE_LABEL_COUNT_MAX;
+use super::text::{Kind, Text};
+
+/// What is told of one queue, or of several together.
+#[derive(Default)]
+struct Row {
+    name: String,
+    set: String,
+    ready: u64,
+    delayed: u64,
+    in_flight: u64,
+    oldest_age_ms: u64,
+}
+
+/// Adds all queues.
+pub(super) fn add(text: &mut Text, mut queues: Vec<QueueMetrics>) {
+    queues.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let count = queues.len();
+    let rest = queues.split_off(count.min(QUEUE_LABEL_COUNT_MAX));
+    let mut rows: Vec<Row> = queues.into_iter().map(row).collect();
+    if !rest.is_empty() {
+        let empty = Row {
+            name: String::new(),
+            ..Row::default()
+        };
+        rows.push(rest.iter().fold(empty, together));
+    }
+    let help = "Queues whose set this node leads.";
+    text.one("sampan_queues", Kind::Gauge, help, count);
+    let help = "Of these, queues that have no series of their own: the one without a name has all.";
+    text.one("sampan_queues_unlabelled", Kind::Gauge, help, rest.len());
+    let help = "Messages by state.";
+    text.family("sampan_queue_messages", Kind::Gauge, help);
+    for row in &rows {
+        for (state, count) in [
+            ("ready", row.ready),
+            ("delayed", row.delayed),
+            ("in_flight", row.in_flight),
+        ] {
+            let labels = [
+                ("queue", row.name.as_str()),
+                ("set", &row.set),
+                ("state", state),
+            ];
+            text.sample("", &labels, count);
+        }
+    }
+    let help = "Age of the oldest ready message; 0 without one.";
+    text.family("sampan_queue_oldest_age_seconds", Kind::Gauge, help);
+    for row in &rows {
+        let labels = [("queue", row.name.as_str()), ("set", &row.set)];
+        let (seconds, millis) = (row.oldest_age_ms / 1_000, row.oldest_age_ms % 1_000);
+        text.sample("", &labels, format_args!("{seconds}.{millis:03}"));
+    }
+}
+
+fn row(queue: QueueMetrics) -> Row {
+    Row {
+        oldest_age_ms: oldest_age_ms(&queue),
+        set: queue.set.0.to_string(),
+        ready: queue.counts.ready,
+        delayed: queue.counts.delayed,
+        in_flight: queue.counts.in_flight,
+        name: queue.name,
+    }
+}
+
+fn together(row: Row, queue: &QueueMetrics) -> Row {
+    Row {
+        ready: row.ready + queue.counts.ready,
+        delayed: row.delayed + queue.counts.delayed,
+        in_flight: row.in_flight + queue.counts.in_flight,
+        oldest_age_ms: row.oldest_age_ms.max(oldest_age_ms(queue)),
+        ..row
+    }
+}
+
+fn oldest_age_ms(queue: &QueueMetrics) -> u64 {
+    let oldest = queue.counts.oldest_at.unwrap_or(queue.now);
+    queue.now.0.saturating_sub(oldest.0)
+}
