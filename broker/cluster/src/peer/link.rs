@@ -3,6 +3,7 @@
 //! The handle is for any thread; the task lives on the peers' thread. While there is no connection
 //! nothing is queued: whoever asks is told at once, and whether its request may have left the node.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const CALL_HEAD_LEN: usize = 2;
 pub(crate) struct Link {
     node: u64,
     current: Arc<Mutex<Option<Outbox>>>,
+    /// How many connections there were.
+    count: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -37,6 +40,7 @@ impl Link {
         Link {
             node,
             current: Arc::default(),
+            count: Arc::default(),
         }
     }
 
@@ -47,6 +51,12 @@ impl Link {
 
     pub(crate) fn is_connected(&self) -> bool {
         self.outbox().is_ok()
+    }
+
+    /// The number of the connection in use, counted from 1; no two have the same.
+    pub(crate) fn connection_number(&self) -> Option<u64> {
+        self.is_connected()
+            .then(|| self.count.load(Ordering::Acquire))
     }
 
     /// Asks the peer, or one of its sets.
@@ -72,6 +82,9 @@ impl Link {
     }
 
     fn set(&self, outbox: Option<Outbox>) {
+        if outbox.is_some() {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = outbox;
     }
 }
