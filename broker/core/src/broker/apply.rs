@@ -153,8 +153,7 @@ impl Broker {
         let queue = self.queues.get_mut(&id).ok_or(ErrorCode::QueueNotFound)?;
         let result = work(queue, self.now);
         if let Some(trace) = queue.take_trace() {
-            self.hash.fold(id.0);
-            self.hash.fold(trace);
+            self.hash.fold(trace ^ id.0);
         }
         let deadline = queue.next_deadline();
         let flags = &mut queue.flags;

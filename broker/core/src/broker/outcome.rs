@@ -9,13 +9,12 @@ use crate::command::Command;
 use crate::reply::Reply;
 use crate::state_hash::StateHash;
 
-const SENT: u64 = 1;
-const RECEIVED: u64 = 2;
-const HANDLES: u64 = 3;
-const DONE: u64 = 4;
-const REFUSED: u64 = 5;
-const CATALOG: u64 = 6;
-const NODE: u64 = 7;
+const NOTHING_RECEIVED: u64 = 1;
+const HANDLE_FAILED: u64 = 2;
+const DONE: u64 = 3;
+const REFUSED: u64 = 4;
+const CATALOG: u64 = 5;
+const NODE: u64 = 6;
 
 pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Reply) {
     match command {
@@ -33,20 +32,21 @@ pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Repl
     fold_reply(hash, reply);
 }
 
+/// What a receive handed out and which handles were good is in the queue's trace already.
 fn fold_reply(hash: &mut StateHash, reply: &Reply) {
     let mut head = |what: u64, number: u64| hash.fold(what | number << 8);
     match reply {
         Reply::Sent(sent) => {
-            head(SENT, sent.runs.len() as u64);
             for (first, count) in &sent.runs {
                 hash.fold_run(first.0, u64::from(*count));
             }
         }
-        Reply::Received(deliveries) => head(RECEIVED, deliveries.len() as u64),
+        Reply::Received(deliveries) if deliveries.is_empty() => head(NOTHING_RECEIVED, 0),
+        Reply::Received(_) => (),
         Reply::Handles(results) => {
-            head(HANDLES, results.failures.len() as u64);
             for (place, code) in &results.failures {
-                hash.fold(u64::from(*place) | u64::from(code.number()) << 16);
+                let (place, code) = (u64::from(*place), u64::from(code.number()));
+                head(HANDLE_FAILED, place | code << 16);
             }
         }
         Reply::Done => head(DONE, 0),

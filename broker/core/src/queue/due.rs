@@ -8,6 +8,7 @@ use sampan_protocol::{MessageId, Timestamp};
 
 use super::Queue;
 use super::handles::past_of;
+use super::trace::Removals;
 use crate::effect::Effect;
 use crate::page::Received;
 
@@ -80,16 +81,18 @@ impl Queue {
         work: &mut u64,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let (queue, trace) = (self.id, &mut self.trace);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id);
         while *work > 0 {
             let taken = self.pages.take_lowest(base, end, *work, |id, _| {
-                trace.on_removed(effects, queue, id, 1);
+                removals.push(id);
             });
             if taken == 0 {
+                removals.finish();
                 return true;
             }
             *work -= taken;
         }
+        removals.finish();
         false
     }
 

@@ -6,6 +6,7 @@
 use sampan_protocol::{HandleResults, Handles, MessageId, Timestamp};
 
 use super::Queue;
+use super::trace::Removals;
 use crate::effect::Effect;
 use crate::leases::Lease;
 use crate::page::Received;
@@ -18,16 +19,17 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> HandleResults {
         let mut failures = Vec::new();
-        let (queue, trace) = (self.id, &mut self.trace);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id);
         self.leases.for_each(
             handles,
             now,
             |chunk, offset, slot| {
                 chunk.take(offset);
-                trace.on_removed(effects, queue, slot.value.id, 1);
+                removals.push(slot.value.id);
             },
             |place, code| failures.push((place, code)),
         );
+        removals.finish();
         HandleResults { failures }
     }
 

@@ -65,8 +65,8 @@ impl Queue {
         };
         let mut deliveries = Vec::with_capacity(count as usize);
         if count > 0 {
-            self.trace.on_number(self.leases.next);
-            self.trace.on_number(visible_at.0);
+            self.trace
+                .on_number(self.leases.next ^ visible_at.0.rotate_left(40));
         }
         if self.receive_again(&mut room, visible_at, now, &mut deliveries) {
             self.receive_fresh(&mut room, visible_at, now, &mut deliveries);

@@ -1,8 +1,8 @@
 //! What happened in a queue during one command, on its way into the state hash.
 //!
-//! Messages that go, come back or are handed out are told as runs of ids: a batch costs what one
-//! message costs when its ids lie side by side. Runs are joined here and not taken from the effects,
-//! which a caller may collect over several entries and which then are joined differently.
+//! Messages that go or are handed out side by side are told as runs of ids: a batch costs what one
+//! message costs. Runs are made here and not taken from the effects, which a caller may collect
+//! over several entries and which then are joined differently.
 //!
 //! Invariant: empty between two commands. Spec: spec/state.md, "State hash".
 
@@ -11,25 +11,13 @@ use sampan_protocol::{MessageId, QueueId};
 use crate::effect::{Effect, push_removed};
 use crate::state_hash::StateHash;
 
-/// What happened to the messages of a run; the lowest byte of its word.
-const REMOVED: u64 = 1;
-const CAME_BACK: u64 = 2;
-const RECEIVED: u64 = 3;
-
-/// Messages side by side to which the same happened.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    what: u64,
-    first: u64,
-    /// 0 when there is no run.
-    count: u64,
-}
+/// What happened to the messages of a run; the highest bits of its word.
+const REMOVED: u64 = 1 << 60;
+const CAME_BACK: u64 = 2 << 60;
+const RECEIVED: u64 = 3 << 60;
 
 #[derive(Debug, Default)]
-pub(super) struct Trace {
-    hash: StateHash,
-    run: Run,
-}
+pub(super) struct Trace(StateHash);
 
 impl Trace {
     /// Messages are deleted or expired: notes it, and tells of it.
@@ -40,13 +28,13 @@ impl Trace {
         first: MessageId,
         count: u64,
     ) {
-        self.note(REMOVED, first.0, count);
+        self.note(REMOVED, first, count);
         push_removed(effects, queue, first, count);
     }
 
     /// A message is ready again.
     pub(super) fn on_return(&mut self, id: MessageId) {
-        self.note(CAME_BACK, id.0, 1);
+        self.note(CAME_BACK, id, 1);
     }
 
     /// Messages were handed out, each for the `receive_count`-th time.
@@ -57,39 +45,70 @@ impl Trace {
         receive_count: u32,
         first_received_ms: u64,
     ) {
-        let what = RECEIVED | u64::from(receive_count) << 8;
-        self.note(what ^ first_received_ms.rotate_left(40), first.0, count);
+        self.on_number(u64::from(receive_count) ^ first_received_ms.rotate_left(20));
+        self.note(RECEIVED, first, count);
     }
 
     /// A number that belongs to the command as a whole.
     pub(super) fn on_number(&mut self, number: u64) {
-        self.close();
-        self.hash.fold(number);
+        self.0.fold(number);
     }
 
     /// Hash of all that was noted, if anything was; begins anew.
     pub(super) fn take(&mut self) -> Option<u64> {
-        self.close();
-        let hash = std::mem::take(&mut self.hash);
+        let hash = std::mem::take(&mut self.0);
         (hash != StateHash::default()).then(|| hash.value())
     }
 
-    fn note(&mut self, what: u64, first: u64, count: u64) {
-        let run = &mut self.run;
-        if run.what == what && run.count > 0 && run.first + run.count == first {
-            run.count += count;
-        } else {
-            self.close();
-            self.run = Run { what, first, count };
+    fn note(&mut self, what: u64, first: MessageId, count: u64) {
+        self.0.fold_run(first.0 ^ what, count);
+    }
+}
+
+/// Messages that go one by one, told as runs.
+pub(super) struct Removals<'a> {
+    trace: &'a mut Trace,
+    effects: &'a mut Vec<Effect>,
+    queue: QueueId,
+    /// The run at hand, up to `end`; empty before the first message.
+    first: MessageId,
+    end: MessageId,
+}
+
+impl<'a> Removals<'a> {
+    pub(super) fn new(
+        trace: &'a mut Trace,
+        effects: &'a mut Vec<Effect>,
+        queue: QueueId,
+    ) -> Removals<'a> {
+        Removals {
+            trace,
+            effects,
+            queue,
+            first: MessageId(0),
+            end: MessageId(0),
         }
     }
 
-    fn close(&mut self) {
-        let run = std::mem::take(&mut self.run);
-        if run.count > 0 {
-            self.hash.fold(run.what);
-            self.hash.fold_run(run.first, run.count);
+    pub(super) fn push(&mut self, id: MessageId) {
+        if self.end != id {
+            self.tell();
+            self.first = id;
         }
+        self.end = id.plus(1);
+    }
+
+    fn tell(&mut self) {
+        let count = self.end.0 - self.first.0;
+        if count > 0 {
+            self.trace
+                .on_removed(self.effects, self.queue, self.first, count);
+        }
+    }
+
+    /// Tells of the last run too.
+    pub(super) fn finish(mut self) {
+        self.tell();
     }
 }
 
@@ -97,7 +116,7 @@ impl Trace {
 mod tests {
     use super::*;
 
-    fn traced(work: impl Fn(&mut Trace)) -> u64 {
+    fn traced(mut work: impl FnMut(&mut Trace)) -> u64 {
         let mut trace = Trace::default();
         work(&mut trace);
         let hash = trace.take();
@@ -106,13 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn a_run_told_in_pieces_is_the_same_run() {
-        let whole = traced(|trace| trace.on_receive(MessageId(5), 9, 1, 77));
-        let pieces = traced(|trace| {
-            trace.on_receive(MessageId(5), 4, 1, 77);
-            (9..14).for_each(|id| trace.on_receive(MessageId(id), 1, 1, 77));
+    fn messages_that_go_one_by_one_are_told_as_runs() {
+        let told = |ids: &[u64]| {
+            let mut effects = Vec::new();
+            let hash = traced(|trace| {
+                effects.clear();
+                let mut removals = Removals::new(trace, &mut effects, QueueId(1));
+                ids.iter().for_each(|id| removals.push(MessageId(*id)));
+                removals.finish();
+            });
+            (hash, effects.len())
+        };
+        let whole = |trace: &mut Trace, first, count| {
+            trace.on_removed(&mut Vec::new(), QueueId(1), MessageId(first), count);
+        };
+        let one = traced(|trace| whole(trace, 5, 3));
+        assert_eq!(told(&[5, 6, 7]), (one, 1));
+        let two = traced(|trace| {
+            whole(trace, 9, 1);
+            whole(trace, 5, 2);
         });
-        assert_eq!(whole, pieces);
+        assert_eq!(told(&[9, 5, 6]), (two, 2));
     }
 
     #[test]
