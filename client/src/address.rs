@@ -1,4 +1,7 @@
-//! Addresses of brokers: `sampan+tls://HOST[:PORT]` and `sampan+tcp://HOST[:PORT]`.
+//! Addresses of brokers: `sampan+tls://HOST[:PORT]` and `sampan+tcp://HOST[:PORT]`, one or several
+//! with commas between them.
+
+use std::fmt;
 
 use crate::error::Error;
 
@@ -15,6 +18,27 @@ pub(crate) struct Address {
 }
 
 impl Address {
+    /// Addresses with commas between them. One without a scheme has that of the one before.
+    pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
+        let mut addresses: Vec<Address> = Vec::new();
+        for part in text.split(',').map(str::trim) {
+            let address = match addresses.last() {
+                Some(before) if !part.contains("://") => before.sibling(part).ok_or_else(|| {
+                    Error::configuration(format!("server address {part:?}: not HOST:PORT"))
+                })?,
+                _ => Address::parse(part)?,
+            };
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+
+    /// The same kind of server at another `HOST[:PORT]`.
+    pub(crate) fn sibling(&self, host_port: &str) -> Option<Self> {
+        let scheme = if self.tls { "sampan+tls" } else { "sampan+tcp" };
+        Address::parse(&format!("{scheme}://{host_port}")).ok()
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |what: &str| Error::configuration(format!("server address {text:?}: {what}"));
         let (scheme, rest) = text
@@ -41,6 +65,15 @@ impl Address {
             host: host.to_owned(),
             port,
         })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -81,6 +114,27 @@ mod tests {
         );
         assert_eq!(parsed("sampan+tls://[::1]:9/"), (true, "::1".into(), 9));
         assert_eq!(parsed("sampan+tls://[::1]"), (true, "::1".into(), 7411));
+    }
+
+    #[test]
+    fn a_list_takes_the_scheme_of_the_address_before() {
+        let list =
+            Address::parse_list("sampan+tcp://a:1, b:2,sampan+tls://[::1]:3,c").expect("good");
+        let list: Vec<_> = list.iter().map(|a| (a.tls, a.to_string())).collect();
+        let expected = [
+            (false, "a:1"),
+            (false, "b:2"),
+            (true, "[::1]:3"),
+            (true, "c:7411"),
+        ];
+        assert_eq!(list, expected.map(|(tls, text)| (tls, text.to_owned())));
+        for text in [
+            "a:1,sampan+tcp://b:2",
+            "sampan+tcp://a:1,",
+            "sampan+tcp://a:1,b:x",
+        ] {
+            assert!(Address::parse_list(text).is_err(), "{text}");
+        }
     }
 
     #[test]

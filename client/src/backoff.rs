@@ -20,6 +20,11 @@ pub(crate) fn delay(attempt: u32) -> Duration {
     full.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
+/// The same, but at most `max` in full.
+pub(crate) fn delay_up_to(attempt: u32, max: Duration) -> Duration {
+    delay(attempt).min(max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use crate::address::Address;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::Error;
+use crate::servers::CONNECTIONS_MAX;
 use crate::tls::Tls;
 
 /// Builds a [`Client`]; see [`Client::builder`].
@@ -16,7 +17,10 @@ use crate::tls::Tls;
 /// Nothing is checked before [`ClientBuilder::connect`].
 #[derive(Clone)]
 pub struct ClientBuilder {
-    server: String,
+    /// As given, each one or several addresses.
+    servers: Vec<String>,
+    /// What counts while none is given.
+    server_default: String,
     ca_pem: Option<Vec<u8>>,
     ca_file: Option<PathBuf>,
     secret_id: String,
@@ -35,7 +39,8 @@ pub struct ClientBuilder {
 impl Default for ClientBuilder {
     fn default() -> Self {
         ClientBuilder {
-            server: "sampan+tls://127.0.0.1:7411".to_owned(),
+            servers: Vec::new(),
+            server_default: "sampan+tls://127.0.0.1:7411".to_owned(),
             ca_pem: None,
             ca_file: None,
             secret_id: String::new(),
@@ -43,10 +48,10 @@ impl Default for ClientBuilder {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
-            retry_deadline: Duration::from_secs(10),
+            retry_deadline: Duration::from_secs(30),
             reconnect_attempts_max: u32::MAX,
             reconnect_deadline: Duration::from_secs(60),
-            resend_unknown: false,
+            resend_unknown: true,
             messages_in_flight_max: 8_192,
             bytes_in_flight_max: 32 * 1024 * 1024,
         }
@@ -57,15 +62,16 @@ impl std::fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The key must not get into a log.
         f.debug_struct("ClientBuilder")
-            .field("server", &self.server)
+            .field("servers", &self.servers)
             .field("secret_id", &self.secret_id)
             .finish_non_exhaustive()
     }
 }
 
 impl ClientBuilder {
-    /// The settings that the environment names: `SAMPAN_SERVER`, `SAMPAN_CA` (the path of a PEM
-    /// file), `SAMPAN_SECRET_ID` and `SAMPAN_SECRET_KEY`; what is not set keeps its default.
+    /// The settings that the environment names: `SAMPAN_SERVER` (one address or several with commas
+    /// between them), `SAMPAN_CA` (the path of a PEM file), `SAMPAN_SECRET_ID` and
+    /// `SAMPAN_SECRET_KEY`; what is not set keeps its default.
     ///
     /// # Errors
     ///
@@ -83,7 +89,7 @@ impl ClientBuilder {
     ) -> Result<Self, Error> {
         let mut builder = ClientBuilder::default();
         if let Some(server) = variable("SAMPAN_SERVER")? {
-            builder = builder.server(server);
+            builder.server_default = server;
         }
         if let Some(path) = variable("SAMPAN_CA")?.filter(|path| !path.is_empty()) {
             builder = builder.ca_file(path);
@@ -97,11 +103,16 @@ impl ClientBuilder {
         Ok(builder)
     }
 
-    /// Where the broker is: `sampan+tls://HOST:PORT` or `sampan+tcp://HOST:PORT`. Without a port,
-    /// 7411. Default `sampan+tls://127.0.0.1:7411`.
+    /// Where a node of the broker is: `sampan+tls://HOST:PORT` or `sampan+tcp://HOST:PORT`. Without
+    /// a port, 7411. Default `sampan+tls://127.0.0.1:7411`.
+    ///
+    /// Several calls, or several addresses with commas between them, name several nodes of one
+    /// cluster, at most 64; in a list an address without a scheme has that of the one before. One
+    /// node that is up is enough: it tells where the others are. The first call replaces what
+    /// [`ClientBuilder::from_env`] found.
     #[must_use]
     pub fn server(mut self, address: impl Into<String>) -> Self {
-        self.server = address.into();
+        self.servers.push(address.into());
         self
     }
 
@@ -157,16 +168,19 @@ impl ClientBuilder {
         self
     }
 
-    /// For how long a request that is refused as `QueueBusy` or `NoLeader` is repeated before the
-    /// caller hears of it, and a receive refused as `LeaderChanged` likewise. All three mean that
-    /// nothing was done. Zero: never. Default 10 s.
+    /// For how long a refused request is repeated before the caller hears of it, when the refusal
+    /// comes from the state that the cluster is in: `NoLeader`, `LeaderChanged`, `NotLeader`,
+    /// `ShuttingDown` and `QueueBusy`, and `OutcomeUnknown` where a repeat is allowed (see
+    /// [`ClientBuilder::resend_unknown`]). It ends with the request timeout at the latest. Zero:
+    /// never. Default 30 s.
     #[must_use]
     pub fn retry_deadline(mut self, deadline: Duration) -> Self {
         self.retry_deadline = deadline;
         self
     }
 
-    /// After how many failed attempts in a row everything that waits for a connection fails.
+    /// After how many failed attempts at every known node in a row, while there is no connection at
+    /// all, everything that waits for one fails.
     /// The next call starts over. Default: no limit but [`ClientBuilder::reconnect_deadline`].
     #[must_use]
     pub fn reconnect_attempts_max(mut self, attempts: u32) -> Self {
@@ -182,9 +196,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether a send is repeated when its connection broke before the reply came. It may have been
-    /// stored then, so that the message is stored **twice**. Default: no; such a send fails and
-    /// says [`Applied::Unknown`](crate::Applied::Unknown).
+    /// Whether a send is repeated when nobody knows what became of it: its connection broke before
+    /// the reply came, or the broker answered `OutcomeUnknown`. The first try may have been stored,
+    /// so that the message is stored **twice**. Default: yes, so that the failure of a node shows
+    /// as latency. Without it such a send fails and says
+    /// [`Applied::Unknown`](crate::Applied::Unknown).
     #[must_use]
     pub fn resend_unknown(mut self, resend: bool) -> Self {
         self.resend_unknown = resend;
@@ -208,22 +224,24 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects and authenticates, in one attempt.
+    /// Connects to a node and authenticates, in one attempt at each address that was given: the
+    /// next is tried when one fails, or does not answer within half a second. Other nodes are
+    /// connected when they are needed.
     ///
-    /// Must be called inside a tokio runtime: the connection gets a task of its own there. Later
-    /// breaks of the connection are healed by that task.
+    /// Must be called inside a tokio runtime: each connection gets a task of its own there, and one
+    /// more heals them when they break.
     ///
     /// # Errors
     ///
     /// [`Error::Configuration`] for an address, certificate or account that can't work,
-    /// [`Error::Disconnected`] or [`Error::TimedOut`] when there is no way to the broker, and
+    /// [`Error::Disconnected`] or [`Error::TimedOut`] when there is no way to any node, and
     /// [`Error::Refused`] when it does not accept the account.
     pub async fn connect(self) -> Result<Client, Error> {
         Client::connect(self.check()?).await
     }
 
     fn check(self) -> Result<Config, Error> {
-        let address = Address::parse(&self.server)?;
+        let servers = self.addresses()?;
         if self.secret_id.is_empty() || self.secret_id.len() > SECRET_ID_LEN_MAX {
             let text = format!("the SecretId must have 1 to {SECRET_ID_LEN_MAX} bytes");
             return Err(Error::configuration(text));
@@ -236,13 +254,12 @@ impl ClientBuilder {
                 "messages_in_flight_max must be at least 1",
             ));
         }
-        let tls = if address.tls {
-            Some(Tls::new(&address.host, &self.ca()?)?)
-        } else {
-            None
+        let tls = match servers.iter().any(|address| address.tls) {
+            true => Some(Tls::new(&self.ca()?)?),
+            false => None,
         };
         Ok(Config {
-            address,
+            servers,
             tls,
             secret_id: self.secret_id,
             secret_key: self.secret_key,
@@ -256,6 +273,32 @@ impl ClientBuilder {
             messages_in_flight_max: self.messages_in_flight_max,
             bytes_in_flight_max: self.bytes_in_flight_max,
         })
+    }
+
+    fn addresses(&self) -> Result<Vec<Address>, Error> {
+        let given = match self.servers.as_slice() {
+            [] => std::slice::from_ref(&self.server_default),
+            servers => servers,
+        };
+        let mut addresses: Vec<Address> = Vec::new();
+        for text in given {
+            for address in Address::parse_list(text)? {
+                if address.tls {
+                    Tls::name(&address.host)?;
+                }
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+        if addresses.len() > CONNECTIONS_MAX {
+            let text = format!(
+                "{} server addresses; at most {CONNECTIONS_MAX}",
+                addresses.len()
+            );
+            return Err(Error::configuration(text));
+        }
+        Ok(addresses)
     }
 
     fn ca(&self) -> Result<Vec<u8>, Error> {
@@ -298,15 +341,23 @@ mod tests {
         let config = ClientBuilder::from_variables(variables).and_then(ClientBuilder::check);
         let config = config.expect("complete for an address without TLS");
         assert_eq!(config.request_timeout, Duration::from_secs(30));
-        assert_eq!(
-            (config.address.host.as_str(), config.address.port),
-            ("broker", 1)
-        );
+        assert_eq!(config.servers[0].to_string(), "broker:1");
         assert_eq!(config.secret_id, "AKIDexample");
         assert!(
             !format!("{config:?}").contains("key\""),
             "the key stays out of logs"
         );
+    }
+
+    #[test]
+    fn addresses_given_one_by_one_replace_that_of_the_environment() {
+        let builder = ClientBuilder::from_variables(variables).expect("readable");
+        let builder = builder
+            .server("sampan+tcp://a:1,b:2")
+            .server("sampan+tcp://c,a:1");
+        let config = builder.check().expect("complete");
+        let servers: Vec<_> = config.servers.iter().map(Address::to_string).collect();
+        assert_eq!(servers, ["a:1", "b:2", "c:7411"]);
     }
 
     #[test]

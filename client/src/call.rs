@@ -15,12 +15,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::routes::CATALOG;
 use crate::shared::Shared;
 
 /// What a caller gets.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// `repeated`: an earlier connection may have carried the request out already.
+    /// `repeated`: an earlier try may have carried the request out already.
     Reply {
         reply: Reply,
         repeated: bool,
@@ -88,6 +89,26 @@ impl Call {
         }
     }
 
+    /// The queue that it is for: empty for the catalog, `None` for what any server can answer.
+    pub(crate) fn queue(&self) -> Option<&str> {
+        match &self.request {
+            Request::Receive(receive) => Some(receive.queue.as_str()),
+            Request::Delete(delete) => Some(delete.queue.as_str()),
+            Request::ChangeVisibility(change) => Some(change.queue.as_str()),
+            Request::QueueShow { name } => Some(name.as_str()),
+            Request::Send(send) => Some(send.queue.as_str()),
+            Request::QueueCreate(_)
+            | Request::QueueSet(_)
+            | Request::QueueDelete { .. }
+            | Request::QueueList(_) => Some(CATALOG),
+            Request::Hello(_)
+            | Request::Authenticate(_)
+            | Request::Ping
+            | Request::Route(_)
+            | Request::Admin(_) => None,
+        }
+    }
+
     /// How long the broker may take by itself, on top of the request timeout.
     pub(crate) fn wait_max(&self) -> Duration {
         match &self.request {
@@ -115,19 +136,18 @@ impl Call {
     pub(crate) fn repeats(&self) -> bool {
         match self.request {
             Request::Receive(_)
+            | Request::QueueCreate(_)
+            | Request::QueueSet(_)
+            | Request::QueueDelete { .. }
             | Request::QueueShow { .. }
             | Request::QueueList(_)
             | Request::Delete(_)
             | Request::ChangeVisibility(_)
             | Request::Route(_)
             | Request::Ping => true,
-            Request::Hello(_)
-            | Request::Authenticate(_)
-            | Request::QueueCreate(_)
-            | Request::QueueSet(_)
-            | Request::QueueDelete { .. }
-            | Request::Send(_)
-            | Request::Admin(_) => false,
+            Request::Hello(_) | Request::Authenticate(_) | Request::Send(_) | Request::Admin(_) => {
+                false
+            }
         }
     }
 

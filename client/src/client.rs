@@ -1,23 +1,24 @@
-//! A client: the handle behind which one connection carries everything.
+//! A client: the handle behind which the connections to a cluster carry everything.
 
 use std::fmt;
 use std::sync::Arc;
 
-use sampan_protocol::limits::QUEUE_LIST_COUNT_MAX;
+use sampan_protocol::limits::{ADMIN_LEN_MAX, QUEUE_LIST_COUNT_MAX};
 use sampan_protocol::{
-    Applied, Name, QueueCreate, QueueDescription, QueueList, QueueSet, Reply, Request,
+    AdminRequest, Applied, ErrorCode, Name, QueueCreate, QueueDescription, QueueList, QueueSet,
+    Reply, Request,
 };
 
 use crate::builder::ClientBuilder;
 use crate::config::Config;
-use crate::dial::dial;
-use crate::driver;
+use crate::connect;
 use crate::error::Error;
 use crate::queue::Queue;
 use crate::queue_options::QueueOptions;
 use crate::shared::Shared;
+use crate::supervisor;
 
-/// A connection to a broker. Clones share it and are cheap.
+/// A client of a broker, of one node or many. Clones share everything and are cheap.
 ///
 /// When the last clone, and the last [`Queue`] and [`Delivery`](crate::Delivery) made from it, is
 /// dropped, what was accepted is still finished in the background; [`Client::close`] waits for it.
@@ -26,7 +27,7 @@ pub struct Client {
     handle: Arc<Handle>,
 }
 
-/// Closes the connection when the last clone goes.
+/// Closes the connections when the last clone goes.
 struct Handle {
     shared: Arc<Shared>,
 }
@@ -54,9 +55,9 @@ impl Client {
     }
 
     pub(crate) async fn connect(config: Config) -> Result<Client, Error> {
-        let dialed = dial(&config).await?;
+        let (slot, dialed) = connect::connect(&config).await?;
         let shared = Arc::new(Shared::new(config));
-        tokio::spawn(driver::run(Arc::clone(&shared), dialed));
+        tokio::spawn(supervisor::run(Arc::clone(&shared), slot, dialed));
         Ok(Client {
             handle: Arc::new(Handle { shared }),
         })
@@ -78,8 +79,9 @@ impl Client {
     /// # Errors
     ///
     /// Refused with [`QueueAlreadyExists`](crate::ErrorCode::QueueAlreadyExists),
-    /// `InvalidQueueName`, `AttributeOutOfRange` or `TooManyQueues`. When the connection breaks
-    /// before the reply, the request is not repeated and [`Error::applied`] says `Unknown`.
+    /// `InvalidQueueName`, `AttributeOutOfRange` or `TooManyQueues`. When nobody knows what became
+    /// of the request, it is repeated, and a repeat that finds the queue counts as success: the
+    /// first try made it, or somebody else did at the same moment, with attributes of their own.
     pub async fn create_queue(
         &self,
         name: impl AsRef<str>,
@@ -89,13 +91,14 @@ impl Client {
             name: name.as_ref().into(),
             changes: options.changes(),
         };
-        match self
-            .shared()
-            .call_for_reply(Request::QueueCreate(request))
-            .await?
-        {
-            Reply::QueueCreated => Ok(self.queue(name)),
-            _ => Err(unexpected()),
+        let request = Request::QueueCreate(request);
+        match self.shared().call_for_reply(request).await {
+            Ok(Reply::QueueCreated) => Ok(self.queue(name)),
+            Ok(_) => Err(unexpected()),
+            Err(error) if is_own_doing(&error, ErrorCode::QueueAlreadyExists) => {
+                Ok(self.queue(name))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -181,15 +184,58 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Refused with `QueueNotFound`; otherwise as [`Client::create_queue`].
+    /// Refused with `QueueNotFound`. When nobody knows what became of the request, it is repeated,
+    /// and a repeat that finds no queue counts as success.
     pub async fn delete_queue(&self, name: impl AsRef<str>) -> Result<(), Error> {
         let request = Request::QueueDelete {
             name: name.as_ref().into(),
         };
+        match self.shared().call_for_reply(request).await {
+            Ok(Reply::QueueDeleted) => Ok(()),
+            Ok(_) => Err(unexpected()),
+            Err(error) if is_own_doing(&error, ErrorCode::QueueNotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out one verb of `spec/admin.md`: `json` is its arguments, empty for none, and the
+    /// answer is JSON too. Any node takes it. Nothing is repeated once it was written, so that an
+    /// operator hears at once how the cluster is.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `ClusterRefused`, `NoLeader` or `MalformedFrame`; also when `json` is longer
+    /// than 64 KiB.
+    pub async fn admin(
+        &self,
+        verb: impl AsRef<str>,
+        json: impl Into<String>,
+    ) -> Result<String, Error> {
+        let json = json.into();
+        if json.len() > ADMIN_LEN_MAX {
+            let text = format!("arguments of {} bytes; at most {ADMIN_LEN_MAX}", json.len());
+            return Err(Error::refused_with(ErrorCode::FrameTooLarge, &text));
+        }
+        let verb = verb.as_ref().into();
+        let request = Request::Admin(AdminRequest { verb, json });
         match self.shared().call_for_reply(request).await? {
-            Reply::QueueDeleted => Ok(()),
+            Reply::Admin(admin) => Ok(admin.json),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Addresses (`HOST:PORT`) of the servers that the client knows: those it was given, then those
+    /// that the cluster told it of. At most 64.
+    pub fn servers(&self) -> Vec<String> {
+        let state = self.shared().lock();
+        let servers = state.servers.iter();
+        servers.map(|server| server.address.to_string()).collect()
+    }
+
+    /// The nodes that the cluster told the client of: id and address, by id. Empty until a node
+    /// has answered, and for a broker that says nothing of its nodes.
+    pub fn nodes(&self) -> Vec<(u64, String)> {
+        self.shared().lock().servers.nodes()
     }
 
     /// Asks the broker whether it is there.
@@ -204,10 +250,10 @@ impl Client {
         }
     }
 
-    /// Takes no more calls from any clone, finishes what was accepted, and closes the connection.
+    /// Takes no more calls from any clone, finishes what was accepted, and closes the connections.
     ///
     /// Sends that wait for room fail with [`Error::Closed`]; receives that are waiting get their
-    /// answer first. Returns when the connection is closed, after the request timeout at the latest
+    /// answer first. Returns when the connections are closed, after the request timeout at the latest
     /// when the broker is gone.
     pub async fn close(&self) {
         self.shared().close();
@@ -221,6 +267,11 @@ impl fmt::Debug for Client {
             .field("config", &self.shared().config)
             .finish()
     }
+}
+
+/// Whether a refusal can come from an earlier try of the same call, whose answer got lost.
+fn is_own_doing(error: &Error, code: ErrorCode) -> bool {
+    error.code() == Some(code) && error.applied() == Applied::Unknown
 }
 
 pub(crate) fn unexpected() -> Error {

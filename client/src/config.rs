@@ -9,8 +9,9 @@ use crate::tls::Tls;
 /// Everything that stays the same while a client lives.
 #[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) address: Address,
-    /// Present exactly when the address asks for TLS.
+    /// Where to begin; at least one.
+    pub(crate) servers: Vec<Address>,
+    /// Present when an address asks for TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) secret_id: String,
     pub(crate) secret_key: String,
@@ -29,7 +30,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither the key nor anything derived from it belongs in a log.
         f.debug_struct("Config")
-            .field("address", &self.address)
+            .field("servers", &self.servers)
             .field("secret_id", &self.secret_id)
             .finish_non_exhaustive()
     }

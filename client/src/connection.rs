@@ -1,4 +1,4 @@
-//! One live connection: what was written to it, what is being written, and what comes back.
+//! One live connection to one server: what was written to it, what is being written, and what comes back.
 //!
 //! One task polls it. Each round reads what has come, resolves it, takes what has become ready to
 //! be written, and writes all of that with one vectored write. Nothing is taken while enough waits
@@ -25,6 +25,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::dial::{Dialed, Socket};
 use crate::error::Error;
 use crate::outgoing::{Freed, LaneKey, Outgoing, Work};
+use crate::replies::Repeat;
 use crate::shared::Shared;
 use crate::state::{Phase, Room};
 use crate::timing::Timing;
@@ -50,6 +51,8 @@ pub(crate) enum End {
 /// See the head of the file.
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
+    /// The server's number.
+    slot: usize,
     socket: Box<dyn Socket>,
     decoder: FrameDecoder,
     read_buffer: BytesMut,
@@ -64,8 +67,8 @@ pub(crate) struct Connection {
     frame_len_max: usize,
     /// What came back and is still counted in the state as on its way.
     pub(crate) landed: Vec<LaneKey>,
-    /// Frames to be repeated, and when.
-    pub(crate) retries: Vec<(Instant, Outgoing)>,
+    /// Frames to be repeated, and how.
+    pub(crate) repeats: Vec<Repeat>,
     /// Frames to be written as soon as there is room.
     pub(crate) again: Vec<Outgoing>,
     pub(crate) freed: Freed,
@@ -76,12 +79,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, dialed: Dialed) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, slot: usize, dialed: Dialed) -> Self {
         let now = Instant::now();
         let in_flight_max = usize::try_from(dialed.hello.requests_in_flight_max);
         let frame_len_max = usize::try_from(dialed.hello.frame_len_max);
         let timing = Timing::new(&shared.config, now);
         Connection {
+            slot,
             socket: dialed.socket,
             decoder: dialed.decoder,
             read_buffer: dialed.buffer,
@@ -94,7 +98,7 @@ impl Connection {
             in_flight_max: in_flight_max.unwrap_or(usize::MAX).max(1),
             frame_len_max: frame_len_max.unwrap_or(usize::MAX),
             landed: Vec::new(),
-            retries: Vec::new(),
+            repeats: Vec::new(),
             again: Vec::new(),
             freed: Freed::default(),
             taken: Vec::new(),
@@ -222,11 +226,14 @@ impl Connection {
         for key in self.landed.drain(..) {
             state.give_back(&key);
         }
-        for (at, outgoing) in self.retries.drain(..) {
-            state.put_retry(at, outgoing);
+        for repeat in self.repeats.drain(..) {
+            repeat.put(&mut state, self.slot, self.now);
         }
         for outgoing in self.again.drain(..) {
-            state.put_ready(outgoing);
+            match outgoing.is_pinned() {
+                true => state.put_at(self.slot, outgoing),
+                false => state.put_ready(outgoing),
+            }
         }
         let moved = state.free(&mut self.freed);
         state.wake_retries(self.now);
@@ -238,11 +245,13 @@ impl Connection {
             receive_slots: slots.saturating_sub(self.in_flight_max / 4),
             len: WRITE_AHEAD_LEN.saturating_sub(self.writing_len),
         };
-        state.take(room, &mut self.taken);
+        state.take(self.slot, room, &mut self.taken);
         let retry_at = state.retry_at();
         let closing = state.phase != Phase::Open && state.is_quiet() && self.taken.is_empty();
-        state.sleep(cx.waker());
+        state.sleep(self.slot, cx.waker());
+        let wakers = state.wake();
         drop(state);
+        shared.rouse(wakers);
         for (slot, outcome) in moved {
             slot.resolve(outcome);
         }
@@ -332,9 +341,16 @@ impl Connection {
         drop(tokio::time::timeout(patience, self.socket.shutdown()).await);
     }
 
+    /// Gives the server's slot back when everything was answered.
+    pub(crate) fn close(&mut self) {
+        let (slot, now) = (self.slot, Instant::now());
+        self.shared.change(|state| state.close_slot(slot, now));
+    }
+
     /// Settles everything that was with this connection: back to the state what goes out again,
     /// an answer to the caller for the rest.
     pub(crate) fn settle(&mut self, reason: &str) {
+        self.now = Instant::now();
         let mut again = Vec::new();
         for (_, outgoing) in std::mem::take(&mut self.in_flight) {
             self.landed.extend(outgoing.lane_key());
@@ -345,20 +361,22 @@ impl Connection {
             again.push(outgoing);
         }
         again.append(&mut self.again);
-        let mut state = self.shared.lock();
-        for key in self.landed.drain(..) {
-            state.give_back(&key);
-        }
-        for outgoing in again.into_iter().rev() {
-            // A ping asks about this connection only.
-            if !matches!(outgoing.work, Work::Ping) {
-                state.put_back(outgoing);
+        let shared = Arc::clone(&self.shared);
+        shared.change(|state| {
+            for key in self.landed.drain(..) {
+                state.give_back(&key);
             }
-        }
-        for (at, outgoing) in self.retries.drain(..) {
-            state.put_retry(at, outgoing);
-        }
-        drop(state);
+            state.close_slot(self.slot, self.now);
+            for outgoing in again.into_iter().rev() {
+                // A ping asks about this connection only; so does a question for a route.
+                if !outgoing.is_pinned() {
+                    state.put_back(outgoing);
+                }
+            }
+            for repeat in self.repeats.drain(..) {
+                repeat.put(state, self.slot, self.now);
+            }
+        });
         self.shared.free(&mut self.freed);
     }
 
@@ -371,7 +389,7 @@ impl Connection {
                     // What has come is leased to this caller; the rest lapses at the broker.
                     return self.resolve_received(outgoing);
                 }
-                call.shorten_wait(Instant::now());
+                call.shorten_wait(self.now);
             }
             return Some(outgoing);
         }

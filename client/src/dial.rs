@@ -13,8 +13,10 @@ use sampan_protocol::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::address::Address;
 use crate::config::Config;
 use crate::error::Error;
+use crate::tls::Tls;
 
 /// Either kind of connection.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -31,8 +33,8 @@ pub(crate) struct Dialed {
 }
 
 /// Connects and authenticates within the connect timeout.
-pub(crate) async fn dial(config: &Config) -> Result<Dialed, Error> {
-    match tokio::time::timeout(config.connect_timeout, dial_patiently(config)).await {
+pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
+    match tokio::time::timeout(config.connect_timeout, dial_patiently(config, address)).await {
         Ok(dialed) => dialed,
         Err(_) => Err(Error::TimedOut {
             applied: Applied::No,
@@ -40,22 +42,22 @@ pub(crate) async fn dial(config: &Config) -> Result<Dialed, Error> {
     }
 }
 
-async fn dial_patiently(config: &Config) -> Result<Dialed, Error> {
+async fn dial_patiently(config: &Config, address: &Address) -> Result<Dialed, Error> {
     let failed = |error: io::Error| {
-        let address = &config.address;
-        let text = format!("{}:{}: {error}", address.host, address.port);
+        let text = format!("{address}: {error}");
         Error::disconnected(text, Applied::No)
     };
-    let address = (config.address.host.as_str(), config.address.port);
-    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    let stream = TcpStream::connect((address.host.as_str(), address.port))
+        .await
+        .map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    let socket: Box<dyn Socket> = match &config.tls {
+    let socket: Box<dyn Socket> = match config.tls.as_ref().filter(|_| address.tls) {
         None => Box::new(stream),
         Some(tls) => {
             let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
             Box::new(
                 connector
-                    .connect(tls.name.clone(), stream)
+                    .connect(Tls::name(&address.host)?, stream)
                     .await
                     .map_err(failed)?,
             )

@@ -37,7 +37,7 @@ pub(crate) struct Outgoing {
     pub(crate) work: Work,
     /// When the first of its units was accepted.
     pub(crate) created_at: Instant,
-    /// An earlier connection may have carried it out.
+    /// An earlier try may have carried it out.
     pub(crate) repeated: bool,
     /// How often the broker refused it with a reason to try again.
     pub(crate) refused_count: u32,
@@ -108,6 +108,25 @@ impl Outgoing {
         self.pieces().iter().map(|piece| piece.len()).sum()
     }
 
+    /// The queue that it is for: empty for the catalog, `None` for what any server can answer.
+    pub(crate) fn queue(&self) -> Option<&str> {
+        match &self.work {
+            Work::Send(frame) => Some(&frame.queue),
+            Work::Delete(frame) => Some(&frame.queue),
+            Work::Call(call) => call.queue(),
+            Work::Ping | Work::Abandoned { .. } => None,
+        }
+    }
+
+    /// Whether it makes sense for one server only.
+    pub(crate) fn is_pinned(&self) -> bool {
+        match &self.work {
+            Work::Call(call) => matches!(call.request, Request::Route(_)),
+            Work::Ping | Work::Abandoned { .. } => true,
+            Work::Send(_) | Work::Delete(_) => false,
+        }
+    }
+
     /// Whether nobody waits for it and nothing is lost when it never goes out.
     pub(crate) fn is_dropped(&self) -> bool {
         matches!(&self.work, Work::Call(call) if call.is_dropped())
@@ -116,7 +135,7 @@ impl Outgoing {
     /// Whether a caller waits for it.
     pub(crate) fn is_awaited(&self) -> bool {
         match &self.work {
-            Work::Call(call) => call.is_awaited(),
+            Work::Call(call) => call.is_awaited() && !self.is_pinned(),
             _ => self.matters(),
         }
     }
@@ -125,7 +144,7 @@ impl Outgoing {
     pub(crate) fn matters(&self) -> bool {
         match &self.work {
             Work::Send(_) | Work::Delete(_) => true,
-            Work::Call(call) => !call.is_dropped(),
+            Work::Call(call) => !call.is_dropped() && !self.is_pinned(),
             Work::Ping | Work::Abandoned { .. } => false,
         }
     }
@@ -135,7 +154,7 @@ impl Outgoing {
         match &self.work {
             Work::Send(_) => resend_unknown,
             Work::Delete(_) => true,
-            Work::Call(call) => call.repeats() && !call.is_dropped(),
+            Work::Call(call) => call.repeats() && !call.is_dropped() && !self.is_pinned(),
             Work::Ping | Work::Abandoned { .. } => false,
         }
     }
@@ -144,7 +163,10 @@ impl Outgoing {
     pub(crate) fn applied_once_written(&self) -> Applied {
         match &self.work {
             Work::Call(call) => match call.request {
-                Request::QueueShow { .. } | Request::QueueList(_) | Request::Ping => Applied::No,
+                Request::QueueShow { .. }
+                | Request::QueueList(_)
+                | Request::Route(_)
+                | Request::Ping => Applied::No,
                 _ => Applied::Unknown,
             },
             Work::Send(_) | Work::Delete(_) => Applied::Unknown,

@@ -1,8 +1,9 @@
 //! What each reply does to the frame that it answers.
 //!
 //! A refusal that belongs to one message of a frame that several callers share splits the frame, so
-//! that each caller gets the answer to its own messages. A refusal that says "not now, and nothing
-//! was done" is repeated within the retry deadline. Everything else goes to the callers.
+//! that each caller gets the answer to its own messages. A refusal that comes from the state that
+//! the cluster is in is repeated within the retry deadline, elsewhere when another server may do
+//! better. Everything else goes to the callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use sampan_protocol::{
 use tokio::time::Instant;
 
 use crate::backoff;
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::delete_frame::DeleteFrame;
 use crate::error::Error;
@@ -20,6 +22,49 @@ use crate::outgoing::{Outgoing, Work};
 use crate::send_frame::SendFrame;
 use crate::shared::Shared;
 use crate::slot::Outcome;
+use crate::state::State;
+
+/// Longest pause between two tries while the cluster chooses a leader: that takes about a second,
+/// and what is added to it is what callers wait in vain.
+const FAILOVER_PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// A refused frame that goes out again.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    outgoing: Outgoing,
+    /// `None`: as soon as it is known where to.
+    at: Option<Instant>,
+    /// Whether to find out first who leads.
+    finds_leader: bool,
+}
+
+impl Repeat {
+    /// Hands the frame back after `slot` refused it.
+    pub(crate) fn put(self, state: &mut State, slot: usize, now: Instant) {
+        // With one server there is nobody else to ask.
+        let is_worth_it = self.at.is_none() || state.servers.len() > 1;
+        if self.finds_leader && is_worth_it {
+            state.unroute(self.outgoing.queue(), slot, now);
+        }
+        match self.at {
+            Some(at) => state.put_retry(at, self.outgoing),
+            None => state.put_ready(self.outgoing),
+        }
+    }
+}
+
+/// What a refusal means for the frame that got it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The caller hears of it.
+    Final,
+    /// Somebody else leads: at once, when it is known who.
+    Elsewhere,
+    /// The cluster is changing: after a pause, wherever the leader is then.
+    NotNow,
+    /// The queue is changing: after a pause.
+    Busy,
+}
 
 impl Connection {
     /// Resolves the request that `frame` answers. An error ends the connection.
@@ -103,10 +148,17 @@ impl Connection {
             return;
         }
         if let Some(code) = error.code() {
-            if is_not_now(code, &outgoing)
-                && let Some(at) = self.repeat_at(&mut outgoing, refusal)
+            let verdict = verdict(code, refusal.applied, &outgoing, &self.shared.config);
+            if verdict != Verdict::Final
+                && let Some(at) = self.repeat_at(&mut outgoing, refusal, verdict)
             {
-                self.retries.push((at, outgoing));
+                // Once the outcome of one try is open, that of the request is.
+                outgoing.repeated |= refusal.applied != Applied::No;
+                self.repeats.push(Repeat {
+                    outgoing,
+                    at: (verdict != Verdict::Elsewhere).then_some(at),
+                    finds_leader: verdict != Verdict::Busy,
+                });
                 return;
             }
             if let Work::Send(frame) = outgoing.work {
@@ -121,10 +173,20 @@ impl Connection {
     }
 
     /// When to try a refused frame again, unless that is too late for its caller.
-    fn repeat_at(&self, outgoing: &mut Outgoing, refusal: &ErrorReply) -> Option<Instant> {
+    fn repeat_at(
+        &self,
+        outgoing: &mut Outgoing,
+        refusal: &ErrorReply,
+        verdict: Verdict,
+    ) -> Option<Instant> {
         let config = &self.shared.config;
         let asked = Duration::from_millis(refusal.retry_after_ms.into());
-        let at = self.now + backoff::delay(outgoing.refused_count).max(asked);
+        let pause = match verdict {
+            Verdict::Elsewhere => Duration::ZERO,
+            Verdict::NotNow => backoff::delay_up_to(outgoing.refused_count, FAILOVER_PAUSE_MAX),
+            Verdict::Busy | Verdict::Final => backoff::delay(outgoing.refused_count),
+        };
+        let at = self.now + pause.max(asked);
         let since = *outgoing.refused_since.get_or_insert(self.now);
         let until = outgoing
             .expires_at(config.request_timeout)
@@ -171,15 +233,27 @@ fn collect(
     }
 }
 
-/// Whether a refusal means that nothing was done and that a later try may do better, soon.
-fn is_not_now(code: ErrorCode, outgoing: &Outgoing) -> bool {
-    match (code, &outgoing.work) {
-        (ErrorCode::QueueBusy | ErrorCode::NoLeader, Work::Send(_) | Work::Delete(_)) => true,
-        (ErrorCode::QueueBusy | ErrorCode::NoLeader, Work::Call(call)) => !call.is_dropped(),
-        (ErrorCode::LeaderChanged, Work::Call(call)) => {
-            call.receives_from().is_some() && !call.is_dropped()
-        }
-        _ => false,
+/// What to do about a refusal. What was not done may go out again, for whoever waits for it; what
+/// may have been done only when that is safe, or allowed.
+fn verdict(code: ErrorCode, applied: Applied, outgoing: &Outgoing, config: &Config) -> Verdict {
+    let is_wanted = match &outgoing.work {
+        Work::Send(_) | Work::Delete(_) => true,
+        // What any server can answer is for operators, who hear at once how the cluster is.
+        Work::Call(call) => !call.is_dropped() && call.queue().is_some(),
+        Work::Ping | Work::Abandoned { .. } => false,
+    };
+    let is_safe = applied == Applied::No || outgoing.repeats(config.resend_unknown);
+    if !is_wanted || !is_safe {
+        return Verdict::Final;
+    }
+    match code {
+        ErrorCode::NotLeader => Verdict::Elsewhere,
+        ErrorCode::NoLeader
+        | ErrorCode::LeaderChanged
+        | ErrorCode::ShuttingDown
+        | ErrorCode::OutcomeUnknown => Verdict::NotNow,
+        ErrorCode::QueueBusy => Verdict::Busy,
+        _ => Verdict::Final,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one object behind all handles of a client: the shared state and its lock.
 //!
-//! Everything that wakes somebody (resolving slots, waking the connection's task) happens after the
+//! Everything that wakes somebody (resolving slots, waking a connection's task) happens after the
 //! lock was given up, so no foreign code runs under it, and a future may be dropped or polled from
 //! inside a wake-up. Checksums are computed before the lock is taken.
 
@@ -18,7 +18,7 @@ use crate::gate::{Cost, Gate, Waiting};
 use crate::outgoing::{Freed, Outgoing, Work};
 use crate::send_frame::SendUnit;
 use crate::slot::{Outcome, SlotOwner, Ticket};
-use crate::state::{Phase, State};
+use crate::state::{Phase, State, Wakers};
 
 /// Calls other than sends and deletes that may be unanswered at one time; more wait.
 const CALLS_IN_FLIGHT_MAX: usize = 4_096;
@@ -73,7 +73,9 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     state: Mutex<State>,
     calls: Semaphore,
-    /// Told once the connection's task has ended.
+    /// The supervisor has something to do.
+    pub(crate) attention: Notify,
+    /// Told once the supervisor has ended.
     finished: Notify,
 }
 
@@ -83,10 +85,12 @@ impl Shared {
             count: config.messages_in_flight_max,
             len: config.bytes_in_flight_max,
         };
+        let state = State::new(sends_max, &config.servers);
         Shared {
             config,
-            state: Mutex::new(State::new(sends_max)),
+            state: Mutex::new(state),
             calls: Semaphore::new(CALLS_IN_FLIGHT_MAX),
+            attention: Notify::new(),
             finished: Notify::new(),
         }
     }
@@ -108,7 +112,7 @@ impl Shared {
         }
         if U::gate(&mut state).enter(cost) {
             let ticket = unit.put(&mut state, queue);
-            wake(state);
+            self.wake(state);
             return Submitted::Accepted(ticket);
         }
         let slot = SlotOwner::default();
@@ -140,7 +144,7 @@ impl Shared {
 
     fn free_and_wake(&self, mut state: MutexGuard<'_, State>, freed: &mut Freed) {
         let moved = state.free(freed);
-        wake(state);
+        self.wake(state);
         resolve_all(moved);
     }
 
@@ -181,8 +185,38 @@ impl Shared {
             Work::Call(Call::new(request, answer, now)),
             now,
         ));
-        wake(state);
+        self.wake(state);
         Ok(())
+    }
+
+    /// Asks one server something. It does not count among the calls in flight: there is one such
+    /// question for each query and each new connection.
+    pub(crate) async fn ask(&self, slot: usize, request: Request) -> Result<Reply, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let now = Instant::now();
+        let call = Call::new(request, Some(sender), now);
+        let is_live = self.change(|state| {
+            let is_live = state.servers.is_live(slot);
+            if is_live {
+                state.put_at(slot, Outgoing::new(Work::Call(call), now));
+            }
+            is_live
+        });
+        if !is_live {
+            return Err(Error::disconnected("no connection", Applied::No));
+        }
+        match receiver.await.unwrap_or_else(|_| Err(Call::lost()))? {
+            Answer::Reply { reply, .. } => Ok(reply),
+            Answer::Received(_) => Err(Call::lost()),
+        }
+    }
+
+    /// Changes the state, then wakes who has something to do by that.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let changed = change(&mut state);
+        self.wake(state);
+        changed
     }
 
     /// Makes messages ready again that were received and not handed out.
@@ -214,7 +248,9 @@ impl Shared {
         let refused = state.refuse_waiting(&Error::Closed {
             applied: Applied::No,
         });
-        wake(state);
+        // Each connection finds out whether it has anything left to do.
+        state.stir();
+        self.wake(state);
         resolve_all(refused);
     }
 
@@ -237,7 +273,7 @@ impl Shared {
         self.finished.notify_waiters();
     }
 
-    /// Fails everything that is not with the connection.
+    /// Fails everything that is not with a connection.
     pub(crate) fn fail_waiting(&self, error: impl Fn(Applied) -> Error) {
         let mut state = self.lock();
         let failed = state.take_if(|_| true);
@@ -256,6 +292,20 @@ impl Shared {
         self.fail_all(expired, |applied| Error::TimedOut { applied });
     }
 
+    /// Wakes who has something to do once the lock is gone.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let wakers = state.wake();
+        drop(state);
+        self.rouse(wakers);
+    }
+
+    pub(crate) fn rouse(&self, wakers: Wakers) {
+        if wakers.supervisor {
+            self.attention.notify_one();
+        }
+        wakers.wake();
+    }
+
     fn fail_all(&self, failed: Vec<Outgoing>, error: impl Fn(Applied) -> Error) {
         let mut freed = Freed::default();
         for outgoing in failed {
@@ -263,15 +313,6 @@ impl Shared {
             outgoing.fail(error(applied), &mut freed);
         }
         self.free(&mut freed);
-    }
-}
-
-/// Wakes the connection's task once the lock is gone.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let sleeper = state.wake();
-    drop(state);
-    if let Some(waker) = sleeper {
-        waker.wake();
     }
 }
 

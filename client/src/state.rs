@@ -1,16 +1,21 @@
-//! What a client has accepted and not yet written: the half that callers and the connection share.
+//! What a client has accepted and not yet written: the half that callers and connections share.
 //!
-//! Owns the frames under construction, one per queue and kind; the frames ready to be written; the
-//! ones that wait to be repeated; and the gates that bound all of it. It knows no socket and no
-//! clock. Frames that were written belong to `connection::Connection`.
+//! Owns the frames under construction, one per queue and kind; the frames ready to be written, each
+//! with the server it goes to; those for which no server is known; the ones that wait to be
+//! repeated; and the gates that bound all of it, over all connections together. It knows no socket
+//! and no clock. Frames that were written belong to `connection::Connection`.
 //!
 //! Sends of one queue join the queue's open frame. The connection closes an open frame when it has
 //! room to write, so frames grow by themselves while it is busy and hold one message when it is
-//! idle. While `FRAMES_AHEAD_MAX` frames of a queue are unanswered, only full ones follow: more
-//! small frames would cost the broker more and be answered no sooner.
+//! idle. While a few frames of a queue are unanswered, only full ones follow: more small frames
+//! would cost the broker more and be answered no sooner.
 //!
-//! Invariants: `open` names each queue with an open frame once; a lane counts its frames between
-//! `take` and `give_back`; a lane with nothing in it is gone.
+//! One lock for all connections keeps a message's way to one lock, and its limits exact. Locks per
+//! connection would need the gates elsewhere and a second lock on that way.
+//!
+//! Invariants: a queue with an open frame is in `open` of the server that its lane names, once, and
+//! nowhere while the lane names none; a lane with nothing in it is gone. What is `held` has no
+//! server with a connection; where it goes is being found out, or there is no connection at all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,15 +24,19 @@ use std::task::Waker;
 use sampan_protocol::ReceiptHandle;
 use tokio::time::Instant;
 
-use crate::delete_frame::DeleteFrame;
+use crate::address::Address;
 use crate::error::Error;
 use crate::gate::{Cost, Gate, Waiting};
-use crate::outgoing::{Freed, LaneKey, Outgoing, Work};
-use crate::send_frame::{SEND_FRAME_LEN, SendFrame, SendUnit};
+use crate::lane::Lane;
+use crate::outbox;
+use crate::outgoing::{Freed, LaneKey, Outgoing};
+use crate::routes::{CATALOG, Found, Routes};
+use crate::send_frame::{SEND_FRAME_LEN, SendUnit};
+use crate::servers::{CONNECTIONS_MAX, Servers};
 use crate::slot::{Outcome, SlotOwner, Ticket};
 
-/// Unanswered frames of one queue and kind from which on only full ones follow.
-const FRAMES_AHEAD_MAX: usize = 4;
+const _: () = assert!(CONNECTIONS_MAX <= 64, "slots are the bits of a u64");
+
 /// Receipt handles of deletes that may be unanswered at one time; more wait in a line.
 pub(crate) const DELETES_IN_FLIGHT_MAX: usize = 65_536;
 /// Buffers of send frames that are kept for the next ones.
@@ -45,52 +54,41 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// The frames of one queue.
-#[derive(Debug, Default)]
-struct Lane {
-    send: Option<(SendFrame, Instant)>,
-    delete: Option<(DeleteFrame, Instant)>,
-    /// Frames taken by the connection and not given back.
-    sends_ahead: usize,
-    deletes_ahead: usize,
-}
-
-impl Lane {
-    fn has_open(&self) -> bool {
-        self.send.is_some() || self.delete.is_some()
-    }
-
-    fn ahead(&mut self, key: &LaneKey) -> &mut usize {
-        if key.sends {
-            &mut self.sends_ahead
-        } else {
-            &mut self.deletes_ahead
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        !self.has_open() && self.sends_ahead == 0 && self.deletes_ahead == 0
-    }
-}
-
 /// See the head of the file.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
     lanes: BTreeMap<Arc<str>, Lane>,
-    /// Queues with an open frame, the one that has waited longest first.
-    open: VecDeque<Arc<str>>,
-    ready: VecDeque<Outgoing>,
-    /// Receives that are ready; apart, because they may wait at the broker for long and so get
-    /// only part of the connection's request slots.
-    receives: VecDeque<Outgoing>,
+    pub(crate) servers: Servers,
+    pub(crate) routes: Routes,
+    /// Complete frames that no server is known for.
+    held: VecDeque<Outgoing>,
     retries: BTreeMap<(Instant, u64), Outgoing>,
     retry_number_next: u64,
     pub(crate) sends: Gate<SendUnit>,
     pub(crate) deletes: Gate<ReceiptHandle>,
     buffers: Vec<Vec<u8>>,
-    /// The connection's task, when it sleeps.
-    sleeper: Option<Waker>,
+    /// Servers whose connection's task has something to do, a bit for each slot.
+    dirty: u64,
+    /// The supervisor has something to do.
+    needs_attention: bool,
+}
+
+/// Who is to be woken once the lock is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    /// Nearly always there is one at most, and that costs no allocation.
+    first: Option<Waker>,
+    others: Vec<Waker>,
+    pub(crate) supervisor: bool,
+}
+
+impl Wakers {
+    pub(crate) fn wake(self) {
+        for waker in self.first.into_iter().chain(self.others) {
+            waker.wake();
+        }
+    }
 }
 
 /// How much the connection can take.
@@ -105,13 +103,13 @@ pub(crate) struct Room {
 }
 
 impl State {
-    pub(crate) fn new(sends_max: Cost) -> Self {
+    pub(crate) fn new(sends_max: Cost, servers: &[Address]) -> Self {
         State {
             phase: Phase::Open,
             lanes: BTreeMap::new(),
-            open: VecDeque::new(),
-            ready: VecDeque::new(),
-            receives: VecDeque::new(),
+            servers: Servers::new(servers),
+            routes: Routes::default(),
+            held: VecDeque::new(),
             retries: BTreeMap::new(),
             retry_number_next: 0,
             sends: Gate::new(sends_max),
@@ -120,74 +118,106 @@ impl State {
                 len: 0,
             }),
             buffers: Vec::new(),
-            sleeper: None,
+            dirty: 0,
+            needs_attention: false,
         }
     }
 
     /// Lets messages join the open frame of their queue. Their cost is taken already.
     pub(crate) fn put_send(&mut self, queue: &Arc<str>, unit: SendUnit) -> Ticket {
-        let buffers = &mut self.buffers;
-        let lane = lane_of(&mut self.lanes, queue);
-        if !lane.has_open() {
-            self.open.push_back(Arc::clone(queue));
-        }
-        let fits = |frame: &SendFrame| frame.has_room_for(&unit, unit.cost());
-        if let Some((frame, at)) = lane.send.take_if(|(frame, _)| !fits(frame)) {
-            self.ready.push_back(Outgoing::new(Work::Send(frame), at));
-        }
-        let new = || {
-            let buffer = buffers.pop().unwrap_or_default();
-            (SendFrame::new(Arc::clone(queue), buffer), Instant::now())
-        };
-        let (frame, _) = lane.send.get_or_insert_with(new);
-        let ticket = frame.push(unit);
-        if let Some((frame, at)) = lane.send.take_if(|(frame, _)| frame.is_full()) {
-            self.ready.push_back(Outgoing::new(Work::Send(frame), at));
-            self.forget_open_when_closed(queue);
-        }
-        ticket
+        self.with_lane(queue, |lane, buffers, complete| {
+            lane.push_send(queue, unit, buffers, complete)
+        })
     }
 
     /// Lets a handle join the open delete frame of its queue. Its cost is taken already.
     pub(crate) fn put_delete(&mut self, queue: &Arc<str>, handle: ReceiptHandle) -> Ticket {
-        let lane = lane_of(&mut self.lanes, queue);
-        if !lane.has_open() {
-            self.open.push_back(Arc::clone(queue));
+        self.with_lane(queue, |lane, _, complete| {
+            lane.push_delete(queue, handle, complete)
+        })
+    }
+
+    /// Lets something join a frame of a queue's lane, and keeps account of the open frames.
+    fn with_lane(
+        &mut self,
+        queue: &Arc<str>,
+        join: impl FnOnce(&mut Lane, &mut Vec<Vec<u8>>, &mut dyn FnMut(Outgoing)) -> Ticket,
+    ) -> Ticket {
+        if !self.lanes.contains_key(queue) {
+            let place = self.place_of(Some(queue));
+            self.lanes.insert(Arc::clone(queue), Lane::new(place));
         }
-        let new = || (DeleteFrame::new(Arc::clone(queue)), Instant::now());
-        let (frame, _) = lane.delete.get_or_insert_with(new);
-        let ticket = frame.push(handle);
-        if let Some((frame, at)) = lane.delete.take_if(|(frame, _)| frame.is_full()) {
-            self.ready.push_back(Outgoing::new(Work::Delete(frame), at));
-            self.forget_open_when_closed(queue);
+        let lane = self.lanes.get_mut(queue);
+        let lane = lane.expect("it was inserted when it was missing");
+        let (was_open, place) = (lane.has_open(), lane.place);
+        let (servers, held) = (&mut self.servers, &mut self.held);
+        let ticket = join(lane, &mut self.buffers, &mut |complete| match place {
+            Some(slot) => servers.outbox(slot).push_back(complete),
+            None => held.push_back(complete),
+        });
+        match place {
+            Some(slot) => {
+                match (was_open, lane.has_open()) {
+                    (false, true) => servers.outbox(slot).open.push_back(Arc::clone(queue)),
+                    (true, false) => servers.outbox(slot).forget_open(queue),
+                    _ => {}
+                }
+                self.dirty |= 1 << slot;
+            }
+            None => self.needs_attention = true,
         }
         ticket
     }
 
-    fn forget_open_when_closed(&mut self, queue: &Arc<str>) {
-        if self.lanes.get(queue).is_some_and(|lane| !lane.has_open()) {
-            // The queue was used a moment ago, so it is near the end.
-            if let Some(at) = self.open.iter().rposition(|open| open == queue) {
-                self.open.remove(at);
+    /// The server that takes what is for a queue, when one is known and has a connection. `None` as
+    /// queue: any server will do.
+    fn place_of(&mut self, queue: Option<&str>) -> Option<usize> {
+        let Some(queue) = queue else {
+            return self.servers.home();
+        };
+        match self.routes.find(queue) {
+            Found::Unknown => self.servers.home(),
+            Found::Asking => None,
+            Found::Leader(slot) if self.servers.is_live(slot) => Some(slot),
+            Found::Leader(_) => {
+                if self.servers.any_live() {
+                    self.routes.begin(queue, Instant::now());
+                    self.needs_attention = true;
+                }
+                None
             }
         }
     }
 
     /// Queues a frame that is complete.
     pub(crate) fn put_ready(&mut self, outgoing: Outgoing) {
-        self.lists(&outgoing).push_back(outgoing);
+        match self.place_of(outgoing.queue()) {
+            Some(slot) => self.put_at(slot, outgoing),
+            None => {
+                self.held.push_back(outgoing);
+                self.needs_attention = true;
+            }
+        }
     }
 
     /// Queues a frame that was taken before, in front of all others.
     pub(crate) fn put_back(&mut self, outgoing: Outgoing) {
-        self.lists(&outgoing).push_front(outgoing);
+        match self.place_of(outgoing.queue()) {
+            Some(slot) => {
+                self.servers.outbox(slot).push_front(outgoing);
+                self.dirty |= 1 << slot;
+            }
+            None => {
+                self.held.push_front(outgoing);
+                self.needs_attention = true;
+            }
+        }
     }
 
-    fn lists(&mut self, outgoing: &Outgoing) -> &mut VecDeque<Outgoing> {
-        match &outgoing.work {
-            Work::Call(call) if call.receives_from().is_some() => &mut self.receives,
-            _ => &mut self.ready,
-        }
+    /// Queues a frame for one server, which must have a connection.
+    pub(crate) fn put_at(&mut self, slot: usize, outgoing: Outgoing) {
+        self.servers.outbox(slot).push_back(outgoing);
+        self.dirty |= 1 << slot;
     }
 
     /// Keeps a frame until `at`, then queues it again.
@@ -212,10 +242,11 @@ impl State {
         }
     }
 
-    /// Takes what is to be written next, oldest first. At least one frame when a slot is free.
-    pub(crate) fn take(&mut self, mut room: Room, out: &mut Vec<Outgoing>) {
+    /// Takes what is to be written next to a server, oldest first. At least one frame when a request
+    /// slot is free.
+    pub(crate) fn take(&mut self, slot: usize, mut room: Room, out: &mut Vec<Outgoing>) {
         while room.slots > 0 && room.len > 0 {
-            let Some(outgoing) = self.next(&room) else {
+            let Some(outgoing) = self.next(slot, &room) else {
                 return;
             };
             if outgoing.is_dropped() {
@@ -225,44 +256,31 @@ impl State {
             room.receive_slots = room.receive_slots.saturating_sub(1);
             room.len = room.len.saturating_sub(outgoing.encoded_len());
             if let Some(key) = outgoing.lane_key() {
-                *lane_of(&mut self.lanes, &key.queue).ahead(&key) += 1;
+                let lane = self.lanes.entry(Arc::clone(&key.queue));
+                *lane.or_insert_with(|| Lane::new(Some(slot))).ahead(&key) += 1;
             }
             out.push(outgoing);
         }
     }
 
-    fn next(&mut self, room: &Room) -> Option<Outgoing> {
-        if let Some(outgoing) = self.ready.pop_front() {
+    fn next(&mut self, slot: usize, room: &Room) -> Option<Outgoing> {
+        let outbox = self.servers.outbox(slot);
+        if let Some(outgoing) = outbox.pop_ready() {
             return Some(outgoing);
         }
         if room.receive_slots > 0
-            && let Some(outgoing) = self.receives.pop_front()
+            && let Some(outgoing) = outbox.pop_receive()
         {
             return Some(outgoing);
         }
-        self.close_open()
-    }
-
-    /// Closes the open frame that may go and has waited longest.
-    fn close_open(&mut self) -> Option<Outgoing> {
-        for at in 0..self.open.len() {
-            let lane = self.lanes.get_mut(&self.open[at])?;
-            let closed = if lane.deletes_ahead < FRAMES_AHEAD_MAX && lane.delete.is_some() {
-                lane.delete
-                    .take()
-                    .map(|(frame, at)| Outgoing::new(Work::Delete(frame), at))
-            } else if lane.sends_ahead < FRAMES_AHEAD_MAX {
-                lane.send
-                    .take()
-                    .map(|(frame, at)| Outgoing::new(Work::Send(frame), at))
-            } else {
-                None
-            };
-            if closed.is_some() {
+        // The open frame that may go and has waited longest.
+        for at in 0..outbox.open.len() {
+            let lane = self.lanes.get_mut(&outbox.open[at])?;
+            if let Some(closed) = lane.close_open() {
                 if !lane.has_open() {
-                    self.open.remove(at);
+                    outbox.open.remove(at);
                 }
-                return closed;
+                return Some(closed);
             }
         }
         None
@@ -279,19 +297,13 @@ impl State {
         }
     }
 
-    /// Takes every frame that is not with the connection and for which `wanted` holds.
+    /// Takes every frame that is not with a connection and for which `wanted` holds.
     pub(crate) fn take_if(&mut self, mut wanted: impl FnMut(&Outgoing) -> bool) -> Vec<Outgoing> {
         let mut taken = Vec::new();
-        for list in [&mut self.ready, &mut self.receives] {
-            let all = std::mem::take(list);
-            for outgoing in all {
-                if wanted(&outgoing) {
-                    taken.push(outgoing)
-                } else {
-                    list.push_back(outgoing)
-                }
-            }
+        for outbox in self.servers.outboxes_mut() {
+            outbox.take_if(&mut wanted, &mut taken);
         }
+        outbox::take_if(&mut self.held, &mut wanted, &mut taken);
         for (key, outgoing) in std::mem::take(&mut self.retries) {
             if wanted(&outgoing) {
                 taken.push(outgoing);
@@ -299,37 +311,15 @@ impl State {
                 self.retries.insert(key, outgoing);
             }
         }
-        taken.extend(self.take_open_if(wanted));
-        taken
-    }
-
-    fn take_open_if(&mut self, mut wanted: impl FnMut(&Outgoing) -> bool) -> Vec<Outgoing> {
-        let mut taken = Vec::new();
         for lane in self.lanes.values_mut() {
-            if let Some((frame, at)) = lane.send.take() {
-                match Outgoing::new(Work::Send(frame), at) {
-                    outgoing if wanted(&outgoing) => taken.push(outgoing),
-                    Outgoing {
-                        work: Work::Send(frame),
-                        ..
-                    } => lane.send = Some((frame, at)),
-                    _ => {}
-                }
-            }
-            if let Some((frame, at)) = lane.delete.take() {
-                match Outgoing::new(Work::Delete(frame), at) {
-                    outgoing if wanted(&outgoing) => taken.push(outgoing),
-                    Outgoing {
-                        work: Work::Delete(frame),
-                        ..
-                    } => lane.delete = Some((frame, at)),
-                    _ => {}
-                }
-            }
+            lane.take_open_if(&mut wanted, &mut taken);
         }
         let lanes = &mut self.lanes;
-        self.open
-            .retain(|queue| lanes.get(queue).is_some_and(Lane::has_open));
+        for outbox in self.servers.outboxes_mut() {
+            outbox
+                .open
+                .retain(|queue| lanes.get(queue).is_some_and(Lane::has_open));
+        }
         lanes.retain(|_, lane| !lane.is_empty());
         taken
     }
@@ -384,12 +374,16 @@ impl State {
 
     /// Whether anything waits to be written, now or later.
     pub(crate) fn has_work(&self) -> bool {
-        let waiting = self
-            .ready
-            .iter()
-            .chain(&self.receives)
-            .chain(self.retries.values());
-        !self.open.is_empty() || waiting.into_iter().any(Outgoing::matters)
+        self.has_open() || self.complete().any(Outgoing::matters)
+    }
+
+    fn has_open(&self) -> bool {
+        self.lanes.values().any(Lane::has_open)
+    }
+
+    fn complete(&self) -> impl Iterator<Item = &Outgoing> {
+        let placed = self.servers.outboxes().flat_map(outbox::Outbox::iter);
+        placed.chain(&self.held).chain(self.retries.values())
     }
 
     /// Whether sends and deletes are all answered and nothing else waits to be written.
@@ -399,33 +393,155 @@ impl State {
 
     /// Whether nobody waits for an answer to anything that is here.
     pub(crate) fn is_unawaited(&self) -> bool {
-        let waiting = self
-            .ready
-            .iter()
-            .chain(&self.receives)
-            .chain(self.retries.values());
-        self.open.is_empty() && !waiting.into_iter().any(Outgoing::is_awaited)
+        !self.has_open() && !self.complete().any(Outgoing::is_awaited)
     }
 
-    /// The connection's task goes to sleep until there is work.
-    pub(crate) fn sleep(&mut self, waker: &Waker) {
-        match &mut self.sleeper {
+    /// Whether something waits until a server is known for it.
+    pub(crate) fn is_holding(&self) -> bool {
+        let is_held = |lane: &Lane| lane.place.is_none() && lane.has_open();
+        !self.held.is_empty() || self.lanes.values().any(is_held)
+    }
+
+    /// Whether something waits to be repeated.
+    pub(crate) fn is_repeating(&self) -> bool {
+        !self.retries.is_empty()
+    }
+
+    /// A connection's task goes to sleep until there is work.
+    pub(crate) fn sleep(&mut self, slot: usize, waker: &Waker) {
+        self.dirty &= !(1 << slot);
+        match &mut self.servers.outbox(slot).sleeper {
             Some(sleeper) => sleeper.clone_from(waker),
             empty => *empty = Some(waker.clone()),
         }
     }
 
-    /// The waker of the connection's task, when it sleeps.
-    pub(crate) fn wake(&mut self) -> Option<Waker> {
-        self.sleeper.take()
+    /// All connections' tasks are to look again.
+    pub(crate) fn stir(&mut self) {
+        for slot in self.servers.live_slots() {
+            self.dirty |= 1 << slot;
+        }
+        self.needs_attention = true;
+    }
+
+    /// Who sleeps and has something to do.
+    pub(crate) fn wake(&mut self) -> Wakers {
+        let mut wakers = Wakers {
+            supervisor: std::mem::take(&mut self.needs_attention),
+            ..Wakers::default()
+        };
+        while self.dirty != 0 {
+            let slot = self.dirty.trailing_zeros();
+            self.dirty &= self.dirty - 1;
+            let Some(waker) = self.servers.outbox(slot as usize).sleeper.take() else {
+                continue;
+            };
+            match wakers.first {
+                None => wakers.first = Some(waker),
+                Some(_) => wakers.others.push(waker),
+            }
+        }
+        wakers
     }
 }
 
-fn lane_of<'a>(lanes: &'a mut BTreeMap<Arc<str>, Lane>, queue: &Arc<str>) -> &'a mut Lane {
-    if !lanes.contains_key(queue) {
-        lanes.insert(Arc::clone(queue), Lane::default());
+/// Where things go, and what happens when that changes.
+impl State {
+    /// A server got its connection.
+    pub(crate) fn open_slot(&mut self, slot: usize) {
+        self.servers.on_connected(slot);
+        self.routes.on_connected(slot);
+        self.place_held();
     }
-    lanes
-        .get_mut(queue)
-        .expect("it was inserted when it was missing")
+
+    /// A server lost its connection: what was to go there goes elsewhere, or waits.
+    pub(crate) fn close_slot(&mut self, slot: usize, now: Instant) {
+        self.servers.on_disconnected(slot, now);
+        self.servers.outbox(slot).sleeper = None;
+        self.replace(slot);
+        // Repeats that only the lost connection's timer knew of get another.
+        self.stir();
+    }
+
+    /// A server refused something for a queue because of the state it is in, not of the request's.
+    pub(crate) fn unroute(&mut self, queue: Option<&str>, slot: usize, now: Instant) {
+        let Some(queue) = queue else { return };
+        if matches!(self.routes.find(queue), Found::Leader(leader) if leader != slot) {
+            // A late answer of a former leader; the new one is known.
+            return self.replace(slot);
+        }
+        self.routes.note_refusal(queue, slot);
+        self.routes.begin(queue, now);
+        self.needs_attention = true;
+        self.replace(slot);
+    }
+
+    /// Finds a place for all that lies with a server and does not belong there any more.
+    fn replace(&mut self, slot: usize) {
+        let queues: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.place == Some(slot))
+            .map(|(queue, _)| Arc::clone(queue))
+            .collect();
+        for queue in queues {
+            let place = self.place_of(Some(&queue));
+            self.move_lane(&queue, place);
+        }
+        let mut taken = Vec::new();
+        self.servers.outbox(slot).take_if(|_| true, &mut taken);
+        for outgoing in taken {
+            if !outgoing.is_pinned() {
+                self.put_ready(outgoing);
+            } else if self.servers.is_live(slot) {
+                self.put_at(slot, outgoing);
+            }
+            // What asks a lost connection something is dropped; who asked hears that it is lost.
+        }
+    }
+
+    fn move_lane(&mut self, queue: &Arc<str>, place: Option<usize>) {
+        let Some(lane) = self.lanes.get_mut(queue) else {
+            return;
+        };
+        let before = std::mem::replace(&mut lane.place, place);
+        if before == place || !lane.has_open() {
+            return;
+        }
+        if let Some(slot) = before {
+            self.servers.outbox(slot).forget_open(queue);
+        }
+        match place {
+            Some(slot) => {
+                self.servers.outbox(slot).open.push_back(Arc::clone(queue));
+                self.dirty |= 1 << slot;
+            }
+            None => self.needs_attention = true,
+        }
+    }
+
+    /// The server that leads the catalog, when it is known and has a connection.
+    pub(crate) fn catalog_leader(&self) -> Option<usize> {
+        match self.routes.find(CATALOG) {
+            Found::Leader(slot) => Some(slot).filter(|slot| self.servers.is_live(*slot)),
+            _ => None,
+        }
+    }
+
+    /// Finds a place for what has none, as far as there is one now.
+    pub(crate) fn place_held(&mut self) {
+        for outgoing in std::mem::take(&mut self.held) {
+            self.put_ready(outgoing);
+        }
+        let queues: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.place.is_none())
+            .map(|(queue, _)| Arc::clone(queue))
+            .collect();
+        for queue in queues {
+            let place = self.place_of(Some(&queue));
+            self.move_lane(&queue, place);
+        }
+    }
 }

@@ -3,6 +3,12 @@
 //! One timer serves all of it. Timeouts are looked for in sweeps, not with a timer each: a sweep
 //! costs a walk over a few thousand frames once a second, a timer costs its bookkeeping on every
 //! frame. So a request may time out late by one sweep interval, an eighth of the timeout at most.
+//!
+//! A broker that takes requests and says nothing (its process is stopped, its network is gone) is
+//! told from one that is slow, or that a receive waits at, by a ping: it answers that at once
+//! whatever else it does. While a request is unanswered the ping goes out after [`PROBE_AFTER`] of
+//! silence, and [`SILENCE_MAX`] without anything ends the connection, so that requests go to
+//! whoever leads by then. Both are shorter when the keep-alive interval is.
 
 use std::time::Duration;
 
@@ -15,6 +21,12 @@ const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Shortest time between two looks for expired requests.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
+/// How long a connection with unanswered requests may be silent before the broker is asked whether
+/// it is there.
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection with unanswered requests may be silent at all.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// How often to look for expired requests.
 pub(crate) fn sweep_interval(config: &Config) -> Duration {
     (config.request_timeout / 8).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
@@ -26,6 +38,8 @@ pub(crate) struct Timing {
     keep_alive: Duration,
     sweep_interval: Duration,
     last_read_at: Instant,
+    /// Since when some request has been unanswered.
+    outstanding_since: Option<Instant>,
     /// When the broker was asked whether it is there, unless something came since.
     pinged_at: Option<Instant>,
     /// Only while something is outstanding.
@@ -39,6 +53,7 @@ impl Timing {
             keep_alive: config.keep_alive,
             sweep_interval: sweep_interval(config),
             last_read_at: now,
+            outstanding_since: None,
             pinged_at: None,
             sweep_at: None,
             retry_at: None,
@@ -47,10 +62,29 @@ impl Timing {
 
     /// When to look again at the latest.
     pub(crate) fn due(&self) -> Instant {
-        let keep_alive_at = self.pinged_at.unwrap_or(self.last_read_at) + self.keep_alive;
-        let sweep_at = self.sweep_at.unwrap_or(keep_alive_at);
-        let retry_at = self.retry_at.unwrap_or(keep_alive_at);
-        keep_alive_at.min(sweep_at).min(retry_at)
+        let silence_at = match self.pinged_at {
+            Some(at) => at + self.patience(),
+            None => self.ping_at(),
+        };
+        let sweep_at = self.sweep_at.unwrap_or(silence_at);
+        let retry_at = self.retry_at.unwrap_or(silence_at);
+        silence_at.min(sweep_at).min(retry_at)
+    }
+
+    /// When the broker is asked whether it is there, if nothing comes.
+    fn ping_at(&self) -> Instant {
+        match self.outstanding_since {
+            Some(since) => self.last_read_at.max(since) + PROBE_AFTER.min(self.keep_alive),
+            None => self.last_read_at + self.keep_alive,
+        }
+    }
+
+    /// How long the answer to that may take.
+    fn patience(&self) -> Duration {
+        match self.outstanding_since {
+            Some(_) => (SILENCE_MAX - PROBE_AFTER).min(self.keep_alive),
+            None => self.keep_alive,
+        }
     }
 
     pub(crate) fn on_read(&mut self, now: Instant) {
@@ -67,8 +101,10 @@ impl Timing {
     ) {
         self.retry_at = retry_at;
         if outstanding {
+            self.outstanding_since.get_or_insert(now);
             self.sweep_at.get_or_insert(now + self.sweep_interval);
         } else {
+            self.outstanding_since = None;
             self.sweep_at = None;
         }
     }
@@ -84,7 +120,7 @@ impl Timing {
 
     /// Whether to ask now whether the broker is there.
     pub(crate) fn take_ping(&mut self, now: Instant) -> bool {
-        let due = self.pinged_at.is_none() && self.last_read_at + self.keep_alive <= now;
+        let due = self.pinged_at.is_none() && self.ping_at() <= now;
         if due {
             self.pinged_at = Some(now);
         }
@@ -93,7 +129,7 @@ impl Timing {
 
     /// Whether the broker was asked and did not answer in time.
     pub(crate) fn is_silent(&self, now: Instant) -> bool {
-        self.pinged_at.is_some_and(|at| at + self.keep_alive <= now)
+        self.pinged_at.is_some_and(|at| at + self.patience() <= now)
     }
 }
 
@@ -106,6 +142,7 @@ mod tests {
             keep_alive: Duration::from_secs(15),
             sweep_interval: Duration::from_secs(1),
             last_read_at: now,
+            outstanding_since: None,
             pinged_at: None,
             sweep_at: None,
             retry_at: None,
@@ -129,6 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn an_unanswered_request_is_followed_by_a_ping_after_a_second_and_the_end_after_three() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timing = timing(start);
+        // What counts is the silence since the request, not that before it.
+        timing.on_exchange(at(10), true, None);
+        assert!(!timing.take_ping(at(10)));
+        assert!(timing.take_ping(at(11)));
+        assert!(!timing.is_silent(at(12)) && timing.is_silent(at(13)));
+        timing.on_read(at(12));
+        assert!(!timing.is_silent(at(13)) && timing.take_ping(at(13)));
+        timing.on_read(at(13));
+        timing.on_exchange(at(13), false, None);
+        assert!(!timing.take_ping(at(15)), "nothing is unanswered");
+    }
+
+    #[test]
     fn sweeps_happen_only_while_something_is_outstanding() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -136,6 +190,7 @@ mod tests {
         timing.on_exchange(start, true, None);
         assert_eq!(timing.due(), at(1));
         assert!(timing.take_sweep(at(1)) && !timing.take_sweep(at(1)));
+        assert!(timing.take_ping(at(1)));
         assert_eq!(timing.due(), at(2));
         timing.on_exchange(at(1), false, Some(at(7)));
         assert_eq!(timing.due(), at(7));

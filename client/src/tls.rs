@@ -12,12 +12,11 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) config: Arc<ClientConfig>,
-    pub(crate) name: ServerName<'static>,
 }
 
 impl Tls {
-    /// Trusts the certificates in `ca_pem`; the broker's must be for `host`.
-    pub(crate) fn new(host: &str, ca_pem: &[u8]) -> Result<Self, Error> {
+    /// Trusts the certificates in `ca_pem`.
+    pub(crate) fn new(ca_pem: &[u8]) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca_pem) {
             let certificate = certificate
@@ -37,12 +36,15 @@ impl Tls {
             .map_err(|error| Error::configuration(format!("TLS: {error}")))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::configuration(format!("{host:?} is not a name of a TLS server")))?;
         Ok(Tls {
             config: Arc::new(config),
-            name,
         })
+    }
+
+    /// What the certificate of the server at `host` must be for.
+    pub(crate) fn name(host: &str) -> Result<ServerName<'static>, Error> {
+        ServerName::try_from(host.to_owned())
+            .map_err(|_| Error::configuration(format!("{host:?} is not a name of a TLS server")))
     }
 }
 
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn text_without_a_certificate_is_refused() {
-        let error = Tls::new("localhost", b"nothing here").expect_err("no certificate");
+        let error = Tls::new(b"nothing here").expect_err("no certificate");
         assert!(matches!(error, Error::Configuration { .. }), "{error}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::future::{Future, IntoFuture};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use sampan_protocol::{
     QueueAttributes, QueueCounts, QueueDescription, QueueId, QueueListPage, Reply, Request, SetId,
     Timestamp,
 };
-use support::{Connection, Peer, messages};
+use support::{Connection, Peer, SECRET_ID, SECRET_KEY, messages};
 
 #[tokio::test]
 async fn a_client_talks_tls_with_a_broker_whose_ca_it_was_given() {
@@ -29,10 +30,11 @@ async fn a_client_talks_tls_with_a_broker_whose_ca_it_was_given() {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let peer = Peer::new().await;
     let server = format!("sampan+tls://localhost:{}", peer.port());
-    let builder = peer
-        .client()
-        .server(server.clone())
-        .ca_pem(certified.cert.pem());
+    let at = |server: &str| {
+        let builder = Client::builder().server(server);
+        builder.secret_id(SECRET_ID).secret_key(SECRET_KEY)
+    };
+    let builder = at(&server).ca_pem(certified.cert.pem());
     let (client, connection) = tokio::join!(builder.connect(), async {
         let stream = acceptor.accept(peer.accept_silently().await).await.unwrap();
         let mut connection = Connection::new(Box::new(stream));
@@ -54,7 +56,7 @@ async fn a_client_talks_tls_with_a_broker_whose_ca_it_was_given() {
 
     // A broker with a certificate of somebody else is not talked to.
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let builder = peer.client().server(server).ca_pem(other.cert.pem());
+    let builder = at(&server).ca_pem(other.cert.pem());
     let (refused, _) = tokio::join!(builder.connect(), async {
         acceptor
             .accept(peer.accept_silently().await)
@@ -141,7 +143,7 @@ async fn a_request_without_a_reply_times_out_and_its_late_messages_are_released(
     let queue = client.queue("orders");
     let send = queue.send("unanswered");
     let (late_send, _) = connection.next_send().await;
-    let error = send.await.unwrap_err();
+    let error = answering_pings(&mut connection, send).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -152,15 +154,37 @@ async fn a_request_without_a_reply_times_out_and_its_late_messages_are_released(
         "{error}"
     );
 
-    let (received, late) = tokio::join!(queue.receive().max(2).wait(Duration::ZERO), async {
-        connection.next_receive().await.0
-    });
+    let mut receive = queue.receive().max(2).wait(Duration::ZERO).into_future();
+    assert!(futures::poll!(&mut receive).is_pending());
+    let late = loop {
+        let asked = connection.next().await;
+        match asked.request {
+            Request::Ping => connection.reply(asked.id, Reply::Pong).await,
+            Request::Receive(_) => break asked.id,
+            _ => panic!("{asked:?}"),
+        }
+    };
+    let received = answering_pings(&mut connection, receive).await;
     assert!(matches!(received.unwrap_err(), Error::TimedOut { .. }));
     tokio::time::resume();
     connection.sent(late_send, 1, 1).await;
     connection.reply(late, messages(1..3)).await;
     let (_, handles, timeout) = connection.next_change().await;
     assert_eq!((handles, timeout), (vec![1_001, 1_002], 0));
+}
+
+/// Waits for something while the peer answers pings and nothing else.
+async fn answering_pings<T>(connection: &mut Connection, what: impl Future<Output = T>) -> T {
+    let answers = async {
+        while let Some(asked) = connection.next_or_end().await {
+            assert!(matches!(asked.request, Request::Ping), "{asked:?}");
+            connection.reply(asked.id, Reply::Pong).await;
+        }
+    };
+    tokio::select! {
+        done = what => done,
+        () = answers => panic!("the client closed the connection"),
+    }
 }
 
 #[tokio::test]

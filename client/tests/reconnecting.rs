@@ -12,9 +12,10 @@ use sampan_protocol::{HandleResults, Reply, Request};
 use support::{Peer, bodies, messages};
 
 #[tokio::test]
-async fn a_send_without_an_answer_fails_as_unknown_and_is_not_repeated() {
+async fn without_resend_unknown_a_send_without_an_answer_fails_and_is_not_repeated() {
     let peer = Peer::new().await;
-    let (client, mut connection) = peer.connect(peer.client()).await;
+    let builder = peer.client().resend_unknown(false);
+    let (client, mut connection) = peer.connect(builder).await;
     let queue = client.queue("orders");
     let lost = queue.send("lost?");
     connection.next_send().await;
@@ -33,9 +34,9 @@ async fn a_send_without_an_answer_fails_as_unknown_and_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn resend_unknown_repeats_a_send_before_those_that_came_later() {
+async fn a_send_without_an_answer_is_repeated_before_those_that_came_later() {
     let peer = Peer::new().await;
-    let (client, mut connection) = peer.connect(peer.client().resend_unknown(true)).await;
+    let (client, mut connection) = peer.connect(peer.client()).await;
     let queue = client.queue("orders");
     let first = queue.send("first");
     connection.next_send().await;
@@ -166,40 +167,66 @@ async fn a_repeated_delete_that_is_refused_says_that_it_may_have_been_done() {
 }
 
 #[tokio::test]
-async fn changes_of_queues_are_not_repeated_and_looking_at_them_is() {
+async fn changes_of_queues_are_repeated_and_what_the_first_try_did_counts_as_success() {
     let peer = Peer::new().await;
     let (client, mut connection) = peer.connect(peer.client()).await;
-    let (created, listed, ()) = tokio::join!(
-        client.create_queue("orders", QueueOptions::new()),
-        client.list_queues(""),
-        async {
-            assert!(matches!(
-                connection.next().await.request,
-                Request::QueueCreate(_)
-            ));
-            assert!(matches!(
-                connection.next().await.request,
-                Request::QueueList(_)
-            ));
-            drop(connection);
-            connection = peer.accept().await;
-            let asked = connection.next().await;
-            assert!(matches!(asked.request, Request::QueueList(_)), "{asked:?}");
-            let page = sampan_protocol::QueueListPage {
-                names: vec!["a".into()],
-                more: false,
-            };
-            connection.reply(asked.id, Reply::QueueListed(page)).await;
+    for code in [ErrorCode::QueueAlreadyExists, ErrorCode::TooManyQueues] {
+        let created;
+        (created, connection) =
+            tokio::join!(client.create_queue("orders", QueueOptions::new()), async {
+                connection.next().await;
+                drop(connection);
+                let mut connection = peer.accept().await;
+                let asked = connection.next().await;
+                assert!(
+                    matches!(asked.request, Request::QueueCreate(_)),
+                    "{asked:?}"
+                );
+                connection.refuse(asked.id, code).await;
+                connection
+            });
+        match created {
+            Ok(queue) => assert_eq!(
+                (queue.name(), code),
+                ("orders", ErrorCode::QueueAlreadyExists)
+            ),
+            Err(error) => assert_eq!(
+                (error.code(), error.applied()),
+                (Some(ErrorCode::TooManyQueues), Applied::Unknown)
+            ),
         }
+    }
+    let deleted;
+    (deleted, connection) = tokio::join!(client.delete_queue("orders"), async {
+        connection.next().await;
+        drop(connection);
+        let mut connection = peer.accept().await;
+        let asked = connection.next().await;
+        connection.refuse(asked.id, ErrorCode::QueueNotFound).await;
+        connection
+    });
+    deleted.unwrap();
+
+    // Only after a repeat.
+    let (created, ()) = tokio::join!(client.create_queue("orders", QueueOptions::new()), async {
+        let asked = connection.next().await;
+        connection
+            .refuse(asked.id, ErrorCode::QueueAlreadyExists)
+            .await;
+    });
+    assert_eq!(
+        created.unwrap_err().code(),
+        Some(ErrorCode::QueueAlreadyExists)
     );
-    assert_eq!(created.unwrap_err().applied(), Applied::Unknown);
-    assert_eq!(listed.unwrap(), ["a"]);
 }
 
 #[tokio::test]
 async fn when_the_attempts_are_used_up_what_waits_fails_and_the_next_call_starts_over() {
     let peer = Peer::new().await;
-    let builder = peer.client().reconnect_attempts_max(2);
+    let builder = peer
+        .client()
+        .resend_unknown(false)
+        .reconnect_attempts_max(2);
     let (client, connection) = peer.connect(builder).await;
     let queue = client.queue("orders");
     drop(connection);
@@ -231,7 +258,8 @@ async fn when_the_attempts_are_used_up_what_waits_fails_and_the_next_call_starts
 #[tokio::test]
 async fn a_broker_that_no_longer_knows_the_account_is_not_asked_again() {
     let peer = Peer::new().await;
-    let (client, connection) = peer.connect(peer.client()).await;
+    let builder = peer.client().resend_unknown(false);
+    let (client, connection) = peer.connect(builder).await;
     drop(connection);
     let queue = client.queue("orders");
     let (error, ()) = tokio::join!(

@@ -293,7 +293,8 @@ async fn a_message_that_the_queue_refuses_does_not_fail_those_of_others() {
 #[tokio::test]
 async fn refusals_of_the_queue_reach_every_message_of_the_frame() {
     let peer = Peer::new().await;
-    let (client, mut connection) = peer.connect(peer.client()).await;
+    let builder = peer.client().resend_unknown(false);
+    let (client, mut connection) = peer.connect(builder).await;
     let queue = client.queue("orders");
     let cases = [
         (ErrorCode::QueueNotFound, Applied::No, false),
@@ -311,6 +312,31 @@ async fn refusals_of_the_queue_reach_every_message_of_the_frame() {
                 (error.code(), error.applied(), error.retry()),
                 (Some(code), applied, retry)
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_send_of_unknown_outcome_is_repeated_and_stays_unknown_when_the_repeat_is_refused() {
+    let peer = Peer::new().await;
+    let (client, mut connection) = peer.connect(peer.client()).await;
+    for code in [None, Some(ErrorCode::StorageFull)] {
+        let send = client.queue("orders").send("again");
+        let (id, _) = connection.next_send().await;
+        connection.refuse(id, ErrorCode::OutcomeUnknown).await;
+        let (id, frame) = connection.next_send().await;
+        assert_eq!(bodies(&frame), ["again"]);
+        match code {
+            None => {
+                connection.sent(id, 4, 1).await;
+                assert_eq!(send.await.unwrap(), MessageId(4));
+            }
+            Some(code) => {
+                connection.refuse(id, code).await;
+                let error = send.await.unwrap_err();
+                let told = (error.code(), error.applied());
+                assert_eq!(told, (Some(code), Applied::Unknown));
+            }
         }
     }
 }

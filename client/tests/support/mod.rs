@@ -14,7 +14,8 @@ use sampan_client::{Client, ClientBuilder};
 use sampan_protocol::limits::FRAME_LEN_MAX;
 use sampan_protocol::{
     Applied, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HelloReply, MessageId,
-    ReceiptHandle, ReceivedMessage, Reply, Request, Sent, Timestamp, checksum, verify_signature,
+    ReceiptHandle, ReceivedMessage, Reply, Request, RouteReply, Sent, SetId, Timestamp, checksum,
+    verify_signature,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -132,7 +133,31 @@ impl Connection {
     }
 
     /// The next request, or nothing when the client closed the connection.
+    ///
+    /// The question for the catalog's leader, which follows every handshake, is answered here: this
+    /// peer knows nothing of a cluster.
     pub async fn next_or_end(&mut self) -> Option<Asked> {
+        loop {
+            let asked = self.next_of_any().await?;
+            if !matches!(&asked.request, Request::Route(route) if route.queue.is_empty()) {
+                return Some(asked);
+            }
+            let route = RouteReply {
+                set: SetId(0),
+                leader: None,
+                term: 0,
+                nodes: Vec::new(),
+            };
+            let mut out = BytesMut::new();
+            Reply::Route(route).encode(asked.id, 0, &mut out);
+            // A client that is gone does not need the answer.
+            drop(self.stream.write_all(&out).await);
+            drop(self.stream.flush().await);
+        }
+    }
+
+    /// The next request, whatever it is.
+    pub async fn next_of_any(&mut self) -> Option<Asked> {
         loop {
             if let Some(frame) = self.decoder.decode(&mut self.buffer).expect("a good frame") {
                 let request = Request::decode(frame.header.kind, frame.payload);
