@@ -12,7 +12,8 @@
 //!                        anything else: nobody knows what it is, set aside under quarantine/
 //! ```
 //!
-//! Invariants: a number is never given twice. Nothing that no crash explains is removed.
+//! Invariants: a number is given only while nothing has it, in quarantine neither. Nothing that no
+//! crash explains is removed.
 //! Spec: spec/storage.md, "Generations".
 
 use std::io;
@@ -77,7 +78,7 @@ impl Generations {
         Ok(numbers)
     }
 
-    /// A number that was never given.
+    /// A number that nothing has.
     pub(super) fn next_number(&self) -> Result<u32, StoreError> {
         let mut highest = self.numbers()?.last().copied().unwrap_or(0);
         highest = highest.max(self.current()?.unwrap_or(0));

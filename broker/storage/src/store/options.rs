@@ -32,11 +32,13 @@ pub const QUEUE_REMOVAL_COUNT_MAX: usize = 65_536;
 pub const REWRITE_COUNT_MAX: usize = 4;
 /// A sealed segment is sparse when less than one part in this many is alive.
 pub(super) const SPARSE_DIVISOR: u64 = 10;
-/// A chunk of a snapshot takes rows and extents until it would be longer than this.
+/// A chunk of a snapshot takes rows and extents until it is longer than this, unless the options
+/// say less.
 pub const CHUNK_LEN: usize = 256 * 1024;
 /// Longest chunk: one that was nearly full and took the largest extent.
 pub const CHUNK_LEN_MAX: usize = CHUNK_LEN + EXTENT_LEN_MAX + 1_024;
-/// A snapshot that is received is made durable whenever this much came in.
+/// A snapshot that is received is made durable whenever this much came in, unless the options say
+/// otherwise.
 pub const SNAPSHOT_SYNC_LEN: usize = 16 * 1024 * 1024;
 /// Chunks between two places that a sender can go back to without reading all before.
 pub const SNAPSHOT_MARK_SPACING: u64 = 64;
@@ -75,6 +77,10 @@ pub struct StoreOptions {
     pub index_cache_len: usize,
     /// Memory for the extents that were read last.
     pub extent_cache_len: usize,
+    /// A chunk of a snapshot takes what comes until it is longer than this; at most [`CHUNK_LEN`].
+    pub chunk_len: usize,
+    /// A snapshot that is received is made durable whenever this much came in.
+    pub snapshot_sync_len: usize,
 }
 
 impl Default for StoreOptions {
@@ -83,6 +89,8 @@ impl Default for StoreOptions {
             segment_len_max: 256 * 1024 * 1024,
             index_cache_len: 16 * 1024 * 1024,
             extent_cache_len: 8 * 1024 * 1024,
+            chunk_len: CHUNK_LEN,
+            snapshot_sync_len: SNAPSHOT_SYNC_LEN,
         }
     }
 }

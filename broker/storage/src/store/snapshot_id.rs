@@ -40,7 +40,7 @@ pub struct SnapshotId {
     pub incarnation: u128,
     /// The last entry whose effects are in it.
     pub applied: LogId,
-    /// Differs when the same state lies in other extents.
+    /// Differs when the same state lies in other extents, or is cut into other chunks.
     pub fingerprint: u64,
     /// Bytes of living messages; about what will be sent.
     pub len_estimate: u64,
@@ -49,11 +49,16 @@ pub struct SnapshotId {
 }
 
 impl SnapshotId {
-    /// The id of what `meta` describes.
-    pub(super) fn new(meta: &Meta, applied: LogId, incarnation: u128, len_estimate: u64) -> Self {
+    /// The id of what `meta` describes, in chunks of `chunk_len`.
+    pub(super) fn new(
+        meta: &Meta,
+        applied: LogId,
+        incarnation: u128,
+        (len_estimate, chunk_len): (u64, usize),
+    ) -> Self {
         let tallies = &meta.tallies;
         let sums = [tallies.extents, tallies.rows, tallies.removals];
-        let fingerprint = sums.iter().fold(0u64, |mixed, tally| {
+        let fingerprint = sums.iter().fold(chunk_len as u64, |mixed, tally| {
             mixed.rotate_left(21).wrapping_add(tally.sum) ^ tally.count
         });
         SnapshotId {

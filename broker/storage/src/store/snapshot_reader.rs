@@ -74,6 +74,7 @@ pub struct SnapshotReader {
     /// Removed queues of which rows are left; they are not sent.
     removed: BTreeSet<QueueId>,
     pins: Pins,
+    chunk_len: usize,
     position: Position,
     /// Every so many positions, from the start.
     marks: Vec<Position>,
@@ -114,7 +115,8 @@ impl SnapshotReader {
             return Ok(None);
         };
         let removed = guarded(|| read_removals(&transaction, &meta))?;
-        let id = SnapshotId::new(&meta, applied, incarnation, live_len);
+        let chunk_len = pins.shared.options.chunk_len.min(CHUNK_LEN);
+        let id = SnapshotId::new(&meta, applied, incarnation, (live_len, chunk_len));
         let position = Position {
             place: ChunkPlace::first(&id),
             cursor: Cursor::Rows(Bound::Unbounded),
@@ -125,6 +127,7 @@ impl SnapshotReader {
             transaction,
             removed,
             pins,
+            chunk_len,
             position,
             marks: Vec::new(),
         }))
@@ -144,10 +147,10 @@ impl SnapshotReader {
     ///
     /// # Errors
     ///
-    /// Damage, named by file and place; a store that was latched or opened anew. The snapshot is
-    /// then over.
+    /// Damage, named by file and place; a store that was latched, opened anew, or replaced by a
+    /// snapshot itself. The snapshot is then over.
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
-        self.pins.shared.check_latch()?;
+        self.pins.shared.check_writable()?;
         if matches!(self.position.cursor, Cursor::End) {
             return Ok(None);
         }
@@ -218,7 +221,7 @@ impl SnapshotReader {
             .range::<&[u8; RowKey::LEN]>((from, Bound::Unbounded))
             .indexed()?
         {
-            if chunk.len() >= CHUNK_LEN {
+            if chunk.len() >= self.chunk_len {
                 return Ok(true);
             }
             let (key, value) = row.indexed()?;
@@ -247,7 +250,7 @@ impl SnapshotReader {
             .range::<&[u8; EXTENT_KEY_LEN]>((from, Bound::Unbounded))
             .indexed()?
         {
-            if chunk.len() >= CHUNK_LEN {
+            if chunk.len() >= self.chunk_len {
                 return Ok(true);
             }
             let (key, value) = row.indexed()?;

@@ -25,7 +25,7 @@ use super::incoming::Incoming;
 use super::index::{Index, Indexed, ROWS, write_meta};
 use super::meta::Meta;
 use super::open::examine_generation;
-use super::options::{INDEX_FILE, SNAPSHOT_SYNC_LEN, StoreIdentity, StoreOptions};
+use super::options::{INDEX_FILE, StoreIdentity, StoreOptions};
 use super::seal::Tally;
 use super::segment_account::SegmentAccounts;
 use super::segment_extent::{Extent, Outgoing};
@@ -249,7 +249,7 @@ impl SnapshotWriter {
         let items = chunk.items().map_err(wrong)?;
         self.collect(&chunk, items).map_err(wrong)?;
         self.collected_len += bytes.len();
-        if self.collected_len >= SNAPSHOT_SYNC_LEN || self.received.is_complete {
+        if self.collected_len >= self.place.options.snapshot_sync_len || self.received.is_complete {
             self.sync()?;
         }
         Ok(self.received.next.number)

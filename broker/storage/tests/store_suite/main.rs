@@ -7,6 +7,8 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod generations;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod image;
@@ -14,5 +16,13 @@ mod image;
 mod model;
 #[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod quarantine;
+#[cfg(test)]
+mod repairs;
+#[cfg(test)]
+mod snapshot_cuts;
+#[cfg(test)]
+mod snapshots;
 #[cfg(test)]
 mod support;

@@ -5,8 +5,9 @@
 use proptest::prelude::*;
 use sampan_protocol::{MessageId, QueueId};
 use sampan_storage::io::SimulatedDisk;
+use sampan_storage::store::Store;
 
-use crate::support::{Harness, Row, row_key};
+use crate::support::{Harness, IDENTITY, OPTIONS, Row, chunks, receive, row_key};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -35,6 +36,8 @@ enum Step {
     BeginCheckpoint,
     RunCheckpoint,
     Restart,
+    /// A snapshot goes to an empty node, which carries on in place of this one.
+    Transfer,
     Compare,
 }
 
@@ -54,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::BeginCheckpoint),
         2 => Just(Step::RunCheckpoint),
         2 => Just(Step::Restart),
+        1 => Just(Step::Transfer),
         1 => Just(Step::Compare),
     ]
 }
@@ -128,6 +132,7 @@ impl Run {
                 self.harness.reopen(self.disk.root()).unwrap();
                 self.harness.assert_holds();
             }
+            Step::Transfer => self.transfer(),
             Step::Compare => self.harness.assert_holds(),
         }
     }
@@ -156,6 +161,18 @@ impl Run {
             )
         };
         rows.into_iter().map(row).collect()
+    }
+
+    fn transfer(&mut self) {
+        self.finish();
+        self.harness.checkpoint(Vec::new()).unwrap();
+        let (id, chunks) = chunks(&self.harness.store);
+        let disk = SimulatedDisk::new();
+        let (store, _) = Store::open(disk.root(), IDENTITY, OPTIONS).unwrap();
+        let incoming = receive(disk.root(), &id, &chunks).unwrap();
+        let (store, recovered) = incoming.install(store.retire()).unwrap();
+        self.harness = Harness::adopt(store, &recovered, &self.harness);
+        self.disk = disk;
     }
 
     fn finish(&mut self) {

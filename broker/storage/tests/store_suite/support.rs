@@ -14,8 +14,8 @@ use sampan_protocol::{
 use sampan_storage::io::Folder;
 use sampan_storage::log::LogId;
 use sampan_storage::store::{
-    CURRENT_FILE, CheckpointJob, Recovered, Store, StoreError, StoreIdentity, StoreOptions,
-    generation_name,
+    CURRENT_FILE, CheckpointJob, Incoming, Recovered, SnapshotId, SnapshotWriter, Store,
+    StoreError, StoreIdentity, StoreOptions, generation_name,
 };
 
 pub(crate) const IDENTITY: StoreIdentity = StoreIdentity {
@@ -29,6 +29,8 @@ pub(crate) const OPTIONS: StoreOptions = StoreOptions {
     segment_len_max: 8 * 1024,
     index_cache_len: 1 << 20,
     extent_cache_len: 4 * 1024,
+    chunk_len: 4 * 1024,
+    snapshot_sync_len: 24 * 1024,
 };
 
 /// A row of the core: its key, and its content or `None` when it is gone.
@@ -291,6 +293,27 @@ impl Harness {
         Ok(recovered)
     }
 
+    /// The same for a store that was filled by a snapshot of the one that `sender` tests: it is
+    /// compared with the checkpoint that was sent, and takes over from there.
+    pub(crate) fn adopt(store: Store, recovered: &Recovered, sender: &Harness) -> Self {
+        let index = recovered.applied.expect("a snapshot has an entry").index;
+        let harness = Harness {
+            store,
+            model: sender.checkpoints[&index].clone(),
+            checkpoints: sender.checkpoints.clone(),
+            since: Vec::new(),
+            before: Vec::new(),
+            pending: None,
+            given: sender.given.clone(),
+            next_ids: sender.next_ids.clone(),
+            next_index: sender.next_index,
+        };
+        assert_eq!(recovered.snapshot_applied, recovered.applied);
+        harness.assert_recovered(recovered);
+        harness.assert_disk_holds_exactly();
+        harness
+    }
+
     /// State rows, membership and log id are those of the model.
     pub(crate) fn assert_recovered(&self, recovered: &Recovered) {
         assert_eq!(recovered.applied, self.model.applied);
@@ -370,4 +393,31 @@ pub(crate) fn segment_names(set_folder: &dyn Folder) -> Vec<String> {
         .into_iter()
         .filter(|name| name.ends_with(".seg"))
         .collect()
+}
+
+/// The incarnation of the sending node.
+pub(crate) const INCARNATION: u128 = 0xABCD;
+
+/// The last checkpoint as chunks.
+pub(crate) fn chunks(store: &Store) -> (SnapshotId, Vec<Bytes>) {
+    let mut reader = store.snapshot(INCARNATION).unwrap().unwrap();
+    let id = reader.id().clone();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        chunks.push(chunk);
+    }
+    (id, chunks)
+}
+
+/// Receives all of a snapshot that is not there yet, in the folder of a set with a store in it.
+pub(crate) fn receive(
+    set_folder: Arc<dyn Folder>,
+    id: &SnapshotId,
+    chunks: &[Bytes],
+) -> Result<Incoming, StoreError> {
+    let (mut writer, next) = SnapshotWriter::resume(set_folder, IDENTITY, OPTIONS, id)?;
+    for chunk in &chunks[usize::try_from(next).unwrap()..] {
+        writer.write_chunk(chunk.clone())?;
+    }
+    writer.finish()
 }
