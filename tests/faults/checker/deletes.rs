@@ -1,0 +1,107 @@
+//! A message whose delete was acknowledged never comes again.
+
+use super::super::history::Kind;
+use super::index::{Index, Message};
+use super::{Case, Found};
+
+const RECEIPT_EXPIRED: u16 = 401;
+
+pub(super) fn check(_: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
+    let mut stays = Found::new("an acknowledged delete stays deleted");
+    let mut expired = Found::new("a receipt is valid as long as its visibility lasts");
+    for message in index.messages.values() {
+        check_stays(message, &mut stays);
+        check_expired(message, &mut expired);
+    }
+    vec![stays, expired]
+}
+
+fn check_stays(message: &Message<'_>, found: &mut Found) {
+    for delete in message
+        .deletes
+        .iter()
+        .filter(|event| event.is_done(Kind::Delete))
+    {
+        let again = message.deliveries.iter().find(|delivery| {
+            // A handle is worth nothing once its message was handed out again.
+            delivery.receive_count > delete.receive_count || delivery.start_us > delete.end_us
+        });
+        if let Some(again) = again {
+            found.add(|| format!("{delete:?}, and then {again:?}"));
+        }
+    }
+}
+
+fn check_expired(message: &Message<'_>, found: &mut Found) {
+    for delete in message
+        .deletes
+        .iter()
+        .filter(|event| event.code == RECEIPT_EXPIRED)
+    {
+        let is_refused = delete.outcome == super::super::history::Outcome::Refused;
+        let handled = |count| count == delete.receive_count;
+        let is_changed = message
+            .changes
+            .iter()
+            .any(|change| handled(change.receive_count));
+        let others = message
+            .deletes
+            .iter()
+            .filter(|other| handled(other.receive_count));
+        let mut deliveries = message.deliveries.iter();
+        let Some(delivery) = deliveries.find(|delivery| handled(delivery.receive_count)) else {
+            continue;
+        };
+        let valid_us = u64::from(delivery.timeout_ms) * 1_000;
+        let is_early = delete.end_us + super::EARLY_US < delivery.start_us + valid_us;
+        if is_refused && !is_changed && others.count() == 1 && is_early {
+            found.add(|| format!("{delete:?} of {delivery:?}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, SECOND, receive, refused, unknown};
+    use super::*;
+
+    #[test]
+    fn a_message_that_comes_after_its_delete_is_found() {
+        let mut example = Example::new();
+        example.events.push(receive(4, 2, 12 * SECOND));
+        assert_eq!(example.rules(), ["an acknowledged delete stays deleted"]);
+    }
+
+    #[test]
+    fn a_delete_by_the_handle_of_an_earlier_receive_is_found() {
+        let mut example = Example::new();
+        example.events.push(receive(4, 2, 12 * SECOND));
+        let delete = example.event(Kind::Delete, 4);
+        (delete.start_us, delete.end_us) = (13 * SECOND, 13 * SECOND + 1);
+        assert_eq!(example.rules(), ["an acknowledged delete stays deleted"]);
+    }
+
+    #[test]
+    fn a_message_whose_delete_is_unknown_may_come_again() {
+        let mut example = Example::new();
+        let delete = example.event(Kind::Delete, 4);
+        *delete = unknown(*delete);
+        delete.code = RECEIPT_EXPIRED;
+        example.events.push(receive(4, 2, 12 * SECOND));
+        assert_eq!(example.violations(), []);
+    }
+
+    #[test]
+    fn a_receipt_that_expired_too_early_is_found() {
+        let mut example = Example::new();
+        let delete = example.event(Kind::Delete, 4);
+        *delete = refused(*delete, RECEIPT_EXPIRED);
+        assert_eq!(
+            example.rules(),
+            ["a receipt is valid as long as its visibility lasts"]
+        );
+        let delete = example.event(Kind::Delete, 4);
+        (delete.start_us, delete.end_us) = (10 * SECOND, 10 * SECOND + 1);
+        assert_eq!(example.violations(), []);
+    }
+}

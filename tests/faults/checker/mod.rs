@@ -1,0 +1,156 @@
+//! Finds every promise that was broken in a history.
+//!
+//! Pure: events in, violations out. Each file beside this one holds the rules about one thing.
+//! A call took effect at some moment between its start and its end, so a rule about real time
+//! compares the end of one call with the start of another: a slow machine can hide a violation,
+//! but never invent one. Rules about stamps compare the set's own times, without any slack.
+//!
+//! Every message was received and deleted at the end, so that what was not received is lost.
+
+mod counts;
+mod deletes;
+mod errors;
+#[cfg(test)]
+mod example;
+mod index;
+mod leases;
+mod past;
+mod sends;
+mod times;
+
+pub(crate) use self::counts::Still;
+use self::index::Index;
+pub(crate) use self::past::Past;
+use super::history::Event;
+
+/// How early a set may do what time tells it to.
+const EARLY_US: u64 = 1_000_000;
+/// Violations of one rule that are told one by one.
+const TOLD_COUNT_MAX: usize = 10;
+
+/// A history with everything else that a verdict needs.
+pub(crate) struct Case<'a> {
+    pub(crate) events: &'a [Event],
+    /// What clients themselves saw to be wrong.
+    pub(crate) notes: &'a [String],
+    /// From the first moment of a fault until the cluster was whole again, in microseconds.
+    pub(crate) disturbed: &'a [(u64, u64)],
+    /// When the last fault was over, and for how long the load went on.
+    pub(crate) healed_at_us: u64,
+    pub(crate) stopped_at_us: u64,
+    /// Numbers of refusals that the fault explains.
+    pub(crate) allowed: &'a [u16],
+    pub(crate) queue_count: u16,
+    /// A look at all queues in between, while no call was under way.
+    pub(crate) still: Option<Still>,
+    /// Messages in each queue after everything was deleted.
+    pub(crate) left: &'a [u64],
+}
+
+impl Case<'_> {
+    /// Whether a fault touched this stretch of time.
+    fn is_disturbed(&self, start_us: u64, end_us: u64) -> bool {
+        let overlaps = |(from, to): &(u64, u64)| *from <= end_us && start_us <= *to;
+        self.disturbed.iter().any(overlaps)
+    }
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) rule: &'static str,
+    pub(crate) text: String,
+}
+
+/// Collects the violations of one rule; the first few are told, the others counted.
+struct Found {
+    rule: &'static str,
+    count: usize,
+    told: Vec<Violation>,
+}
+
+impl Found {
+    fn new(rule: &'static str) -> Found {
+        Found {
+            rule,
+            count: 0,
+            told: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.told.len() < TOLD_COUNT_MAX {
+            self.told.push(Violation {
+                rule: self.rule,
+                text: text(),
+            });
+        }
+    }
+
+    fn into_violations(mut self) -> Vec<Violation> {
+        if self.count > self.told.len() {
+            let text = format!("and {} more", self.count - self.told.len());
+            let rule = self.rule;
+            self.told.push(Violation { rule, text });
+        }
+        self.told
+    }
+}
+
+/// All rules on one round; `past` are the rounds before it.
+pub(crate) fn check(case: &Case<'_>, past: &Past) -> Vec<Violation> {
+    let index = Index::new(case.events);
+    let mut notes = Found::new("what clients saw");
+    for note in case.notes {
+        notes.add(|| note.clone());
+    }
+    let mut found = vec![notes];
+    found.extend(sends::check(case, &index, past));
+    found.extend(deletes::check(case, &index));
+    found.extend(leases::check(case, &index));
+    found.extend(times::check(case, &index));
+    found.extend(counts::check(case));
+    found.extend(errors::check(case));
+    found.into_iter().flat_map(Found::into_violations).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::example::{Example, SECOND};
+    use super::*;
+
+    #[test]
+    fn a_good_history_has_no_violation() {
+        assert_eq!(Example::new().violations(), []);
+    }
+
+    #[test]
+    fn what_clients_saw_is_a_violation() {
+        let mut example = Example::new();
+        example.notes.push("a damaged body".to_owned());
+        assert_eq!(example.rules(), ["what clients saw"]);
+    }
+
+    #[test]
+    fn only_the_first_violations_of_a_rule_are_told_one_by_one() {
+        let mut example = Example::new();
+        for _ in 0..TOLD_COUNT_MAX + 5 {
+            example.notes.push("a damaged body".to_owned());
+        }
+        let violations = example.violations();
+        assert_eq!(violations.len(), TOLD_COUNT_MAX + 1);
+        assert_eq!(violations[TOLD_COUNT_MAX].text, "and 5 more");
+    }
+
+    #[test]
+    fn a_stretch_is_disturbed_if_it_touches_a_fault() {
+        let mut example = Example::new();
+        example.disturbed = vec![(10 * SECOND, 12 * SECOND)];
+        example.with_case(|case| {
+            assert!(case.is_disturbed(9 * SECOND, 10 * SECOND));
+            assert!(case.is_disturbed(11 * SECOND, 30 * SECOND));
+            assert!(!case.is_disturbed(12 * SECOND + 1, 30 * SECOND));
+        });
+    }
+}

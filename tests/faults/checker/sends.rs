@@ -1,0 +1,221 @@
+//! What was sent, and only that, comes out; whatever was acknowledged does, under its id.
+
+use std::collections::BTreeMap;
+
+use super::super::history::{Event, Kind, Outcome};
+use super::index::Index;
+use super::{Case, Found, Past};
+
+pub(super) fn check(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Vec<Found> {
+    vec![
+        acknowledged_is_delivered(index),
+        delivered_was_sent(index, past),
+        one_message_per_id(index),
+        stored_twice_only_if_repeated(case, index),
+        id_is_new(index, past),
+    ]
+}
+
+fn acknowledged_is_delivered(index: &Index<'_>) -> Found {
+    let mut found = Found::new("an acknowledged send is delivered or still there");
+    for (number, send) in &index.sends {
+        if !send.is_done(Kind::Send) {
+            continue;
+        }
+        let message = index.messages.get(&(send.queue, send.message));
+        let mut deliveries = message.iter().flat_map(|message| &message.deliveries);
+        if !deliveries.any(|delivery| delivery.number == *number) {
+            found.add(|| format!("{number} was acknowledged and never came: {send:?}"));
+        }
+    }
+    found
+}
+
+fn delivered_was_sent(index: &Index<'_>, past: &Past) -> Found {
+    let mut found = Found::new("nothing is delivered that was not sent");
+    for delivery in deliveries(index) {
+        let number = delivery.number;
+        match index.sends.get(&number) {
+            None if past.may_come(number) => {}
+            None => found.add(|| format!("{number} was never sent: {delivery:?}")),
+            Some(send) if send.outcome == Outcome::Refused => {
+                found.add(|| format!("{number} was refused and came: {send:?} {delivery:?}"));
+            }
+            Some(send) if send.queue != delivery.queue => {
+                found.add(|| format!("{number} came out of another queue: {delivery:?}"));
+            }
+            Some(send) if delivery.end_us < send.start_us => {
+                found.add(|| format!("{number} came before it was sent: {delivery:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+fn one_message_per_id(index: &Index<'_>) -> Found {
+    let mut found = Found::new("an id stands for one message");
+    for ((queue, id), message) in &index.messages {
+        let mut numbers: Vec<u64> = message
+            .deliveries
+            .iter()
+            .map(|event| event.number)
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        if numbers.len() > 1 {
+            found.add(|| format!("queue {queue}, id {id}: numbers {numbers:?}"));
+        }
+    }
+    found
+}
+
+fn stored_twice_only_if_repeated(case: &Case<'_>, index: &Index<'_>) -> Found {
+    let mut found = Found::new("only a repeated send is stored twice");
+    let mut ids: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for delivery in deliveries(index) {
+        let ids = ids.entry(delivery.number).or_default();
+        if !ids.contains(&delivery.message) {
+            ids.push(delivery.message);
+        }
+    }
+    for (number, ids) in ids.iter().filter(|(_, ids)| ids.len() > 1) {
+        let send = index.sends.get(number);
+        let explained =
+            |send: &&Event| send.may_repeat && case.is_disturbed(send.start_us, send.end_us);
+        if !send.is_some_and(explained) {
+            found.add(|| format!("{number} has the ids {ids:?}: {send:?}"));
+        }
+    }
+    found
+}
+
+fn id_is_new(index: &Index<'_>, past: &Past) -> Found {
+    let mut found = Found::new("what was deleted in an earlier round stays deleted");
+    for delivery in deliveries(index) {
+        if past.is_gone(delivery.queue, delivery.message) {
+            found.add(|| format!("came again: {delivery:?}"));
+        }
+    }
+    found
+}
+
+fn deliveries<'a>(index: &Index<'a>) -> impl Iterator<Item = &'a Event> {
+    index
+        .messages
+        .values()
+        .flat_map(|message| message.deliveries.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, SECOND, receive, refused, send, unknown};
+    use super::*;
+
+    #[test]
+    fn a_lost_message_is_found() {
+        let mut example = Example::new();
+        example.remove(Kind::Receive, 3);
+        example.remove(Kind::Delete, 3);
+        assert_eq!(
+            example.rules(),
+            ["an acknowledged send is delivered or still there"]
+        );
+    }
+
+    #[test]
+    fn a_message_that_came_under_another_id_than_acknowledged_is_lost() {
+        let mut example = Example::new();
+        example.event(Kind::Send, 3).message = 77;
+        assert_eq!(
+            example.rules(),
+            ["an acknowledged send is delivered or still there"]
+        );
+    }
+
+    #[test]
+    fn a_send_of_unknown_outcome_may_be_lost_and_may_come() {
+        let mut example = Example::new();
+        for number in [4, 5] {
+            let event = example.event(Kind::Send, number);
+            *event = unknown(*event);
+            event.end_us = 6 * SECOND;
+        }
+        example.remove(Kind::Receive, 5);
+        example.remove(Kind::Delete, 5);
+        assert_eq!(example.violations(), []);
+    }
+
+    #[test]
+    fn a_message_that_nobody_sent_is_found() {
+        let mut example = Example::new();
+        example.remove(Kind::Send, 3);
+        assert_eq!(example.rules(), ["nothing is delivered that was not sent"]);
+    }
+
+    #[test]
+    fn a_refused_message_that_comes_is_found() {
+        let mut example = Example::new();
+        example.allowed.push(500);
+        let event = example.event(Kind::Send, 3);
+        *event = refused(*event, 500);
+        assert_eq!(example.rules(), ["nothing is delivered that was not sent"]);
+    }
+
+    #[test]
+    fn a_message_out_of_another_queue_is_found() {
+        let mut example = Example::new();
+        let (queue, rule) = (1, "nothing is delivered that was not sent");
+        example.event(Kind::Receive, 3).queue = queue;
+        example.event(Kind::Delete, 3).queue = queue;
+        assert!(example.rules().contains(&rule));
+    }
+
+    #[test]
+    fn one_id_with_two_messages_is_found() {
+        let mut example = Example::new();
+        let event = example.event(Kind::Receive, 3);
+        event.message = 4;
+        event.receive_count = 2;
+        assert!(example.rules().contains(&"an id stands for one message"));
+    }
+
+    #[test]
+    fn a_second_copy_is_allowed_only_for_a_send_that_was_repeated_during_a_fault() {
+        let mut example = Example::new();
+        let copy = |at| Event {
+            message: 99,
+            ..receive(4, 1, at)
+        };
+        example.events.push(copy(6 * SECOND));
+        let rule = "only a repeated send is stored twice";
+        assert_eq!(example.rules(), [rule]);
+        let event = example.event(Kind::Send, 4);
+        event.may_repeat = true;
+        assert_eq!(example.rules(), [rule], "no fault touched the send");
+        event_end(&mut example, 4, 5 * SECOND);
+        assert_eq!(example.violations(), []);
+    }
+
+    fn event_end(example: &mut Example, number: u64, end_us: u64) {
+        example.event(Kind::Send, number).end_us = end_us;
+    }
+
+    #[test]
+    fn a_message_of_an_earlier_round_that_comes_again_is_found() {
+        let mut example = Example::new();
+        example.past.add(&[receive(3, 1, 0)]);
+        assert_eq!(
+            example.rules(),
+            ["what was deleted in an earlier round stays deleted"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_send_of_an_earlier_round_may_come_in_this_one() {
+        let mut example = Example::new();
+        example.past.add(&[unknown(send(3, 0))]);
+        example.remove(Kind::Send, 3);
+        assert_eq!(example.violations(), []);
+    }
+}

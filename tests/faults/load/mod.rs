@@ -1,0 +1,247 @@
+//! Producers and consumers at a moderate, fixed rate, who write down everything they see.
+//!
+//! They run on a thread of their own, each with a client of its own, and go through the stages of a
+//! round as they are told. Two producers per queue: one has the SDK repeat sends of unknown outcome
+//! and so may store a message twice, the other one does not and never may.
+
+pub(crate) mod body;
+mod consumer;
+mod producer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sampan_client::{Client, Queue, QueueOptions};
+use tokio::sync::watch;
+
+use super::history::History;
+
+/// Longer than any fault lasts: no call gives up because of one.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Nobody is slower than this to finish what he does, unless the cluster is broken.
+const STAGE_MAX: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(50);
+const CONSUMER_COUNT: u64 = 2;
+
+/// A queue of the load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueuePlan {
+    pub(crate) name: &'static str,
+    pub(crate) visibility: Duration,
+    /// Whether its messages have delays of 1 to 3 s.
+    pub(crate) is_delayed: bool,
+}
+
+/// Long enough that a slewed clock is within the slack of the checker, short enough that what
+/// lapses comes back within a round.
+pub(crate) const QUEUES: [QueuePlan; 4] = [
+    plan("first", 5, false),
+    plan("second", 5, false),
+    plan("hasty", 3, false),
+    plan("delayed", 4, true),
+];
+
+const fn plan(name: &'static str, visibility_seconds: u64, is_delayed: bool) -> QueuePlan {
+    QueuePlan {
+        name,
+        visibility: Duration::from_secs(visibility_seconds),
+        is_delayed,
+    }
+}
+
+/// What everybody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Sending and receiving.
+    Full,
+    /// Consumers rest, so that messages pile up.
+    OnlySend,
+    /// Nobody does anything.
+    Still,
+    /// Consumers delete all there is.
+    Drain,
+    End,
+}
+
+/// What all of them share.
+struct Shared {
+    seed: u64,
+    stage: watch::Receiver<Stage>,
+    history: Arc<History>,
+    /// Gives every message of a run its own number.
+    numbers: Arc<AtomicU64>,
+    /// Calls under way.
+    active: AtomicUsize,
+}
+
+impl Shared {
+    fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+}
+
+/// Counts as a call under way for as long as it lives.
+struct Active<'a>(&'a AtomicUsize);
+
+impl<'a> Active<'a> {
+    fn new(shared: &'a Shared) -> Active<'a> {
+        shared.active.fetch_add(1, Ordering::SeqCst);
+        Active(&shared.active)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How a load is run.
+#[derive(Clone)]
+pub(crate) struct LoadOptions {
+    /// Variables that name the cluster.
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) seed: u64,
+    /// Messages a second, all producers together.
+    pub(crate) rate: u32,
+    pub(crate) history: Arc<History>,
+    pub(crate) numbers: Arc<AtomicU64>,
+}
+
+/// A running load.
+pub(crate) struct Load {
+    stage: watch::Sender<Stage>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Makes the queues that are missing and starts everybody.
+    pub(crate) fn start(options: LoadOptions) -> Load {
+        let (stage, stages) = watch::channel(Stage::Full);
+        let shared = Arc::new(Shared {
+            seed: options.seed,
+            stage: stages,
+            history: options.history.clone(),
+            numbers: options.numbers.clone(),
+            active: AtomicUsize::new(0),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let thread = {
+            let shared = shared.clone();
+            std::thread::spawn(move || runtime.block_on(run(options, shared)))
+        };
+        Load {
+            stage,
+            shared,
+            thread: Some(thread),
+        }
+    }
+
+    /// Tells everybody what to do next.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Waits until no call is under way; whether that came to be.
+    pub(crate) fn wait_until_still(&self) -> bool {
+        let began = Instant::now();
+        while self.shared.active.load(Ordering::SeqCst) > 0 {
+            if began.elapsed() > STAGE_MAX {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
+    /// Ends it.
+    pub(crate) fn end(mut self) {
+        self.enter(Stage::End);
+        let thread = self.thread.take().expect("ended once");
+        thread.join().expect("the load does not panic");
+    }
+}
+
+/// A client of the cluster that `env` names.
+pub(crate) async fn connect(env: &BTreeMap<String, String>, resend_unknown: bool) -> Client {
+    let began = Instant::now();
+    loop {
+        let builder = Client::builder()
+            .server(&env["SAMPAN_SERVER"])
+            .ca_file(&env["SAMPAN_CA"])
+            .secret_id(&env["SAMPAN_SECRET_ID"])
+            .secret_key(&env["SAMPAN_SECRET_KEY"])
+            .request_timeout(PATIENCE)
+            .retry_deadline(PATIENCE)
+            .reconnect_deadline(PATIENCE)
+            .resend_unknown(resend_unknown);
+        match builder.connect().await {
+            Ok(client) => return client,
+            Err(error) if began.elapsed() > PATIENCE => panic!("cannot connect: {error}"),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Messages in each queue, in whatever state; fails with the last error.
+pub(crate) async fn present(client: &Client) -> Result<Vec<u64>, sampan_client::Error> {
+    let mut present = Vec::new();
+    for plan in QUEUES {
+        let counts = client.show_queue(plan.name).await?.counts;
+        present.push(counts.ready + counts.delayed + counts.in_flight);
+    }
+    Ok(present)
+}
+
+async fn create_queue(client: &Client, plan: QueuePlan) -> Queue {
+    let options = QueueOptions::new().visibility_timeout(plan.visibility);
+    // One that is there already is from an earlier round.
+    if let Err(error) = client.create_queue(plan.name, options).await {
+        assert_eq!(
+            error.code(),
+            Some(sampan_client::ErrorCode::QueueAlreadyExists),
+            "{error}"
+        );
+    }
+    client.queue(plan.name)
+}
+
+async fn run(options: LoadOptions, shared: Arc<Shared>) {
+    let mut seeds = (1..).map(|number: u64| options.seed.wrapping_add(number));
+    let mut seed = || seeds.next().expect("numbers do not end");
+    let rate = options.rate / (2 * QUEUES.len() as u32);
+    let mut tasks = Vec::new();
+    for (index, plan) in (0..).zip(QUEUES) {
+        for may_repeat in [false, true] {
+            let client = connect(&options.env, may_repeat).await;
+            let producer = producer::Producer {
+                queue: create_queue(&client, plan).await,
+                index,
+                plan,
+                rate,
+                may_repeat,
+                shared: shared.clone(),
+            };
+            tasks.push(tokio::spawn(producer.run(seed())));
+        }
+        for _ in 0..CONSUMER_COUNT {
+            let consumer = consumer::Consumer {
+                queue: connect(&options.env, true).await.queue(plan.name),
+                index,
+                plan,
+                shared: shared.clone(),
+            };
+            tasks.push(tokio::spawn(consumer.run(seed())));
+        }
+    }
+    for task in tasks {
+        task.await.expect("nobody of the load panics");
+    }
+}
