@@ -56,7 +56,7 @@ pub(super) struct Config {
     /// Where clients are listened for.
     pub(super) listen: SocketAddr,
     /// Where clients are told to find this node; `None`: where it listens.
-    pub(super) advertise_client: Option<String>,
+    advertise_client: Option<String>,
     /// Health checks and metrics.
     pub(super) http: HttpConfig,
     /// This node's number in its cluster, from 1.
@@ -227,6 +227,12 @@ impl Config {
         Ok(())
     }
 
+    /// Where clients are told to find this node, which listens at `bound`.
+    pub(super) fn client_address(&self, bound: SocketAddr) -> String {
+        let advertised = self.advertise_client.clone();
+        advertised.unwrap_or_else(|| bound.to_string())
+    }
+
     /// Finds or makes what `--dev` needs; `None` without `--dev`. The data folder exists.
     pub(super) fn dev_material(&self) -> anyhow::Result<Option<DevMaterial>> {
         if !self.dev {
@@ -236,8 +242,15 @@ impl Config {
             data: &self.data,
             shared: self.dev_ca.as_deref(),
             node_id: self.node_id,
+            host: self.advertised_host(),
         })
         .map(Some)
+    }
+
+    /// The name or IP address by which clients are told to find this node.
+    fn advertised_host(&self) -> Option<&str> {
+        let (host, _) = self.advertise_client.as_deref()?.rsplit_once(':')?;
+        Some(host.trim_matches(['[', ']']))
     }
 
     /// Who may use the broker.

@@ -10,13 +10,13 @@
 //! In the data folder: `dev-ca.pem` for clients, `dev-server.pem`, `dev-server-key.pem`,
 //! `dev-peer.pem`, `dev-peer-key.pem`, and at each start `dev.env`, which client programs read.
 //!
-//! Invariant: a certificate ends with the CA it was signed by; one of another CA, or for another
-//! node, is made again.
+//! Invariant: a certificate ends with the CA it was signed by; one of another CA, or for other
+//! names, is made again.
 
 mod authority;
 mod files;
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -51,6 +51,8 @@ pub(super) struct DevOptions<'a> {
     pub(super) shared: Option<&'a Path>,
     /// The node that the peer certificate names.
     pub(super) node_id: u64,
+    /// A name or IP address of this machine that clients use, beside the local ones.
+    pub(super) host: Option<&'a str>,
 }
 
 /// What `--dev` found or made.
@@ -99,7 +101,9 @@ pub(super) fn prepare(options: &DevOptions<'_>) -> anyhow::Result<DevMaterial> {
     };
     let ca = data.join(CA_FILE);
     write_secret(&ca, authority.certificate_pem())?;
-    let names = NAMES.map(str::to_owned);
+    let mut names: Vec<_> = NAMES.iter().map(|name| (*name).to_owned()).collect();
+    let host = options.host.filter(|host| !NAMES.contains(host));
+    names.extend(host.map(str::to_owned));
     authority.provide(&tls, "Sampan development server", &names, &[ServerAuth])?;
     let node = node_name(options.node_id);
     let purposes = [ServerAuth, ClientAuth];
@@ -135,7 +139,7 @@ impl DevMaterial {
     pub(super) fn write_env(
         &self,
         data: &Path,
-        address: SocketAddr,
+        address: impl Display,
         with_tls: bool,
     ) -> anyhow::Result<PathBuf> {
         let scheme = if with_tls { "sampan+tls" } else { "sampan+tcp" };
@@ -165,11 +169,32 @@ mod tests {
     use super::super::tls;
     use super::*;
 
+    #[test]
+    fn the_server_certificate_follows_the_address_that_clients_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = |host| {
+            let material = prepare(&DevOptions {
+                data: folder.path(),
+                shared: None,
+                node_id: 1,
+                host,
+            });
+            std::fs::read(material.unwrap().tls.certificate).unwrap()
+        };
+        let local = certificate(None);
+        assert_eq!(certificate(Some("localhost")), local);
+        let named = certificate(Some("10.1.2.3"));
+        assert_ne!(named, local);
+        assert_eq!(certificate(Some("10.1.2.3")), named);
+        assert_ne!(certificate(Some("broker.example.com")), named);
+    }
+
     fn prepared(data: &Path, shared: Option<&Path>, node_id: u64) -> DevMaterial {
         let options = DevOptions {
             data,
             shared,
             node_id,
+            host: None,
         };
         prepare(&options).unwrap()
     }

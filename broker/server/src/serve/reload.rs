@@ -191,6 +191,7 @@ mod tests {
                 data: self.path(),
                 shared: None,
                 node_id: 1,
+                host: None,
             })
             .unwrap();
         }

@@ -18,8 +18,8 @@ const JOIN_COUNT_MAX: usize = 64;
 pub(in crate::serve) struct PeerConfig {
     /// Where they are listened for.
     pub(in crate::serve) listen: SocketAddr,
-    /// Where they are told to find this node; `None`: where it listens.
-    pub(in crate::serve) advertise: Option<String>,
+    /// Where they are told to find this node; `None`: where it listens. See [`Self::address`].
+    pub(super) advertise: Option<String>,
     /// Peer addresses of nodes whose cluster a new node asks to join.
     pub(in crate::serve) join: Vec<String>,
     tls_files: Option<PeerTlsFiles>,
@@ -59,7 +59,7 @@ pub(super) fn load(
     } else {
         arguments.join.clone()
     };
-    check_join(&join, listen, advertise.as_deref())?;
+    let join = others(join, listen, advertise.as_deref())?;
     Ok(Some(PeerConfig {
         listen,
         advertise,
@@ -68,19 +68,33 @@ pub(super) fn load(
     }))
 }
 
-fn check_join(join: &[String], listen: SocketAddr, own: Option<&str>) -> anyhow::Result<()> {
+/// The addresses without this node's own, so that all nodes may have one list.
+fn others(
+    mut join: Vec<String>,
+    listen: SocketAddr,
+    own: Option<&str>,
+) -> anyhow::Result<Vec<String>> {
     ensure!(
         join.len() <= JOIN_COUNT_MAX,
         "`peer.join` must have at most {JOIN_COUNT_MAX} addresses"
     );
-    for address in join {
+    for address in &join {
         parse_host_port(address).context("`peer.join`")?;
-        ensure!(
-            Some(address.as_str()) != own && *address != listen.to_string(),
-            "`peer.join` names this node itself: {address}"
-        );
     }
-    Ok(())
+    let named_count = join.len();
+    join.retain(|address| Some(address.as_str()) != own && *address != listen.to_string());
+    ensure!(
+        named_count == 0 || !join.is_empty(),
+        "`peer.join` names nobody but this node itself"
+    );
+    Ok(join)
+}
+
+impl PeerConfig {
+    /// Where other nodes are told to find this one, which listens at `bound`.
+    pub(in crate::serve) fn address(&self, bound: SocketAddr) -> String {
+        self.advertise.clone().unwrap_or_else(|| bound.to_string())
+    }
 }
 
 impl Config {

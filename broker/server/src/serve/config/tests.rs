@@ -95,6 +95,28 @@ fn arguments_win_over_the_file() {
 }
 
 #[test]
+fn all_nodes_may_have_one_list_of_nodes_to_join() {
+    let text = "[peer]\nlisten = \"0.0.0.0\"\nadvertise = \"b:7413\"\n\
+        join = [\"a:7413\", \"b:7413\", \"c:7413\"]\n";
+    let config = with_file(&format!("listen = \"10.0.0.1:7411\"\n{text}")).unwrap();
+    let peer = config.peer.unwrap();
+    assert_eq!(peer.join, ["a:7413", "c:7413"]);
+    assert_eq!(peer.address(peer.listen), "b:7413");
+}
+
+#[test]
+fn others_are_told_the_address_that_is_advertised() {
+    let bound = "127.0.0.1:4711".parse().unwrap();
+    let config = with_file("").unwrap();
+    assert_eq!(config.client_address(bound), "127.0.0.1:4711");
+    for (address, host) in [("a.example:7411", "a.example"), ("[::1]:7411", "::1")] {
+        let config = with_file(&format!("advertise = \"{address}\"\n")).unwrap();
+        assert_eq!(config.client_address(bound), address);
+        assert_eq!(config.advertised_host(), Some(host));
+    }
+}
+
+#[test]
 fn unnamed_ports_are_free_ones_when_the_clients_port_is() {
     let config = with_file("listen = \"10.0.0.1:7411\"\n[peer]\nlisten = \"10.0.0.1\"\n").unwrap();
     assert_eq!(config.http.listen.to_string(), "10.0.0.1:7412");

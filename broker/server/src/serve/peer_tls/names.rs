@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use webpki::EndEntityCert;
 
 const PREFIX: &str = "node-";
@@ -42,10 +42,18 @@ pub(super) fn node_of(certificate: &CertificateDer<'_>) -> Result<u64, NameError
     Ok(node)
 }
 
-/// Whether the DNS names of a certificate are those of `names` that are no IP addresses.
+/// Whether a certificate is good for all of `names`, IP addresses among them, and has no other DNS
+/// names.
 pub(in crate::serve) fn has_names(certificate: &CertificateDer<'_>, names: &[String]) -> bool {
+    let Ok(parsed) = EndEntityCert::try_from(certificate) else {
+        return false;
+    };
+    let is_good_for = |name: &String| {
+        let name = ServerName::try_from(name.as_str());
+        name.is_ok_and(|name| parsed.verify_is_valid_for_subject_name(&name).is_ok())
+    };
     let wanted = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
-    dns_names(certificate).is_some_and(|found| found.iter().eq(wanted))
+    parsed.valid_dns_names().eq(wanted) && names.iter().all(is_good_for)
 }
 
 fn dns_names(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
