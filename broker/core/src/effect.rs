@@ -35,8 +35,8 @@ pub enum Effect {
         /// Its id, which is never given again.
         queue: QueueId,
     },
-    /// The queue gained ready messages, and has some left: waiters may be served. For the leader;
-    /// at most once per queue and entry.
+    /// The queue gained ready messages, and has some left: waiters may be served. At most once per
+    /// queue and entry. For the leader: every replica is told, those that have no waiters drop it.
     Ready {
         /// The queue.
         queue: QueueId,

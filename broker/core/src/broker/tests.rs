@@ -191,3 +191,26 @@ fn a_whole_backlog_expires_in_one_step() {
     assert_eq!(broker.ready_count(QUEUE), 0);
     assert_eq!(broker.next_deadline(), None);
 }
+
+/// A follower has no waiters and drops what it is told of them: nothing may be kept for them.
+#[test]
+fn what_is_told_for_waiters_is_not_kept_by_those_who_have_none() {
+    let mut broker = broker();
+    for stamp in 1..=50 {
+        let (mut effects, mut replies) = (Vec::new(), Vec::new());
+        let send = Command::Send {
+            queue: QUEUE,
+            batch: batch(None),
+        };
+        let entry = Entry {
+            stamp: Timestamp(1_000 + stamp),
+            commands: vec![send.clone(), send],
+        };
+        broker.apply(&entry, &mut effects, &mut replies).unwrap();
+        let told = effects
+            .iter()
+            .filter(|effect| **effect == Effect::Ready { queue: QUEUE });
+        assert_eq!(told.count(), 1, "once per entry, whoever listens");
+        assert!(broker.gained.is_empty());
+    }
+}

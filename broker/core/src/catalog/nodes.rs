@@ -262,3 +262,62 @@ pub(crate) fn encode_retired(retired: &[Retired], out: &mut Vec<u8>) {
         out.extend_from_slice(&incarnation.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(nodes: &mut Nodes, node: u64, incarnation: u128) -> Result<NodeRecord, Refusal> {
+        let join = NodeJoin {
+            node,
+            incarnation,
+            peer_address: "peer:7413".to_owned(),
+            client_address: "peer:7411".to_owned(),
+            http_address: String::new(),
+            zone: String::new(),
+            format_version_max: 1,
+            release: String::new(),
+        };
+        nodes.join(&join, 1, Timestamp(5))
+    }
+
+    #[test]
+    fn one_node_more_than_the_limit_is_refused_and_a_known_one_is_not() {
+        let mut nodes = Nodes::default();
+        for node in 1..=NODE_COUNT_MAX as u64 {
+            join(&mut nodes, node, node.into()).unwrap();
+        }
+        let refused = join(&mut nodes, 900, 900).unwrap_err();
+        assert_eq!(
+            refused.text.as_deref(),
+            Some("a cluster has at most 64 nodes")
+        );
+        assert!(join(&mut nodes, 64, 64).is_ok());
+    }
+
+    #[test]
+    fn the_oldest_retired_folder_is_forgotten_when_the_list_is_full() {
+        let mut nodes = Nodes::default();
+        let count = RETIRED_NODE_COUNT_MAX as u128 + 1;
+        for incarnation in 1..=count {
+            join(&mut nodes, 1, incarnation).unwrap();
+            nodes.replaced(1, incarnation).unwrap();
+        }
+        assert_eq!(nodes.retired.len(), RETIRED_NODE_COUNT_MAX);
+        assert!(!nodes.is_retired(1));
+        assert!((2..=count).all(|incarnation| nodes.is_retired(incarnation)));
+    }
+
+    #[test]
+    fn the_longest_list_of_retired_folders_fits_into_a_row_and_comes_back() {
+        let retired: Vec<Retired> = (0..RETIRED_NODE_COUNT_MAX as u64)
+            .map(|node| (node, u128::from(node) << 64))
+            .collect();
+        let mut row = Vec::new();
+        encode_retired(&retired, &mut row);
+        assert!(row.len() < 64 << 10, "{} bytes", row.len());
+        let mut nodes = Nodes::default();
+        nodes.restore_retired(&row).unwrap();
+        assert_eq!(nodes.retired, retired);
+    }
+}
