@@ -6,10 +6,13 @@
 //!
 //! Spec: spec/storage.md.
 
+mod check;
 pub mod io;
 pub mod log;
 pub mod quarantine;
 pub mod store;
+
+pub use check::{Finding, FolderReport, LOG_FOLDER, check_folder};
 
 #[doc(hidden)]
 pub mod fuzzing {

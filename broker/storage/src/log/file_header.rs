@@ -52,8 +52,19 @@ impl FileHeader {
         crc32c::crc32c(&self.encode()[..CRC_AT])
     }
 
+    /// Whose log `file` belongs to, as its header says.
+    pub(super) fn identity_in(page: &[u8], file: &str) -> Result<LogIdentity, LogError> {
+        FileHeader::decode_any(page, file).map(|header| header.identity)
+    }
+
     /// Reads the header of `file`, which must be of this log.
     pub(super) fn decode(page: &[u8], file: &str, own: LogIdentity) -> Result<Self, LogError> {
+        let header = FileHeader::decode_any(page, file)?;
+        check_identity(header.identity, file, own)?;
+        Ok(header)
+    }
+
+    fn decode_any(page: &[u8], file: &str) -> Result<Self, LogError> {
         let Some(page) = page.first_chunk::<PAGE_LEN>() else {
             return Err(LogError::damaged(
                 file,
@@ -82,7 +93,6 @@ impl FileHeader {
             node: fields.get_u64_le(),
             cluster: fields.get_u128_le(),
         };
-        check_identity(identity, file, own)?;
         let (generation, file_len) = (fields.get_u64_le(), fields.get_u64_le());
         Ok(FileHeader {
             identity,

@@ -15,6 +15,7 @@
 
 mod batch;
 mod cache;
+mod check;
 mod error;
 mod extents;
 mod file_header;
@@ -40,6 +41,7 @@ mod stats;
 mod terms;
 mod writer;
 
+pub use check::{LogReport, check};
 pub use error::LogError;
 pub use handle::{Log, SteppedLog};
 pub use id::{LogId, LogIdentity, Vote};

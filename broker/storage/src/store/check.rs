@@ -5,6 +5,7 @@
 //!
 //! Spec: spec/storage.md, "Checking a store".
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use super::disk_reader::check_extent;
 use super::error::StoreError;
 use super::extent_entry::ExtentEntry;
+use super::generations::generation_name;
 use super::inspect::{Inspection, inspect};
 use super::open::current_folder;
 use super::options::{FINDING_COUNT_MAX, QUARANTINE_PREFIX, StoreIdentity, StoreOptions};
@@ -24,6 +26,8 @@ use crate::log::LogId;
 /// What a check found.
 #[derive(Debug)]
 pub struct CheckReport {
+    /// Folder of the generation that counts.
+    pub generation: String,
     /// Whose store it is.
     pub identity: StoreIdentity,
     /// The last entry whose effects are in it.
@@ -39,16 +43,16 @@ pub struct CheckReport {
     /// Files that belong to no checkpoint: leftovers of a crash, or quarantined.
     pub leftovers: Vec<String>,
     /// What is damaged, at most [`FINDING_COUNT_MAX`] of it.
-    pub findings: Vec<String>,
+    pub findings: Vec<StoreError>,
     /// How much is damaged.
     pub finding_count: u64,
 }
 
 impl CheckReport {
-    fn note(&mut self, error: &StoreError) {
+    fn note(&mut self, error: StoreError) {
         self.finding_count += 1;
         if self.findings.len() < FINDING_COUNT_MAX {
-            self.findings.push(error.to_string());
+            self.findings.push(error);
         }
     }
 }
@@ -59,12 +63,14 @@ impl CheckReport {
 ///
 /// The index file cannot be read as a whole; damage in segment files is listed in the report.
 pub fn check(set_folder: &Arc<dyn Folder>) -> Result<CheckReport, StoreError> {
-    let folder = &current_folder(set_folder.clone())?;
+    let (number, folder) = current_folder(set_folder.clone())?;
+    let folder = &folder;
     let cache_len = StoreOptions::default().index_cache_len;
     let inspection = inspect(&**folder, cache_len, None, &mut |_| Ok(()))?;
     let identity = inspection.meta.identity;
     let segments = Segments::new(folder.clone(), identity);
     let mut report = CheckReport {
+        generation: generation_name(number),
         identity,
         applied: inspection.meta.applied,
         row_count: inspection.meta.tallies.rows.count,
@@ -78,7 +84,7 @@ pub fn check(set_folder: &Arc<dyn Folder>) -> Result<CheckReport, StoreError> {
     for (number, account) in inspection.segments.iter().filter(|(_, own)| !own.is_dead()) {
         report.segment_count += 1;
         if let Err(error) = segments.check(*number, account.len) {
-            report.note(&error);
+            report.note(error);
         }
     }
     inspect(&**folder, cache_len, Some(identity), &mut |entry| {
@@ -87,7 +93,7 @@ pub fn check(set_folder: &Arc<dyn Folder>) -> Result<CheckReport, StoreError> {
                 report.extent_count += 1;
                 report.message_count += u64::from(entry.alive_count);
             }
-            Err(error) => report.note(&error),
+            Err(error) => report.note(error),
         }
         Ok(())
     })?;
@@ -123,27 +129,29 @@ fn leftovers(
 /// Reads one extent and compares every body with its checksum.
 fn check_entry(segments: &Segments, entry: &ExtentEntry) -> Result<(), StoreError> {
     let name = segment_name(entry.place.segment);
-    let failed = |source| StoreError::io("read", name.as_str(), source);
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
+            let what = "it is missing or cut short";
+            StoreError::damaged_at(name.as_str(), entry.place.offset, what)
+        }
+        _ => StoreError::io("read", name.as_str(), source),
+    };
     let file = segments.file(entry.place.segment).map_err(failed)?;
     let mut bytes = vec![0; entry.place.len as usize];
     file.read_exact_at(&mut bytes, entry.place.offset)
         .map_err(failed)?;
     let extent = check_extent(entry, Bytes::from(bytes))?;
     check_bodies(&extent).map_err(|id| {
-        StoreError::damaged(
-            name.as_str(),
-            format!("the body of message {id} is not as sent"),
-        )
+        let what = format!("the body of message {id} is not as sent");
+        StoreError::damaged_at(name.as_str(), entry.place.offset, what)
     })?;
     let living = extent
         .messages()
         .filter(|message| entry.is_alive(message.id))
         .count();
     if living != usize::from(entry.alive_count) {
-        return Err(StoreError::damaged(
-            name,
-            "an extent lacks messages that the index names",
-        ));
+        let what = "an extent lacks messages that the index names";
+        return Err(StoreError::damaged_at(name, entry.place.offset, what));
     }
     Ok(())
 }

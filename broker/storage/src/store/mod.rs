@@ -12,6 +12,7 @@
 
 mod apply_removals;
 mod backend;
+mod backup;
 mod check;
 mod checkpoint;
 mod chunk;
@@ -50,6 +51,9 @@ mod snapshot_reader;
 mod snapshot_writer;
 mod survivors;
 
+pub use backup::{
+    BACKUP_FILE, BACKUP_PART_LEN, BackupChunks, BackupHeader, read_backup, write_backup,
+};
 pub use check::{CheckReport, check};
 pub use checkpoint::{ChangedRows, CheckpointJob, CheckpointOutcome};
 pub use chunk::{CHUNK_HEADER_LEN, SnapshotTotals};

@@ -124,16 +124,18 @@ pub(super) fn examine_store(
     identity: StoreIdentity,
     options: StoreOptions,
 ) -> Result<(), StoreError> {
-    let folder = current_folder(set_folder)?;
+    let (_, folder) = current_folder(set_folder)?;
     examine_generation(&folder, identity, options).map(drop)
 }
 
-/// The folder of the generation that counts.
-pub(super) fn current_folder(set_folder: Arc<dyn Folder>) -> Result<Arc<dyn Folder>, StoreError> {
+/// The generation that counts, and its folder.
+pub(super) fn current_folder(
+    set_folder: Arc<dyn Folder>,
+) -> Result<(u32, Arc<dyn Folder>), StoreError> {
     let generations = Generations::new(set_folder)?;
     let number = generations.current()?;
     let number = number.ok_or_else(|| StoreError::damaged(CURRENT_FILE, "it is missing"))?;
-    generations.existing(number)
+    Ok((number, generations.existing(number)?))
 }
 
 /// Looks at a generation that is complete, and changes nothing.

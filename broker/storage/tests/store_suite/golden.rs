@@ -1,5 +1,6 @@
-//! Goal: a segment file is written as spec/storage.md says, byte for byte, and read back.
-//! Method: `spec/vectors/store/segment.hex`; `UPDATE=1` writes it anew.
+//! Goal: a segment file and the chunk of a snapshot are written as spec/storage.md says, byte for
+//! byte, and read back.
+//! Method: `spec/vectors/store/segment.hex` and `chunk.hex`; `UPDATE=1` writes them anew.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use sampan_protocol::{BatchBuilder, MessageBatch, MessageId, NewMessage, QueueId
 use sampan_storage::io::SimulatedDisk;
 use sampan_storage::store::{Store, StoreOptions, segment_name};
 
-use crate::support::{IDENTITY, content, live, log_id};
+use crate::support::{IDENTITY, chunks, content, live, log_id, receive};
 
 const QUEUE: QueueId = QueueId(0x0102);
 
@@ -49,13 +50,25 @@ fn store() -> (SimulatedDisk, Store) {
     (disk, store)
 }
 
-fn vector() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/store/segment.hex")
+const SEGMENT: &str = "Segment 1: header, an extent of ids 7 and 9, one of a delayed id.";
+const CHUNK: &str = "The only chunk of that store's snapshot: two extents, then the totals.";
+
+fn vector(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/store");
+    folder.join(name)
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    let mut text =
-        String::from("# Segment 1: header, an extent of ids 7 and 9, one of a delayed id.\n");
+fn assert_vector(name: &str, about: &str, written: &[u8]) {
+    let written = to_hex(about, written);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(vector(name).parent().unwrap()).unwrap();
+        std::fs::write(vector(name), &written).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(vector(name)).unwrap(), written);
+}
+
+fn to_hex(about: &str, bytes: &[u8]) -> String {
+    let mut text = format!("# {about}\n");
     for line in bytes.chunks(16) {
         let numbers: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
         writeln!(text, "{}", numbers.join(" ")).unwrap();
@@ -75,18 +88,27 @@ fn from_hex(text: &str) -> Vec<u8> {
 fn a_segment_is_written_as_the_vector_says() {
     let (disk, _store) = store();
     let written = content(&*live(&*disk.root()), &segment_name(1));
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(vector().parent().unwrap()).unwrap();
-        std::fs::write(vector(), to_hex(&written)).unwrap();
-    }
-    let expected = from_hex(&std::fs::read_to_string(vector()).unwrap());
-    assert_eq!(to_hex(&written), to_hex(&expected));
+    assert_vector("segment.hex", SEGMENT, &written);
+}
+
+#[test]
+fn a_chunk_is_written_and_taken_in_as_the_vector_says() {
+    let (_disk, store) = store();
+    let (id, chunks) = chunks(&store);
+    assert_vector("chunk.hex", CHUNK, &chunks.concat());
+    let chunk = from_hex(&std::fs::read_to_string(vector("chunk.hex")).unwrap());
+    let root = SimulatedDisk::new().root();
+    let (empty, _) = Store::open(root.clone(), IDENTITY, StoreOptions::default()).unwrap();
+    let incoming = receive(root, &id, &[Bytes::from(chunk)]).unwrap();
+    let (store, _) = incoming.install(empty.retire()).unwrap();
+    let found = store.reader().read(QUEUE, &[MessageId(9)]).unwrap();
+    assert_eq!(&found[0].as_ref().unwrap().content[..], b"fourth");
 }
 
 #[test]
 fn a_segment_of_the_vector_is_read_as_it_was_sent() {
     let (disk, store) = store();
-    let expected = from_hex(&std::fs::read_to_string(vector()).unwrap());
+    let expected = from_hex(&std::fs::read_to_string(vector("segment.hex")).unwrap());
     let file = live(&*disk.root()).open(&segment_name(1)).unwrap();
     file.set_len(0).unwrap();
     file.write_all_at(&expected, 0).unwrap();

@@ -1,6 +1,8 @@
 //! Tests of the queue store through its public face.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod checkpoints;
 #[cfg(test)]
 mod crash;

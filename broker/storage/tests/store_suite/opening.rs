@@ -142,7 +142,10 @@ fn a_check_names_every_damaged_segment_and_changes_nothing() {
     assert_eq!(report.finding_count, names.len() as u64);
     for name in &names {
         assert!(
-            report.findings.iter().any(|finding| finding.contains(name)),
+            report
+                .findings
+                .iter()
+                .any(|finding| finding.to_string().contains(name)),
             "{report:?}"
         );
     }
