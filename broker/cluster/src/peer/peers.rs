@@ -137,6 +137,11 @@ impl Peers {
         &self.greeter.vitals.clocks
     }
 
+    #[cfg(test)]
+    pub(super) fn greeter_for_tests(&self) -> &Greeter {
+        &self.greeter
+    }
+
     /// Ends every connection; [`PeersTask::run`] returns.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);

@@ -169,12 +169,12 @@ mod tests {
             _: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
-            let all: Vec<u8> = slices
-                .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
-            let len = all.len().min(self.len_max);
-            self.taken.extend_from_slice(&all[..len]);
+            let mut len = 0;
+            for slice in slices {
+                let taken = slice.len().min(self.len_max - len);
+                self.taken.extend_from_slice(&slice[..taken]);
+                len += taken;
+            }
             Poll::Ready(Ok(len))
         }
 
