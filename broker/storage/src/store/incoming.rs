@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::open::{Recovered, open_generation};
 use super::queue_store::{Retired, Store};
 use super::snapshot_id::SnapshotId;
-use super::snapshot_writer::Place;
+use super::snapshot_place::Place;
 
 /// A whole snapshot beside the store.
 #[derive(Debug)]

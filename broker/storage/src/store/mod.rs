@@ -46,6 +46,7 @@ mod segment_writer;
 mod segments;
 mod shared;
 mod snapshot_id;
+mod snapshot_place;
 mod snapshot_progress;
 mod snapshot_reader;
 mod snapshot_writer;

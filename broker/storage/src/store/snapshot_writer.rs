@@ -17,7 +17,6 @@ use sampan_core::RowKey;
 
 use super::checkpoint::{put_row, write_accounts};
 use super::chunk::{Chunk, Item};
-use super::current::CURRENT_FILE;
 use super::error::StoreError;
 use super::extent_index::{Books, ExtentIndex};
 use super::generations::{Generations, list};
@@ -32,9 +31,10 @@ use super::segment_extent::{Extent, Outgoing};
 use super::segment_writer::SegmentWriter;
 use super::segments::Segments;
 use super::snapshot_id::{SnapshotId, read_incoming, write_incoming};
+use super::snapshot_place::{Place, newer, remove_unlocked};
 use super::snapshot_progress::Progress;
 use super::survivors::ExtentSink;
-use crate::io::{Folder, FolderLock};
+use crate::io::Folder;
 
 /// Receives one snapshot. Blocks on the disk; for a thread of its own.
 #[derive(Debug)]
@@ -52,18 +52,6 @@ pub struct SnapshotWriter {
     collected_len: usize,
     /// A step failed: what the disk holds is known only when it is opened again.
     is_broken: bool,
-}
-
-/// Where a snapshot is put together, and for whom.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) generations: Generations,
-    pub(super) number: u32,
-    pub(super) folder: Arc<dyn Folder>,
-    pub(super) identity: StoreIdentity,
-    pub(super) options: StoreOptions,
-    /// Held so that no other writer removes it meanwhile.
-    _lock: FolderLock,
 }
 
 impl SnapshotWriter {
@@ -389,44 +377,4 @@ impl SnapshotWriter {
         examine_generation(&place.folder, place.identity, place.options)?;
         Ok(Incoming { place, id })
     }
-}
-
-impl Place {
-    fn take(
-        generations: Generations,
-        number: u32,
-        identity: StoreIdentity,
-        options: StoreOptions,
-    ) -> Result<Self, StoreError> {
-        let folder = generations.make(number)?;
-        let lock = lock(&*folder)?;
-        Ok(Place {
-            generations,
-            number,
-            folder,
-            identity,
-            options,
-            _lock: lock,
-        })
-    }
-}
-
-/// The generations above the one that counts.
-fn newer(generations: &Generations) -> Result<Vec<u32>, StoreError> {
-    let current = generations.current()?;
-    let current = current.ok_or_else(|| StoreError::damaged(CURRENT_FILE, "it is missing"))?;
-    let mut numbers = generations.numbers()?;
-    numbers.retain(|number| *number > current);
-    Ok(numbers)
-}
-
-fn remove_unlocked(generations: &Generations, number: u32) -> Result<(), StoreError> {
-    let lock = lock(&*generations.make(number)?)?;
-    drop(lock);
-    generations.remove(number)
-}
-
-fn lock(folder: &dyn Folder) -> Result<FolderLock, StoreError> {
-    let locked = folder.lock();
-    locked.map_err(|source| StoreError::io("lock", "a snapshot that is being received", source))
 }

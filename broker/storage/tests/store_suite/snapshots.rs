@@ -416,3 +416,31 @@ fn no_room_ends_the_reception_and_it_can_be_resumed() {
     let (store, recovered) = incoming.install(store.retire()).unwrap();
     Harness::adopt(store, &recovered, &sender);
 }
+
+#[test]
+fn a_snapshot_during_which_the_index_was_opened_anew_sends_nothing_wrong() {
+    let (disk, mut sender) = full();
+    let (_, expected) = chunks(&sender.store);
+    let mut reader = sender.store.snapshot(INCARNATION).unwrap().unwrap();
+    let mut found = vec![reader.next_chunk().unwrap().unwrap()];
+    let used: usize = files(&*disk.root()).values().map(Vec::len).sum();
+    sender.insert(ONE, 200, 2_000, false);
+    disk.set_capacity(used as u64 + 1_000);
+    assert!(sender.checkpoint(Vec::new()).unwrap_err().is_full());
+    // The index was opened anew under it: what is not in memory already is refused.
+    while let Ok(Some(chunk)) = reader.next_chunk() {
+        found.push(chunk);
+    }
+    assert_eq!(found, expected[..found.len()]);
+    drop(reader);
+    assert_eq!(sender.store.reader().pinned_count(), 0);
+    disk.set_capacity(u64::MAX);
+    let again = sender.store.retry_checkpoint().unwrap();
+    sender.run(again).unwrap();
+    sender.assert_disk_holds_exactly();
+    let (id, chunks) = chunks(&sender.store);
+    let (disk, store) = empty();
+    let incoming = receive(disk.root(), &id, &chunks).unwrap();
+    let (store, recovered) = incoming.install(store.retire()).unwrap();
+    Harness::adopt(store, &recovered, &sender);
+}

@@ -13,7 +13,7 @@ fn content(folder: &RecordingFolder, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn synced_file(folder: &RecordingFolder, name: &str, bytes: &[u8]) {
+fn synced_file(folder: &dyn Folder, name: &str, bytes: &[u8]) {
     let file = folder.create(name).unwrap();
     file.write_all_at(bytes, 0).unwrap();
     file.sync_data().unwrap();
@@ -116,4 +116,28 @@ fn a_folder_in_use_is_not_taken_back() {
     let refused = RecordingFolder::open(place.path()).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     assert_eq!(folder.list().unwrap(), ["a"]);
+}
+
+#[test]
+fn a_folder_that_was_moved_or_removed_stays_so() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = killed_and_reopened(place.path(), |folder| {
+        folder.folder("into").unwrap();
+        let below = folder.folder("below").unwrap();
+        synced_file(&*below, "kept", b"k");
+        below.sync().unwrap();
+        below.create("lost").unwrap();
+        folder.move_folder("below", "into", "moved").unwrap();
+        let gone = folder.folder("gone").unwrap();
+        gone.create("a").unwrap();
+        assert!(folder.remove_folder("gone").is_err());
+        gone.remove("a").unwrap();
+        gone.sync().unwrap();
+        folder.remove_folder("gone").unwrap();
+        folder.folder("gone").unwrap().create("new").unwrap();
+    });
+    assert_eq!(folder.folders().unwrap(), ["gone", "into"]);
+    let into = folder.folder("into").unwrap();
+    assert_eq!(into.folder("moved").unwrap().list().unwrap(), ["kept"]);
+    assert!(folder.folder("gone").unwrap().list().unwrap().is_empty());
 }
