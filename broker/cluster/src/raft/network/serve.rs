@@ -214,3 +214,6 @@ where
 fn malformed(error: FrameError) -> CallError {
     CallError::new(CallError::MALFORMED, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
