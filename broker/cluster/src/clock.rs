@@ -7,6 +7,9 @@
 //!
 //! Time is passed in: this file reads no clock. Spec: spec/semantics.md, "Time".
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
 use sampan_protocol::Timestamp;
 
 /// Time is slewed by at most one part in this many.
@@ -51,6 +54,81 @@ impl TimeSource for SystemTime {
             wall_ms: wall.map_or(0, millis),
         }
     }
+}
+
+/// The time of the cluster: this node's monotonic clock, and the median of all wall clocks.
+///
+/// One wall clock that is wrong, this node's too, moves nothing as long as two others agree. Of an
+/// even number the lower middle counts: a time that is late delays what is due, one that is early
+/// would expire what is not.
+pub(crate) struct ClusterTime {
+    own: Arc<dyn TimeSource>,
+    /// The median wall clock less the monotonic clock; [`NO_MEDIAN`] before the first.
+    ahead_ms: AtomicI64,
+    /// How far this node's wall clock is from the median.
+    distance_ms: AtomicU64,
+    /// How many wall clocks the median is of.
+    count: AtomicU64,
+}
+
+const NO_MEDIAN: i64 = i64::MIN;
+/// So many wall clocks can outvote one that is wrong.
+const CLOCK_COUNT_MIN: u64 = 3;
+
+impl ClusterTime {
+    pub(crate) fn new(own: Arc<dyn TimeSource>) -> Self {
+        ClusterTime {
+            own,
+            ahead_ms: AtomicI64::new(NO_MEDIAN),
+            distance_ms: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes in what the peers' wall clocks say now.
+    pub(crate) fn update(&self, peers: &[(u64, u64)]) {
+        let reading = self.own.read();
+        let mut walls: Vec<u64> = peers.iter().map(|(_, wall_ms)| *wall_ms).collect();
+        walls.push(reading.wall_ms);
+        walls.sort_unstable();
+        let median = walls[(walls.len() - 1) / 2];
+        self.ahead_ms.store(
+            signed(median) - signed(reading.monotonic_ms),
+            Ordering::Release,
+        );
+        self.distance_ms
+            .store(median.abs_diff(reading.wall_ms), Ordering::Release);
+        self.count.store(walls.len() as u64, Ordering::Release);
+    }
+
+    /// How far this node's wall clock is ahead of the median.
+    pub(crate) fn own_offset_ms(&self) -> i64 {
+        let own = self.own.read();
+        signed(own.wall_ms) - signed(self.read().wall_ms)
+    }
+
+    /// How far this node's wall clock is from the median, when enough others are known to say so.
+    pub(crate) fn distance_ms(&self) -> Option<u64> {
+        let is_enough = self.count.load(Ordering::Acquire) >= CLOCK_COUNT_MIN;
+        is_enough.then(|| self.distance_ms.load(Ordering::Acquire))
+    }
+}
+
+impl TimeSource for ClusterTime {
+    fn read(&self) -> Reading {
+        let own = self.own.read();
+        match self.ahead_ms.load(Ordering::Acquire) {
+            NO_MEDIAN => own,
+            ahead_ms => Reading {
+                wall_ms: u64::try_from(signed(own.monotonic_ms) + ahead_ms).unwrap_or(0),
+                ..own
+            },
+        }
+    }
+}
+
+fn signed(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX / 4)
 }
 
 /// The clock of one set at its leader.
@@ -139,6 +217,34 @@ mod tests {
             (8_900..=10_000).contains(&advanced),
             "{advanced} ms in 10 s"
         );
+    }
+
+    struct Fixed(Reading);
+
+    impl TimeSource for Fixed {
+        fn read(&self) -> Reading {
+            self.0
+        }
+    }
+
+    #[test]
+    fn one_wrong_wall_clock_is_outvoted() {
+        for own_wall in [0, 5_000, 90_000_000] {
+            let time = ClusterTime::new(Arc::new(Fixed(at(50, own_wall))));
+            assert_eq!(time.read().wall_ms, own_wall);
+            time.update(&[(2, 5_000), (3, 5_010)]);
+            let median = time.read().wall_ms;
+            assert!((5_000..=5_010).contains(&median), "{median}");
+            assert_eq!(time.distance_ms(), Some(median.abs_diff(own_wall)));
+        }
+    }
+
+    #[test]
+    fn of_two_wall_clocks_the_earlier_counts_and_none_is_called_wrong() {
+        let time = ClusterTime::new(Arc::new(Fixed(at(50, 9_000))));
+        time.update(&[(2, 5_000)]);
+        assert_eq!(time.read().wall_ms, 5_000);
+        assert_eq!(time.distance_ms(), None);
     }
 
     #[test]

@@ -5,8 +5,11 @@
 //! A folder without that file is new only when it is empty: one that has a log or stores and no
 //! identity was damaged or is not ours, and is refused rather than taken over.
 //!
-//! Layout (little-endian): magic "SMPNODE1", node u64, cluster u128, set count u32, reserved u32,
-//! CRC32C u32 of everything before it. Spec: spec/storage.md, "The data folder".
+//! The incarnation is drawn when the folder is made, and known to the cluster: a node that comes
+//! with another one has lost its folder, whatever its id says.
+//!
+//! Layout (little-endian): magic "SMPNODE1", node u64, cluster u128, incarnation u128, set count
+//! u32, reserved u32, CRC32C u32 of everything before it. Spec: spec/storage.md, "The data folder".
 
 use std::io;
 use std::path::PathBuf;
@@ -18,15 +21,16 @@ use sampan_storage::io::Folder;
 const FILE: &str = "node";
 const FILE_NEW: &str = "node.new";
 const MAGIC: &[u8; 8] = b"SMPNODE1";
-const LEN: usize = 44;
+const LEN: usize = 60;
 /// Most sets of a cluster.
-const SET_COUNT_MAX: u32 = 1_024;
+pub(crate) const SET_COUNT_MAX: u32 = 256;
 
 /// The identity of a data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) node: u64,
     pub(crate) cluster: u128,
+    pub(crate) incarnation: u128,
     pub(crate) set_count: u32,
 }
 
@@ -53,10 +57,10 @@ pub enum IdentityError {
 impl Identity {
     /// An identity for a new cluster of one node.
     pub(crate) fn new(node: u64, random: fn() -> u64, set_count: u32) -> Self {
-        let cluster = u128::from(random()) << 64 | u128::from(random());
         Identity {
             node,
-            cluster,
+            cluster: draw(random),
+            incarnation: draw(random),
             set_count: set_count.clamp(1, SET_COUNT_MAX),
         }
     }
@@ -126,7 +130,8 @@ impl Identity {
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..16].copy_from_slice(&self.node.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.cluster.to_le_bytes());
-        bytes[32..36].copy_from_slice(&self.set_count.to_le_bytes());
+        bytes[32..48].copy_from_slice(&self.incarnation.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.set_count.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[..LEN - 4]);
         bytes[LEN - 4..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -140,12 +145,18 @@ impl Identity {
         let identity = Identity {
             node: u64::from_le_bytes(take(bytes, 8)),
             cluster: u128::from_le_bytes(take(bytes, 16)),
-            set_count: number(32),
+            incarnation: u128::from_le_bytes(take(bytes, 32)),
+            set_count: number(48),
         };
         (1..=SET_COUNT_MAX)
             .contains(&identity.set_count)
             .then_some(identity)
     }
+}
+
+/// A random id: the chance that two of them are the same is none.
+pub(crate) fn draw(random: fn() -> u64) -> u128 {
+    u128::from(random()) << 64 | u128::from(random())
 }
 
 fn take<const N: usize>(bytes: &[u8; LEN], at: usize) -> [u8; N] {
@@ -168,6 +179,7 @@ mod tests {
     const FRESH: Identity = Identity {
         node: 1,
         cluster: 1 << 100,
+        incarnation: 5 << 90,
         set_count: 2,
     };
 
@@ -180,6 +192,7 @@ mod tests {
         let other = Identity {
             node: 7,
             cluster: 3,
+            incarnation: 4,
             set_count: 9,
         };
         other.begin(&folder).unwrap();

@@ -5,25 +5,34 @@
 //! [`Catalog`] changes that. Only this crate names openraft, and it knows neither HTTP nor what a
 //! client's bytes look like.
 
+mod board;
+mod calls;
 mod catalog;
 mod clock;
 mod data_folder;
 mod identity;
+mod members;
 mod node;
 mod peer;
 mod raft;
+mod reach;
 mod set;
 mod status;
+mod suspicion;
+mod view;
 
 pub use catalog::{Catalog, CatalogRequest, Directory, Route};
 pub use clock::{Reading, SystemTime, TimeSource};
 pub use data_folder::OpenError;
 pub use identity::IdentityError;
-pub use node::{CorePart, Node, NodeOptions, StartError};
+pub use node::{
+    CorePart, Founding, LOG_KEPT_LEN_DEFAULT, Node, NodeOptions, PeerOptions,
+    SNAPSHOT_RATE_DEFAULT, StartError,
+};
 pub use peer::{PeerIo, PeerStream, PlainTransport, Transport};
 pub use set::{
-    Answer, BodyRun, Client, ClientId, OpenStateError, Origin, Outcome, Receive, Received, Refused,
-    SetHandle, SetRequest, Shown,
+    Answer, BodyRun, Client, ClientId, CountsOfSet, OpenStateError, Origin, Outcome, Receive,
+    Received, Refused, SetHandle, SetRequest, Shown,
 };
 pub use status::{
     CanStop, ClusterReply, ClusterRequest, ClusterStatus, Health, LeaderMove, LogMetrics,

@@ -2,25 +2,38 @@
 //!
 //! The catalog in set 0 writes down what is to be done, the owning set does it, and the catalog
 //! writes down that it is done. Every step can be repeated, so a crash between two steps leaves a
-//! record that says what is missing, and the coordinator finishes it when it starts.
+//! record that says what is missing, and the coordinator of the next leader finishes it.
 //!
-//! One change at a time: changes are rare, and an order makes them easy to reason about.
+//! Every node has a coordinator; the one at the leader of set 0 works. Other nodes pass what their
+//! clients ask on to it. One change at a time: changes are rare, and an order makes them easy to
+//! reason about.
 //! Spec: spec/semantics.md, "Queues".
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use sampan_core::{CatalogCommand, CatalogRecord, Command, QueueState, Reply};
-use sampan_protocol::{AttributeChanges, ErrorCode, Name, QueueAttributes, SetId};
-use tokio::sync::{mpsc, oneshot, watch};
+use sampan_protocol::{
+    AttributeChanges, ErrorCode, FrameHeader, Name, QueueAttributes, QueueCreate, QueueSet,
+    Request, SetId,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::directory::Directory;
-use crate::set::{Refused, SetHandle, SetRequest};
+use crate::calls::Method;
+use crate::reach::Reach;
+use crate::set::{Refused, SetRequest};
 
 /// Changes that may wait for their turn; more are refused.
 const CHANGES_WAITING_MAX: usize = 256;
-/// Pause before an interrupted change is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before an interrupted step is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A step that cannot be done for this long is left for later.
+const STEP_MAX: Duration = Duration::from_secs(4);
+/// How often the coordinator looks for what others left unfinished.
+const UNFINISHED_INTERVAL: Duration = Duration::from_millis(500);
+const CATALOG: SetId = SetId(0);
 /// The only account for now; names are unique within it.
 const ACCOUNT: u32 = 0;
 
@@ -51,18 +64,35 @@ pub enum CatalogRequest {
 type Waiting = (CatalogRequest, oneshot::Sender<Result<(), Refused>>);
 
 /// The way to the coordinator, from any core.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Catalog {
     sender: mpsc::Sender<Waiting>,
+    reach: Arc<OnceLock<Reach>>,
 }
 
 impl Catalog {
-    /// Carries a change out; returns when the owning set has taken it over.
+    /// Carries a change out, here or at the leader of set 0; returns when the owning set has taken
+    /// it over and this node knows of it.
     ///
     /// # Errors
     ///
     /// What the catalog or the set refused.
     pub async fn request(&self, request: CatalogRequest) -> Result<(), Refused> {
+        let no_leader = || Refused::retry_after(ErrorCode::NoLeader, 100);
+        let reach = self.reach.get().ok_or_else(no_leader)?;
+        if reach.leads(CATALOG) {
+            return self.request_here(request).await;
+        }
+        let leader = reach.board.leader(CATALOG).ok_or_else(no_leader)?;
+        let payload = encode(request);
+        reach.call(leader, None, Method::Catalog, payload).await?;
+        // The change stands; a client that is faster than this node's replica asks again.
+        drop(reach.confirm(CATALOG).await);
+        Ok(())
+    }
+
+    /// Carries a change out at this node, which leads set 0.
+    pub(crate) async fn request_here(&self, request: CatalogRequest) -> Result<(), Refused> {
         let (done, answer) = oneshot::channel();
         self.sender
             .try_send((request, done))
@@ -73,65 +103,88 @@ impl Catalog {
     }
 }
 
+/// Kind u8 and payload of the client's frame for the same change.
+fn encode(request: CatalogRequest) -> Bytes {
+    let request = match request {
+        CatalogRequest::Create { name, changes } => {
+            Request::QueueCreate(QueueCreate { name, changes })
+        }
+        CatalogRequest::Set { name, changes } => Request::QueueSet(QueueSet { name, changes }),
+        CatalogRequest::Delete { name } => Request::QueueDelete { name },
+    };
+    let mut frame = BytesMut::new();
+    request.encode(0, &mut frame);
+    let mut out = BytesMut::from(&[request.kind()][..]);
+    out.extend_from_slice(&frame[FrameHeader::LEN..]);
+    out.freeze()
+}
+
 /// The task itself. Runs on the core of set 0.
 pub(crate) struct Coordinator {
     requests: mpsc::Receiver<Waiting>,
-    sets: Vec<SetHandle>,
-    directory: watch::Receiver<Arc<Directory>>,
+    reach: Arc<OnceLock<Reach>>,
     secrets: fn() -> u64,
 }
 
 impl Coordinator {
-    /// `sets` are all sets by number; `secrets` draws the secret of a new queue's receipt handles.
-    pub(crate) fn new(
-        sets: Vec<SetHandle>,
-        directory: watch::Receiver<Arc<Directory>>,
-        secrets: fn() -> u64,
-    ) -> (Catalog, Coordinator) {
+    /// `secrets` draws the secret of a new queue's receipt handles.
+    pub(crate) fn new(reach: Arc<OnceLock<Reach>>, secrets: fn() -> u64) -> (Catalog, Coordinator) {
         let (sender, requests) = mpsc::channel(CHANGES_WAITING_MAX);
-        (
-            Catalog { sender },
-            Coordinator {
-                requests,
-                sets,
-                directory,
-                secrets,
-            },
-        )
+        let catalog = Catalog {
+            sender,
+            reach: reach.clone(),
+        };
+        let coordinator = Coordinator {
+            requests,
+            reach,
+            secrets,
+        };
+        (catalog, coordinator)
     }
 
-    /// Finishes what a crash left, then carries out what is asked.
+    /// Carries out what is asked, and finishes what others left.
     pub(crate) async fn run(mut self) {
-        while let Err(refused) = self.finish_all().await {
-            if refused.code == ErrorCode::ShuttingDown {
-                return;
+        let Some(reach) = self.reach.get().cloned() else {
+            return;
+        };
+        let mut ticks = tokio::time::interval(UNFINISHED_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => {
+                    let Some((request, done)) = request else { return };
+                    let result = self.carry_out(&reach, request).await;
+                    // Whoever asked may be gone; the change stands all the same.
+                    drop(done.send(result));
+                }
+                _ = ticks.tick() => {
+                    let is_needed = reach.leads(CATALOG) && reach.directory().map().has_unfinished;
+                    if !is_needed {
+                        continue;
+                    }
+                    if let Err(refused) = self.finish_all(&reach).await {
+                        tracing::warn!(error = %refused, "unfinished queues are tried again");
+                    }
+                }
             }
-            tracing::warn!(error = %refused, "unfinished queues are tried again");
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        while let Some((request, done)) = self.requests.recv().await {
-            let result = self.carry_out(request).await;
-            // Whoever asked may be gone; the change stands all the same.
-            drop(done.send(result));
         }
     }
 
-    async fn finish_all(&self) -> Result<(), Refused> {
+    async fn finish_all(&self, reach: &Reach) -> Result<(), Refused> {
         let (done, answer) = oneshot::channel();
-        self.catalog_set()
-            .request(SetRequest::Unfinished(done))
-            .await?;
+        let catalog = reach.set(CATALOG)?;
+        catalog.request(SetRequest::Unfinished(done)).await?;
         let records = answer
             .await
             .map_err(|_| Refused::new(ErrorCode::ShuttingDown))??;
         for record in records {
             tracing::info!(queue = %record.name, state = ?record.state, "finishing a queue");
-            self.finish(record).await?;
+            self.finish(reach, record).await?;
         }
         Ok(())
     }
 
-    async fn carry_out(&self, request: CatalogRequest) -> Result<(), Refused> {
+    async fn carry_out(&self, reach: &Reach, request: CatalogRequest) -> Result<(), Refused> {
         let account = ACCOUNT;
         let command = match request {
             CatalogRequest::Create { name, changes } => {
@@ -140,7 +193,7 @@ impl Coordinator {
                     account,
                     name,
                     attributes,
-                    set: self.emptiest_set(),
+                    set: emptiest_set(reach),
                 }
             }
             CatalogRequest::Set { name, changes } => CatalogCommand::Set {
@@ -150,12 +203,12 @@ impl Coordinator {
             },
             CatalogRequest::Delete { name } => CatalogCommand::Delete { account, name },
         };
-        let record = self.decide(command).await?;
-        self.finish(record).await
+        let record = decide(reach, command).await?;
+        self.finish(reach, record).await
     }
 
     /// Carries a record's state over to the owning set, and confirms it.
-    async fn finish(&self, record: CatalogRecord) -> Result<(), Refused> {
+    async fn finish(&self, reach: &Reach, record: CatalogRecord) -> Result<(), Refused> {
         let queue = record.queue;
         let (command, confirmation) = match record.state {
             QueueState::Ready => return Ok(()),
@@ -180,38 +233,49 @@ impl Coordinator {
                 CatalogCommand::Removed { queue },
             ),
         };
-        let owner = self.sets.get(record.set.0 as usize);
-        let owner = owner.ok_or_else(|| Refused::new(ErrorCode::Internal))?;
-        refuse(owner.propose(command).await?)?;
-        refuse(
-            self.catalog_set()
-                .propose(Command::Catalog(confirmation))
-                .await?,
-        )?;
+        carry_over(reach, record.set, command).await?;
+        let catalog = reach.set(CATALOG)?;
+        refuse(catalog.propose(Command::Catalog(confirmation)).await?)?;
         Ok(())
     }
+}
 
-    async fn decide(&self, command: CatalogCommand) -> Result<CatalogRecord, Refused> {
-        match refuse(
-            self.catalog_set()
-                .propose(Command::Catalog(command))
-                .await?,
-        )? {
-            Reply::Catalog(record) => Ok(record),
-            _ => Err(Refused::new(ErrorCode::Internal)),
+/// Carries a step out in the owning set, wherever that is led; it may be between two leaders.
+async fn carry_over(reach: &Reach, set: SetId, command: Command) -> Result<(), Refused> {
+    let end = Instant::now() + STEP_MAX;
+    loop {
+        let carried_out = reach.propose(set, command.clone()).await;
+        match carried_out.and_then(refuse) {
+            Ok(_) => return Ok(()),
+            Err(refused) if is_passing(refused.code) && Instant::now() < end => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            Err(refused) => return Err(refused),
         }
     }
+}
 
-    fn catalog_set(&self) -> &SetHandle {
-        &self.sets[0]
-    }
+/// Steps may be repeated, so also one whose outcome is not known.
+fn is_passing(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NoLeader | ErrorCode::NotLeader | ErrorCode::OutcomeUnknown
+    )
+}
 
-    /// The set with the fewest queues, the lowest number among equals.
-    fn emptiest_set(&self) -> SetId {
-        let counts = self.directory.borrow().count_by_set(self.sets.len());
-        let fewest = counts.iter().enumerate().min_by_key(|(_, count)| **count);
-        SetId(fewest.map_or(0, |(set, _)| u32::try_from(set).unwrap_or(0)))
+async fn decide(reach: &Reach, command: CatalogCommand) -> Result<CatalogRecord, Refused> {
+    let catalog = reach.set(CATALOG)?;
+    match refuse(catalog.propose(Command::Catalog(command)).await?)? {
+        Reply::Catalog(record) => Ok(record),
+        _ => Err(Refused::new(ErrorCode::Internal)),
     }
+}
+
+/// The set with the fewest queues, the lowest number among equals.
+fn emptiest_set(reach: &Reach) -> SetId {
+    let counts = reach.directory().count_by_set(reach.board.set_count());
+    let fewest = counts.iter().enumerate().min_by_key(|(_, count)| **count);
+    SetId(fewest.map_or(0, |(set, _)| u32::try_from(set).unwrap_or(0)))
 }
 
 fn refuse(reply: Reply) -> Result<Reply, Refused> {

@@ -13,6 +13,8 @@ use sampan_core::{Catalog, QueueState};
 use sampan_protocol::{QueueAttributes, QueueId, SetId, Timestamp};
 use tokio::sync::watch;
 
+use super::map::ClusterMap;
+
 const SHARD_COUNT: usize = 64;
 
 /// A queue as requests find it.
@@ -36,17 +38,42 @@ type Shard = BTreeMap<Box<str>, Arc<Route>>;
 #[derive(Clone, Debug)]
 pub struct Directory {
     shards: Vec<Arc<Shard>>,
+    map: Arc<ClusterMap>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
         Directory {
             shards: vec![Arc::default(); SHARD_COUNT],
+            map: Arc::default(),
         }
     }
 }
 
 impl Directory {
+    /// Whether this node knows the cluster: before that, no queue is known to be missing.
+    pub fn is_known(&self) -> bool {
+        self.map.cluster.is_some()
+    }
+
+    /// The nodes, and where sets are wanted.
+    pub(crate) fn map(&self) -> &Arc<ClusterMap> {
+        &self.map
+    }
+
+    /// Where clients reach the nodes, by id.
+    pub fn client_addresses(&self) -> Vec<(u64, String)> {
+        let nodes = self.map.nodes.iter();
+        nodes
+            .map(|record| (record.node, record.client_address.clone()))
+            .collect()
+    }
+
+    /// Every queue, in no order.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.shards.iter().flat_map(|shard| shard.values())
+    }
+
     /// The queue of a name.
     pub fn find(&self, name: &str) -> Option<&Arc<Route>> {
         let shard = &self.shards[shard_of(name)];
@@ -135,6 +162,7 @@ impl DirectoryPublisher {
                 *shard = Arc::new(new);
             }
         }
+        directory.map = Arc::new(ClusterMap::new(catalog));
         self.sender.send_replace(Arc::new(directory));
     }
 }

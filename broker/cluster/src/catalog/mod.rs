@@ -6,8 +6,10 @@
 
 mod coordinator;
 mod directory;
+mod map;
 
 pub(crate) use coordinator::Coordinator;
 pub use coordinator::{Catalog, CatalogRequest};
 pub(crate) use directory::DirectoryPublisher;
 pub use directory::{Directory, Route};
+pub(crate) use map::ClusterMap;

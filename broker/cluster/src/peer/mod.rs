@@ -24,7 +24,7 @@ mod service;
 mod transport;
 mod writer;
 
-pub(crate) use append_channel::{AppendChannel, Unsent};
+pub(crate) use append_channel::AppendChannel;
 pub(crate) use clocks::PeerClocks;
 pub(crate) use error::PeerError;
 pub(crate) use frame::{

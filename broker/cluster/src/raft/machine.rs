@@ -5,7 +5,7 @@
 //! on a blocking thread and the same entry is applied again from its beginning.
 //!
 //! Snapshots are the store's checkpoints: openraft only learns up to which log id there is one, so
-//! that it may purge the log. Spec: spec/storage.md, "The queue store".
+//! that it may purge the log, or ask for one to be sent. Spec: spec/storage.md, "The queue store".
 
 use std::cell::RefCell;
 use std::io;
@@ -17,7 +17,8 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use sampan_core::Need;
 
 use super::types::{
-    Applied, RaftLogId, RaftPayload, SetConfig, Snapshot, SnapshotMeta, StoredMembership,
+    Applied, RaftLogId, RaftPayload, SetConfig, Snapshot, SnapshotData, SnapshotMeta,
+    StoredMembership,
 };
 use crate::set::SetState;
 
@@ -76,7 +77,7 @@ impl StateMachine {
 }
 
 impl RaftStateMachine<SetConfig> for StateMachine {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
@@ -104,10 +105,27 @@ impl RaftStateMachine<SetConfig> for StateMachine {
         }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, _snapshot: ()) -> io::Result<()> {
-        let text =
-            format!("snapshot {meta}: a set with a single voter has no peer to get one from");
-        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
+        let SnapshotData::Received(incoming) = snapshot else {
+            let text = format!("snapshot {meta} is of this node itself");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        };
+        let retired = self.state.borrow_mut().retire();
+        let retired =
+            retired.ok_or_else(|| io::Error::other("the store is being replaced already"))?;
+        let installed = tokio::task::spawn_blocking(move || incoming.install(retired)).await;
+        let (store, recovered) = installed
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        let mut state = self.state.borrow_mut();
+        state.take_up(store, recovered).map_err(io::Error::other)?;
+        tracing::info!(%meta, "a snapshot was installed");
+        state.notify_driver();
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
@@ -116,7 +134,7 @@ impl RaftStateMachine<SetConfig> for StateMachine {
 }
 
 impl RaftSnapshotBuilder<SetConfig> for SnapshotBuilder {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let snapshot = current_snapshot(&self.state.borrow());
@@ -130,5 +148,8 @@ fn current_snapshot(state: &SetState) -> Option<Snapshot> {
         last_log_id: Some(last_log_id),
         last_membership,
     };
-    Some(Snapshot { meta, snapshot: () })
+    Some(Snapshot {
+        meta,
+        snapshot: SnapshotData::Stored,
+    })
 }

@@ -31,10 +31,11 @@ use openraft::raft::{
 };
 use sampan_protocol::SetId;
 
-use super::types::{RaftVote, SetConfig, Snapshot};
+use super::types::{RaftVote, SetConfig, Snapshot, SnapshotData};
 use crate::peer::{Link, PeerError};
 use append_stream::AppendStream;
 
+pub(crate) use calls::{candidate_log, encode_denial, is_vote};
 pub(crate) use nobody::Peers;
 pub(crate) use serve::{serve_append, serve_raft_call};
 
@@ -143,7 +144,7 @@ fn network_error(error: &(impl std::error::Error + 'static)) -> RpcError {
 }
 
 impl RaftNetworkV2<SetConfig> for PeerOf {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use openraft::impls::leader_id_std;
 use openraft::{BasicNode, EntryPayload, RaftTypeConfig};
 use sampan_core::{Entry, Reply};
+use sampan_storage::store::Incoming;
 
 use super::machine::StateMachine;
 use super::runtime::CoreRuntime;
@@ -46,6 +47,18 @@ impl<T: 'static> openraft::raft::responder::Responder<SetConfig, T> for Responde
     }
 }
 
+/// What a snapshot is made of, as far as openraft carries it about.
+#[derive(Debug, Default)]
+pub(crate) enum SnapshotData {
+    /// One of this node: it is in the store, and is opened when it is sent.
+    #[default]
+    Stored,
+    /// One that was received, whole and checked.
+    Received(Box<Incoming>),
+}
+
+/// An instant as openraft tells it.
+pub(crate) type RaftInstant = <CoreRuntime as openraft::AsyncRuntime>::Instant;
 pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
 pub(crate) type CommittedLeaderId = <LeaderId as openraft::vote::RaftLeaderId>::Committed;
 pub(crate) type RaftLogId = openraft::LogId<CommittedLeaderId>;
@@ -55,7 +68,8 @@ pub(crate) type RaftPayload = EntryPayload<Proposal, u64, BasicNode>;
 pub(crate) type Membership = openraft::Membership<u64, BasicNode>;
 pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, BasicNode>;
 pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, BasicNode>;
-pub(crate) type Snapshot = openraft::storage::Snapshot<CommittedLeaderId, u64, BasicNode, ()>;
+pub(crate) type Snapshot =
+    openraft::storage::Snapshot<CommittedLeaderId, u64, BasicNode, SnapshotData>;
 pub(crate) type SetRaft = openraft::Raft<SetConfig, StateMachine>;
 pub(crate) type WriteResult = openraft::raft::ClientWriteResult<SetConfig>;
 

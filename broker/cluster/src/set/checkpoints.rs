@@ -27,6 +27,8 @@ pub(crate) struct CheckpointPolicy {
     pub(crate) log_len: u64,
     /// Time since the last checkpoint, if anything changed.
     pub(crate) interval: Duration,
+    /// Bytes of the newest log files that are kept for peers that paused.
+    pub(crate) log_kept_len: u64,
 }
 
 /// Messages in memory may reach this many times the length at which a checkpoint begins.
@@ -148,13 +150,12 @@ impl Checkpoints {
     /// Whether messages come in so much faster than they can be written down that senders must
     /// wait.
     pub(super) fn is_behind(&self, state: &SetState) -> bool {
-        self.is_running && state.store.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
+        self.is_running && state.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
     }
 
     /// Whether there is no room to write down what is in memory, and memory is used up.
     pub(super) fn is_stuck(&self, state: &SetState) -> bool {
-        !self.is_running
-            && state.store.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
+        !self.is_running && state.overlay_len() >= OVERLAY_MAX_FACTOR * self.policy.overlay_len
     }
 
     fn is_due(&self, state: &SetState, now_ms: u64) -> bool {
@@ -162,7 +163,7 @@ impl Checkpoints {
         state.owes_checkpoint()
             || log_len > 0
                 && state.is_applied_flushed()
-                && (state.store.overlay_len() >= self.policy.overlay_len
+                && (state.overlay_len() >= self.policy.overlay_len
                     || log_len >= self.policy.log_len
                     || now_ms >= self.interval_ends_ms)
     }
@@ -181,21 +182,23 @@ impl Checkpoints {
         };
         let finished = state.borrow_mut().finish_checkpoint(outcome);
         match finished {
-            Ok(spent) => self.checkpointer.free(spent),
+            Ok(Some(spent)) => self.checkpointer.free(spent),
+            Ok(None) => return Duration::ZERO,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(%set, error, "a checkpoint failed; the log is kept");
                 return RETRY_PAUSE;
             }
         }
-        let Some((checkpoint, _)) = state.borrow().checkpoint() else {
-            return Duration::ZERO;
-        };
+        let upto = state.borrow().purgeable_index(self.policy.log_kept_len);
         let raft = raft.clone();
         tokio::task::spawn_local(async move {
             let purged = async {
                 raft.trigger().snapshot().await?;
-                raft.trigger().purge_log(checkpoint.index).await
+                match upto {
+                    Some(upto) => raft.trigger().purge_log(upto).await,
+                    None => Ok(()),
+                }
             };
             if let Err(error) = purged.await {
                 tracing::error!(%set, %error, "purging the log failed");

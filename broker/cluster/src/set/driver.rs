@@ -5,19 +5,16 @@
 //! entries in the making, the clock. Everything replicated is in [`SetState`].
 //!
 //! Invariants: at most [`ENTRIES_IN_FLIGHT_MAX`] entries are unapplied; every request gets exactly
-//! one answer.
+//! one answer, after [`COMMIT_WAIT_MAX`] at the latest if it was proposed.
 //! Spec: spec/semantics.md, "Time".
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::errors::ClientWriteError;
-use openraft::type_config::async_runtime::WatchReceiver;
 use sampan_core::{Command, Entry, Reply};
 use sampan_protocol::{ErrorCode, QueueId, SetId};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -25,25 +22,29 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::answers::Answers;
 use super::checkpoints::{CheckpointPolicy, Checkpointer, Checkpoints};
 use super::gather::{Asker, ENTRIES_IN_FLIGHT_MAX, Expected, Gather, Gathered};
+use super::leadership::Leadership;
 use super::reads::Reads;
 use super::receives::Receives;
-use super::request::{Origin, Outcome, Refused, SetRequest};
+use super::request::{CountsOfSet, Origin, Outcome, Refused, SetRequest};
 use super::state::SetState;
-use super::ticket::{Askers, Completion, Ticket};
+use super::ticket::{Askers, Completion, InFlight};
+use crate::board::Board;
 use crate::clock::{SetClock, TimeSource};
 use crate::raft::types::{Proposal, Responder, SetRaft};
+use crate::suspicion::Suspicion;
 
 /// Requests taken in at one time.
 const REQUEST_BURST_MAX: usize = 256;
-/// Advice to a client that found no leader, in milliseconds.
-const NO_LEADER_RETRY_MS: u32 = 200;
 /// Advice to a client that found the storage full, in milliseconds.
 const STORAGE_FULL_RETRY_MS: u32 = 1_000;
 /// How often leadership and checkpoints are looked at when nothing happens.
 const IDLE_WAKE: Duration = Duration::from_millis(500);
+/// Who was proposed and has no answer by then is told that the outcome is unknown.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What a driver is made of.
 pub(crate) struct DriverParts {
+    pub(crate) node: u64,
     pub(crate) set: SetId,
     pub(crate) state: Rc<RefCell<SetState>>,
     pub(crate) raft: SetRaft,
@@ -53,10 +54,13 @@ pub(crate) struct DriverParts {
     pub(crate) checkpoint_policy: CheckpointPolicy,
     /// Set while the node has too little disk space for sends.
     pub(crate) storage_full: Arc<AtomicBool>,
+    pub(crate) board: Board,
+    pub(crate) suspicion: Suspicion,
 }
 
 /// See the module's documentation.
 pub(crate) struct Driver {
+    pub(super) node: u64,
     pub(super) set: SetId,
     pub(super) state: Rc<RefCell<SetState>>,
     pub(super) raft: SetRaft,
@@ -66,10 +70,12 @@ pub(crate) struct Driver {
     /// The log has no room for the usual number of files ahead.
     log_full: bool,
     /// Runs while this node leads the set.
-    clock: Option<SetClock>,
+    pub(super) clock: Option<SetClock>,
+    pub(super) leadership: Leadership,
+    pub(super) board: Board,
+    pub(super) suspicion: Suspicion,
     pub(super) gather: Gather,
-    in_flight_count: usize,
-    completions: Rc<RefCell<VecDeque<Completion>>>,
+    in_flight: InFlight,
     pub(super) wake: Rc<Notify>,
     pub(super) receives: Receives,
     pub(super) reads: Reads,
@@ -82,7 +88,11 @@ impl Driver {
     pub(crate) fn new(parts: DriverParts) -> Self {
         let wake = parts.state.borrow().driver();
         Driver {
+            node: parts.node,
             set: parts.set,
+            leadership: Leadership::watch(&parts.raft, wake.clone()),
+            board: parts.board,
+            suspicion: parts.suspicion,
             state: parts.state,
             raft: parts.raft,
             time: parts.time,
@@ -91,8 +101,7 @@ impl Driver {
             log_full: false,
             clock: None,
             gather: Gather::default(),
-            in_flight_count: 0,
-            completions: Rc::default(),
+            in_flight: InFlight::default(),
             reads: Reads::new(wake.clone()),
             wake,
             receives: Receives::default(),
@@ -152,6 +161,9 @@ impl Driver {
                 }
                 SetRequest::Propose { done, .. } => drop(done.send(Err(refused.clone()))),
                 SetRequest::Unfinished(done) => drop(done.send(Err(refused.clone()))),
+                SetRequest::Confirm(done) => drop(done.send(Err(refused.clone()))),
+                // Whoever asked has no use for the counts of a set that stops.
+                SetRequest::Counts(done) => drop(done),
                 SetRequest::Drain(done) => done.send(()).unwrap_or(()),
                 SetRequest::Forget(_) => {}
             }
@@ -163,9 +175,7 @@ impl Driver {
     fn on_wake(&mut self) {
         self.follow_leadership();
         self.log_full = !self.state.borrow().has_log_room();
-        loop {
-            let completion = self.completions.borrow_mut().pop_front();
-            let Some(completion) = completion else { break };
+        while let Some(completion) = self.in_flight.next_completion() {
             self.on_completion(completion);
         }
         self.on_confirmed_reads();
@@ -177,8 +187,10 @@ impl Driver {
         gained.into_iter().for_each(|queue| self.serve(queue));
         self.on_time();
         let now_ms = self.time.read().monotonic_ms;
+        self.end_late(now_ms);
         self.checkpoints
             .advance(&self.state, &self.raft, now_ms, self.set);
+        self.publish(now_ms);
         self.hand_out();
     }
 
@@ -189,6 +201,8 @@ impl Driver {
             SetRequest::Show { origin, route } => self.reads.show(origin, route),
             SetRequest::Propose { command, done } => self.on_propose(command, done),
             SetRequest::Unfinished(done) => self.reads.unfinished(done),
+            SetRequest::Confirm(done) => self.reads.confirm(done),
+            SetRequest::Counts(done) => self.on_counts(done),
             SetRequest::Forget(client) => self.receives.forget(client),
             SetRequest::Drain(done) => self.on_drain(done),
         }
@@ -241,39 +255,16 @@ impl Driver {
         self.end_waits(ErrorCode::ShuttingDown);
     }
 
-    /// Why nothing can be proposed now.
-    pub(super) fn refusal(&self) -> Option<Refused> {
-        if self.drained.is_some() {
-            return Some(Refused::new(ErrorCode::ShuttingDown));
-        }
-        let retry = || Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS);
-        self.clock.is_none().then(retry)
+    pub(super) fn is_draining(&self) -> bool {
+        self.drained.is_some()
     }
 
     fn is_drained(&self) -> bool {
+        // What a node that does not lead has on its way may never come back.
         self.drained.is_some()
             && self.gather.is_empty()
-            && self.in_flight_count == 0
-            && self.completions.borrow().is_empty()
+            && (self.in_flight.is_empty() || self.clock.is_none())
             && !self.reads.is_busy()
-    }
-
-    /// Starts the clock when this node begins to lead, ends the waits when it stops.
-    fn follow_leadership(&mut self) {
-        let leads = {
-            let metrics = self.raft.server_metrics();
-            let state = metrics.borrow_watched().state;
-            state == ServerState::Leader
-        };
-        if leads && self.clock.is_none() {
-            let last_stamp = self.state.borrow().broker.now();
-            self.clock = Some(SetClock::start(last_stamp, self.time.read()));
-            tracing::info!(set = %self.set, "leading the set");
-        }
-        if !leads && self.clock.take().is_some() {
-            tracing::warn!(set = %self.set, "no longer leading the set");
-            self.end_waits(ErrorCode::LeaderChanged);
-        }
     }
 
     /// What is due by the set's time or by the waits' ends.
@@ -288,7 +279,7 @@ impl Driver {
             .broker
             .next_deadline()
             .is_some_and(|at| at <= now);
-        if due && self.gather.is_empty() && self.in_flight_count == 0 {
+        if due && self.gather.is_empty() && self.in_flight.is_empty() {
             self.gather.push_tick();
         }
     }
@@ -302,7 +293,7 @@ impl Driver {
             ));
         }
         // While entries are on their way, the next one's stamp moves time anyway.
-        if let (Some(clock), 0) = (&mut self.clock, self.in_flight_count) {
+        if let (Some(clock), true) = (&mut self.clock, self.in_flight.is_empty()) {
             let now = clock.now(reading);
             if let Some(at) = self.state.borrow().broker.next_deadline() {
                 sleep = sleep.min(Duration::from_millis(at.0.saturating_sub(now.0)));
@@ -312,7 +303,7 @@ impl Driver {
     }
 
     async fn propose_gathered(&mut self) {
-        while self.in_flight_count < ENTRIES_IN_FLIGHT_MAX {
+        while self.in_flight.count() < ENTRIES_IN_FLIGHT_MAX {
             let Some(gathered) = self.gather.pop() else {
                 return;
             };
@@ -333,19 +324,18 @@ impl Driver {
             queues,
             expected,
         };
+        let reading = self.time.read();
         let Some(clock) = &mut self.clock else {
-            self.refuse(
-                entry,
-                &Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS),
-            );
+            let refused = self.no_leader();
+            self.refuse(entry, &refused);
             self.hand_out();
             return;
         };
-        let stamp = clock.now(self.time.read());
-        let (completions, wake) = (self.completions.clone(), self.wake.clone());
-        let ticket = Ticket::new(entry, completions, wake);
+        let stamp = clock.now(reading);
+        let ticket = self
+            .in_flight
+            .begin(entry, reading.monotonic_ms, self.wake.clone());
         let responder = Responder::new(move |result| ticket.complete(result));
-        self.in_flight_count += 1;
         let proposal = Proposal(Arc::new(Entry { stamp, commands }));
         if let Err(error) = self.raft.client_write_ff(proposal, Some(responder)).await {
             // The askers come back through their ticket.
@@ -355,30 +345,77 @@ impl Driver {
     }
 
     fn on_completion(&mut self, completion: Completion) {
-        self.in_flight_count -= 1;
         let Completion { entry, result } = completion;
         match result {
-            Some(Ok(response)) => {
-                self.gather.settle(&entry.expected);
-                let replies = entry
-                    .askers
-                    .into_iter()
-                    .zip(entry.queues)
-                    .zip(response.data.0);
-                for ((asker, queue), reply) in replies {
-                    self.on_reply(asker, queue, reply);
-                }
-            }
+            Some(Ok(response)) => self.on_applied(entry, response.data.0),
+            // Refused before it was in the log.
             Some(Err(ClientWriteError::ForwardToLeader(_))) => {
-                let code = ErrorCode::NoLeader;
-                self.refuse(entry, &Refused::retry_after(code, NO_LEADER_RETRY_MS));
+                let refused = self.no_leader();
+                self.refuse(entry, &refused);
+            }
+            // Another leader may carry it out, or not.
+            Some(Err(ClientWriteError::LogEntryDiscarded(_))) | None => {
+                self.refuse(entry, &Refused::new(ErrorCode::OutcomeUnknown));
             }
             Some(Err(error)) => {
                 tracing::error!(set = %self.set, %error, "an entry was not accepted");
                 self.refuse(entry, &Refused::new(ErrorCode::Internal));
             }
-            None => self.refuse(entry, &Refused::new(ErrorCode::OutcomeUnknown)),
         }
+    }
+
+    fn on_applied(&mut self, entry: Askers, replies: Vec<Reply>) {
+        self.gather.settle(&entry.expected);
+        if entry.askers.is_empty() {
+            return self.release_unasked(&entry.queues, replies);
+        }
+        let askers = entry.askers.into_iter().zip(entry.queues);
+        for ((asker, queue), reply) in askers.zip(replies) {
+            self.on_reply(asker, queue, reply);
+        }
+    }
+
+    /// What was received for somebody who waits no longer goes back to its queue.
+    fn release_unasked(&mut self, queues: &[Option<QueueId>], replies: Vec<Reply>) {
+        for (queue, reply) in queues.iter().zip(replies) {
+            if let (Some(queue), Reply::Received(deliveries)) = (queue, reply) {
+                self.release_handles(*queue, &deliveries);
+            }
+        }
+    }
+
+    /// Tells those who were proposed too long ago that the outcome is unknown.
+    fn end_late(&mut self, now_ms: u64) {
+        let wait = u64::try_from(COMMIT_WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
+        let late = self
+            .in_flight
+            .take_waiting_since(now_ms.saturating_sub(wait));
+        self.refuse_askers(late, &Refused::new(ErrorCode::OutcomeUnknown));
+    }
+
+    /// Refuses what was gathered and not yet proposed.
+    pub(super) fn refuse_gathered(&mut self) {
+        while let Some(gathered) = self.gather.pop() {
+            let refused = self.no_leader();
+            let expected = gathered.expected;
+            self.gather.settle(&expected);
+            self.refuse_askers(gathered.askers, &refused);
+        }
+    }
+
+    /// Counts of all queues, as applied here.
+    fn on_counts(&mut self, done: oneshot::Sender<CountsOfSet>) {
+        let state = self.state.borrow();
+        let queues = state.broker.queues();
+        let counts = queues.filter_map(|queue| Some((queue, state.broker.counts(queue)?)));
+        let leads = self.clock.is_some();
+        let counts = CountsOfSet {
+            leads,
+            now: state.broker.now(),
+            queues: counts.collect(),
+        };
+        // Whoever asked may be gone.
+        drop(done.send(counts));
     }
 
     fn on_reply(&mut self, asker: Asker, queue: Option<QueueId>, reply: Reply) {
@@ -408,7 +445,11 @@ impl Driver {
     /// Answers everybody who waits for the entry with one refusal.
     fn refuse(&mut self, entry: Askers, refused: &Refused) {
         self.gather.settle(&entry.expected);
-        for asker in entry.askers {
+        self.refuse_askers(entry.askers, refused);
+    }
+
+    fn refuse_askers(&mut self, askers: Vec<Asker>, refused: &Refused) {
+        for asker in askers {
             match asker {
                 Asker::Client(origin) | Asker::VisibilityClient(origin) => {
                     self.answers.push(origin, Outcome::Refused(refused.clone()));

@@ -1,22 +1,34 @@
 //! A set on this node: its applied state, the driver that proposes to it, and the way to ask it.
 
+mod absolution;
 mod answers;
 mod checkpoints;
 mod driver;
 mod gather;
+mod guard;
 mod handle;
+mod intake;
+mod leadership;
+mod members;
+mod outgoing;
 mod reads;
 mod receives;
+mod replica;
 mod request;
 mod state;
 mod ticket;
+mod trial;
 
 pub(crate) use checkpoints::{CheckpointPolicy, Checkpointer};
 pub(crate) use driver::{Driver, DriverParts};
+pub(crate) use guard::LogGuard;
 pub use handle::SetHandle;
+pub(crate) use intake::Intake;
+pub(crate) use outgoing::{Pace, Sender};
+pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
-    Answer, BodyRun, Client, ClientId, Origin, Outcome, Receive, Received, Refused, SetRequest,
-    Shown,
+    Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, Receive, Received, Refused,
+    SetRequest, Shown,
 };
 pub use state::OpenStateError;
 pub(crate) use state::SetState;

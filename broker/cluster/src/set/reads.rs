@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ReadPolicy;
 use sampan_core::CatalogRecord;
@@ -13,6 +14,7 @@ use sampan_protocol::{ErrorCode, QueueId};
 use tokio::sync::{Notify, oneshot};
 
 use super::driver::Driver;
+use super::leadership::NO_LEADER_RETRY_MS;
 use super::request::{Origin, Outcome, Refused, Shown};
 use crate::catalog::Route;
 use crate::raft::types::SetRaft;
@@ -24,6 +26,7 @@ pub(super) enum Read {
         route: Arc<Route>,
     },
     Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
+    Confirm(oneshot::Sender<Result<u64, Refused>>),
     /// A receive whose wait ended: is there really nothing?
     Empty {
         origin: Origin,
@@ -61,8 +64,17 @@ impl Reads {
         self.waiting.push(Read::Unfinished(done));
     }
 
+    pub(super) fn confirm(&mut self, done: oneshot::Sender<Result<u64, Refused>>) {
+        self.waiting.push(Read::Confirm(done));
+    }
+
     pub(super) fn empty(&mut self, origin: Origin, queue: QueueId) {
         self.waiting.push(Read::Empty { origin, queue });
+    }
+
+    /// The reads that no round was begun for.
+    fn take_waiting(&mut self) -> Vec<Read> {
+        std::mem::take(&mut self.waiting)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -90,11 +102,21 @@ impl Reads {
     }
 }
 
+/// A majority that is there answers within a few milliseconds.
+const CONFIRM_MAX: Duration = Duration::from_secs(1);
+
 async fn confirm(raft: &SetRaft) -> Result<(), Refused> {
-    let no_leader = |error: &dyn std::fmt::Display| {
-        tracing::debug!(%error, "a read was not confirmed");
-        Refused::retry_after(ErrorCode::NoLeader, 200)
-    };
+    let confirmed = tokio::time::timeout(CONFIRM_MAX, confirm_without_end(raft)).await;
+    confirmed.unwrap_or_else(|_| Err(not_confirmed(&"no majority answered in time")))
+}
+
+fn not_confirmed(error: &dyn std::fmt::Display) -> Refused {
+    tracing::debug!(%error, "a read was not confirmed");
+    Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS)
+}
+
+async fn confirm_without_end(raft: &SetRaft) -> Result<(), Refused> {
+    let no_leader = not_confirmed;
     let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
     let linearizer = linearizer.map_err(|error| no_leader(&error))?;
     linearizer
@@ -108,25 +130,39 @@ impl Driver {
     /// Answers the reads of a round that has ended, and begins the next.
     pub(super) fn on_confirmed_reads(&mut self) {
         if let Some((reads, result)) = self.reads.take_confirmed() {
-            for read in reads {
-                match (read, result.clone()) {
-                    (Read::Unfinished(done), result) => {
-                        let records = result.map(|()| self.unfinished());
-                        // Whoever asked may be gone.
-                        drop(done.send(records));
-                    }
-                    (Read::Show { origin, .. } | Read::Empty { origin, .. }, Err(refused)) => {
-                        self.answers.push(origin, Outcome::Refused(refused));
-                    }
-                    (Read::Show { origin, route }, Ok(())) => {
-                        let outcome = self.shown(route);
-                        self.answers.push(origin, outcome);
-                    }
-                    (Read::Empty { origin, queue }, Ok(())) => self.answer_empty(origin, queue),
-                }
-            }
+            self.answer_reads(reads, &result);
+        }
+        if self.clock.is_none() {
+            let refused = self.no_leader();
+            let waiting = self.reads.take_waiting();
+            self.answer_reads(waiting, &Err(refused));
         }
         self.reads.begin(&self.raft);
+    }
+
+    fn answer_reads(&mut self, reads: Vec<Read>, result: &Result<(), Refused>) {
+        for read in reads {
+            match (read, result.clone()) {
+                (Read::Unfinished(done), result) => {
+                    let records = result.map(|()| self.unfinished());
+                    // Whoever asked may be gone.
+                    drop(done.send(records));
+                }
+                (Read::Confirm(done), result) => {
+                    let applied = self.state.borrow().applied();
+                    let index = applied.map_or(0, |id| id.index);
+                    drop(done.send(result.map(|()| index)));
+                }
+                (Read::Show { origin, .. } | Read::Empty { origin, .. }, Err(refused)) => {
+                    self.answers.push(origin, Outcome::Refused(refused));
+                }
+                (Read::Show { origin, route }, Ok(())) => {
+                    let outcome = self.shown(route);
+                    self.answers.push(origin, outcome);
+                }
+                (Read::Empty { origin, queue }, Ok(())) => self.answer_empty(origin, queue),
+            }
+        }
     }
 
     fn unfinished(&self) -> Vec<CatalogRecord> {

@@ -183,7 +183,7 @@ impl Driver {
         }
     }
 
-    fn release_handles(&mut self, queue: QueueId, deliveries: &[Delivery]) {
+    pub(super) fn release_handles(&mut self, queue: QueueId, deliveries: &[Delivery]) {
         for chunk in deliveries.chunks(BATCH_COUNT_MAX) {
             let handles = Handles::from_iter(chunk.iter().map(|delivery| delivery.handle));
             self.gather

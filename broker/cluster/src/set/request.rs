@@ -82,6 +82,11 @@ pub enum SetRequest {
     },
     /// The catalog's records that are not finished. For set 0.
     Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
+    /// Agree with a majority that everything acknowledged before is applied here; the answer is
+    /// the index up to where that is.
+    Confirm(oneshot::Sender<Result<u64, Refused>>),
+    /// Counts of all queues, as far as they are applied on this node.
+    Counts(oneshot::Sender<CountsOfSet>),
     /// Carry a command out for the node itself.
     Propose {
         /// What to do.
@@ -93,6 +98,17 @@ pub enum SetRequest {
     Forget(ClientId),
     /// Answer what waits, finish what is in hand, and stop.
     Drain(oneshot::Sender<()>),
+}
+
+/// Counts of a set's queues, as applied on one node.
+#[derive(Clone, Debug)]
+pub struct CountsOfSet {
+    /// Whether the node leads the set.
+    pub leads: bool,
+    /// The set's time.
+    pub now: Timestamp,
+    /// Each queue and its counts.
+    pub queues: Vec<(QueueId, QueueCounts)>,
 }
 
 /// A receive with everything said.

@@ -5,7 +5,8 @@
 //! the set's core thread and neither holds it across an await.
 //!
 //! Invariants: `applied` is the log id of the last entry that both the core and the store have
-//! seen. A checkpoint covers exactly the entries up to the id it names.
+//! seen. A checkpoint covers exactly the entries up to the id it names. The store is away only while
+//! a snapshot takes its place, when nothing is applied.
 
 use std::rc::Rc;
 
@@ -14,10 +15,12 @@ use sampan_core::{Broker, Delivery, Effect, Entry, Need, Reply, RestoreError, Ro
 use sampan_protocol::{QueueId, SetId};
 use sampan_storage::log::{Log, LogError};
 use sampan_storage::store::{
-    CheckpointJob, CheckpointOutcome, InMemory, Reader, Recovered, Spent, Store, StoreError,
+    CheckpointJob, CheckpointOutcome, InMemory, Reader, Recovered, Retired, Spent, Store,
+    StoreError,
 };
 use tokio::sync::Notify;
 
+use super::outgoing::Transfers;
 use super::request::{BodyRun, Received};
 use crate::catalog::DirectoryPublisher;
 use crate::raft::payload::{LogPayload, decode_membership, encode_membership};
@@ -26,7 +29,9 @@ use crate::raft::types::{RaftLogId, StoredMembership, from_stored, to_stored};
 /// See the module's documentation.
 pub(crate) struct SetState {
     pub(crate) broker: Broker,
-    pub(crate) store: Store,
+    store: Option<Store>,
+    reader: Reader,
+    transfers: Transfers,
     applied: Option<RaftLogId>,
     membership: StoredMembership,
     checkpoint: Option<(RaftLogId, StoredMembership)>,
@@ -42,7 +47,12 @@ pub(crate) struct SetState {
     log_len: u64,
     log: Log<LogPayload>,
     set: SetId,
+    /// The last entry at which the state hash is compared between replicas, and the hash.
+    hash_point: (u64, u64),
 }
+
+/// Replicas compare their state hashes after every so many entries.
+const HASH_INTERVAL: u64 = 256;
 
 /// Why a set's state could not be taken up from its store.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +80,9 @@ impl SetState {
         let checkpoint = applied.map(|id| (id, membership.clone()));
         let mut state = SetState {
             broker,
-            store,
+            reader: store.reader(),
+            store: Some(store),
+            transfers: Transfers::default(),
             applied,
             membership,
             checkpoint,
@@ -83,6 +95,7 @@ impl SetState {
             log_len: 0,
             log,
             set,
+            hash_point: (0, 0),
         };
         state.publish_catalog();
         Ok(state)
@@ -101,13 +114,49 @@ impl SetState {
         self.applied
     }
 
+    /// The last entry of this node's log, synced or not; 0 for none.
+    pub(crate) fn last_log_index(&self) -> u64 {
+        let state = self.log.state(self.set);
+        state.last.or(state.purged).map_or(0, |id| id.index)
+    }
+
+    /// The last entry at which replicas compare their state hashes, and the hash after it.
+    pub(crate) fn hash_point(&self) -> (u64, u64) {
+        self.hash_point
+    }
+
     pub(crate) fn membership(&self) -> &StoredMembership {
         &self.membership
     }
 
-    /// The newest durable checkpoint.
+    /// The checkpoint that peers are sent: the newest, or one whose sending has begun.
     pub(crate) fn checkpoint(&self) -> Option<(RaftLogId, StoredMembership)> {
-        self.checkpoint.clone()
+        self.transfers.oldest().or_else(|| self.checkpoint.clone())
+    }
+
+    /// The snapshots on their way to peers.
+    pub(crate) fn transfers(&self) -> Transfers {
+        self.transfers.clone()
+    }
+
+    /// Bytes of messages in memory.
+    pub(crate) fn overlay_len(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::overlay_len)
+    }
+
+    /// Up to where the log is not needed any more: by the checkpoint, and by peers that paused.
+    pub(crate) fn purgeable_index(&self, log_kept_len: u64) -> Option<u64> {
+        let (checkpoint, _) = self.checkpoint.as_ref()?;
+        let membership = self.membership.membership();
+        if membership.nodes().count() < 2 {
+            return Some(checkpoint.index);
+        }
+        if !self.has_log_room() {
+            self.transfers.give_up_all();
+        }
+        let floor = self.log.purge_floor(self.set, log_kept_len)?;
+        let sent = self.transfers.oldest().map_or(u64::MAX, |(id, _)| id.index);
+        Some(floor.min(checkpoint.index).min(sent))
     }
 
     /// Length of the log since the last checkpoint.
@@ -132,7 +181,7 @@ impl SetState {
     }
 
     pub(crate) fn reader(&self) -> Reader {
-        self.store.reader()
+        self.reader.clone()
     }
 
     pub(crate) fn on_blank(&mut self, id: RaftLogId) {
@@ -149,6 +198,10 @@ impl SetState {
         let mut replies = Vec::with_capacity(entry.commands.len());
         self.broker.apply(entry, &mut self.effects, &mut replies)?;
         let mut catalog_changed = false;
+        let store = self
+            .store
+            .as_mut()
+            .expect("nothing is applied while a snapshot takes the store's place");
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Stored {
@@ -159,16 +212,15 @@ impl SetState {
                     sent_at,
                     batch,
                 } => {
-                    self.store
-                        .insert(queue, first, index, count, sent_at, batch);
+                    store.insert(queue, first, index, count, sent_at, batch);
                 }
                 Effect::Removed {
                     queue,
                     first,
                     count,
-                } => self.store.remove(queue, first, count),
+                } => store.remove(queue, first, count),
                 Effect::QueueRemoved { queue } => {
-                    self.store.remove_queue(queue);
+                    store.remove_queue(queue);
                     self.removed.push(queue);
                 }
                 Effect::Ready { queue } => self.gained.push(queue),
@@ -176,6 +228,9 @@ impl SetState {
             }
         }
         self.applied = Some(id);
+        if id.index.is_multiple_of(HASH_INTERVAL) {
+            self.hash_point = (id.index, self.broker.state_hash());
+        }
         self.log_len += entry.encoded_len() as u64;
         if catalog_changed {
             self.publish_catalog();
@@ -207,9 +262,12 @@ impl SetState {
         let mut bodies = Vec::new();
         for run in deliveries.chunk_by(|one, next| one.id.plus(1) == next.id) {
             let count = u32::try_from(run.len()).expect("a receive has at most 256 messages");
-            self.store.lookup(queue, run[0].id, count, |_, found| {
-                push_body(&mut bodies, found)
-            });
+            match &self.store {
+                Some(store) => store.lookup(queue, run[0].id, count, |_, found| {
+                    push_body(&mut bodies, found);
+                }),
+                None => bodies.push(BodyRun::Disk { count: run.len() }),
+            }
         }
         Received {
             queue,
@@ -221,33 +279,67 @@ impl SetState {
     /// Begins a checkpoint of what is applied now, or the one again that found no room. `None`
     /// while one is running, or without entries.
     pub(crate) fn begin_checkpoint(&mut self) -> Result<Option<CheckpointJob>, StoreError> {
-        if let Some(job) = self.store.retry_checkpoint() {
+        let Some(store) = &mut self.store else {
+            return Ok(None);
+        };
+        if let Some(job) = store.retry_checkpoint() {
             return Ok(Some(job));
         }
         let Some(applied) = self.applied else {
             return Ok(None);
         };
-        if !self.store.can_begin_checkpoint() {
+        if !store.can_begin_checkpoint() {
             return Ok(None);
         }
         let membership = encode_stored_membership(&self.membership);
         let rows = self.broker.freeze().into_rows();
         self.log_len = 0;
         self.checkpointing = Some((applied, self.membership.clone()));
-        self.store
+        store
             .begin_checkpoint(to_stored(&applied), membership, rows)
             .map(Some)
     }
 
-    /// Takes in how a checkpoint ended. What it returns is best dropped on another thread.
+    /// Takes in how a checkpoint ended. What it returns is best dropped on another thread. `None`
+    /// for a checkpoint whose store is gone: a snapshot took its place.
     pub(crate) fn finish_checkpoint(
         &mut self,
         outcome: CheckpointOutcome,
-    ) -> Result<Spent, StoreError> {
-        let spent = self.store.finish_checkpoint(outcome)?;
+    ) -> Result<Option<Spent>, StoreError> {
+        let (Some(store), Some(checkpoint)) = (&mut self.store, self.checkpointing.clone()) else {
+            return Ok(None);
+        };
+        let spent = store.finish_checkpoint(outcome)?;
         self.broker.checkpointed();
-        self.checkpoint = self.checkpointing.take();
-        Ok(spent)
+        self.checkpoint = Some(checkpoint);
+        self.checkpointing = None;
+        Ok(Some(spent))
+    }
+
+    /// Gives the store up for a snapshot; nothing is applied until [`SetState::take_up`].
+    pub(crate) fn retire(&mut self) -> Option<Retired> {
+        self.checkpointing = None;
+        self.transfers.give_up_all();
+        self.store.take().map(Store::retire)
+    }
+
+    /// Takes up the state of a snapshot that was installed.
+    pub(crate) fn take_up(
+        &mut self,
+        store: Store,
+        recovered: Recovered,
+    ) -> Result<(), OpenStateError> {
+        self.broker = Broker::restore(recovered.rows).map_err(OpenStateError::Rows)?;
+        self.store = Some(store);
+        self.applied = recovered.applied.map(from_stored);
+        self.membership = decode_stored_membership(recovered.membership)?;
+        self.checkpoint = self.applied.map(|id| (id, self.membership.clone()));
+        self.log_len = 0;
+        self.hash_point = (0, 0);
+        self.gained.clear();
+        self.removed.clear();
+        self.publish_catalog();
+        Ok(())
     }
 
     fn publish_catalog(&mut self) {
@@ -281,6 +373,11 @@ pub(crate) enum SupplyError {
     Missing(RowKey),
     #[error("row of the store is damaged")]
     Row(#[source] RestoreError),
+}
+
+/// The membership in a store or snapshot, when it can be read.
+pub(crate) fn membership_of(bytes: &[u8]) -> Option<StoredMembership> {
+    decode_stored_membership(bytes.to_vec()).ok()
 }
 
 /// The log id that set the membership (term u64, index u64; 0 and 0 for none), then the membership.

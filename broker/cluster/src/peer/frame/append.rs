@@ -14,9 +14,9 @@ use super::header::{Frame, FrameKind, OutFrame};
 use crate::peer::limits::APPEND_ENTRY_COUNT_MAX;
 
 /// Length of an encoded vote.
-pub(crate) const VOTE_LEN: usize = 17;
+const VOTE_LEN: usize = 17;
 /// Length of an encoded log id.
-pub(crate) const LOG_ID_LEN: usize = 17;
+const LOG_ID_LEN: usize = 17;
 /// Term u64, index u64, length u32, checksum u32.
 const ENTRY_HEAD_LEN: usize = 24;
 

@@ -18,13 +18,13 @@ mod pulse;
 mod refusal;
 
 pub(crate) use append::{
-    AppendBytes, AppendHead, EntryHead, EntryPieces, LOG_ID_LEN, VOTE_LEN, WireLogId, WireVote,
-    get_log_id, get_vote, put_log_id, put_vote,
+    AppendBytes, AppendHead, EntryHead, EntryPieces, WireLogId, WireVote, get_log_id, get_vote,
+    put_log_id, put_vote,
 };
 pub(crate) use appended::Appended;
 pub(crate) use call::{CallError, get_call, put_call};
 pub(crate) use decoder::FrameDecoder;
-pub(crate) use fields::{Fields, FrameError, put_text};
+pub(crate) use fields::{Fields, FrameError};
 pub(crate) use header::{FLAG_LAST, FLAG_OPEN, Frame, FrameHeader, FrameKind, NODE, OutFrame};
 pub(crate) use hello::{Hello, VERSION, agree};
 pub(crate) use pulse::Pulse;

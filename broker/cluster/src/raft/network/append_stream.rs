@@ -120,7 +120,12 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
             entries.push(pieces);
         }
         if entries.len() < count {
-            self.cut(&entries)?;
+            if entries.is_empty() {
+                return Err(PeerError::TooLong(PEER_PAYLOAD_LEN_MAX + 1));
+            }
+            // The rest does not fit into a frame. This becomes the stream's last request: openraft
+            // sees from its answer how far it came, and goes on from there.
+            (self.input, self.next) = (None, None);
         }
         let is_last = self.input.is_none() && self.next.is_none();
         if let Some(unsent) = self.channel.send(&head, entries, is_last)? {
@@ -128,16 +133,6 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
         }
         self.unanswered.push_back(len);
         self.unanswered_len += len;
-        Ok(())
-    }
-
-    /// Only the first `entries` of a request fit into a frame. It becomes the stream's last:
-    /// openraft sees from its answer how far it came, and goes on from there.
-    fn cut(&mut self, entries: &[crate::peer::EntryPieces]) -> Result<(), PeerError> {
-        if entries.is_empty() {
-            return Err(PeerError::TooLong(PEER_PAYLOAD_LEN_MAX + 1));
-        }
-        (self.input, self.next) = (None, None);
         Ok(())
     }
 

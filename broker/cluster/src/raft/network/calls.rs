@@ -9,7 +9,7 @@ use openraft::raft::{
 
 use super::codec::{from_wire_id, from_wire_vote, to_wire_id, to_wire_vote};
 use crate::peer::{Fields, FrameError, get_log_id, get_vote, put_log_id, put_vote};
-use crate::raft::types::SetConfig;
+use crate::raft::types::{RaftLogId, RaftVote, SetConfig};
 
 /// Methods; those from 16 on are not the consensus'.
 pub(super) const VOTE: u16 = 1;
@@ -19,6 +19,26 @@ pub(super) const TRANSFER_LEADER: u16 = 3;
 const TRANSFER_ACCEPTED: u8 = 0;
 const TRANSFER_VOTE_CHANGED: u8 = 1;
 const TRANSFER_LOG_NOT_FLUSHED: u8 = 2;
+
+/// Whether a method asks for a vote, or whether it would be granted.
+pub(crate) fn is_vote(method: u16) -> bool {
+    method == VOTE || method == PRE_VOTE
+}
+
+/// The log that a candidate has, by its request for a vote.
+pub(crate) fn candidate_log(payload: Bytes) -> Option<Option<RaftLogId>> {
+    let request = decode_vote_request(payload).ok()?;
+    Some(request.last_log_id)
+}
+
+/// The answer of a replica that grants no vote, with its own vote and the end of its log.
+pub(crate) fn encode_denial(vote: &RaftVote, last_log_id: Option<RaftLogId>) -> Bytes {
+    encode_vote_response(&VoteResponse {
+        vote: *vote,
+        vote_granted: false,
+        last_log_id,
+    })
+}
 
 pub(super) fn encode_vote_request(request: &VoteRequest<SetConfig>) -> Bytes {
     let mut out = BytesMut::new();

@@ -13,7 +13,6 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use sampan_core::Entry;
-use sampan_storage::log::Payload;
 
 use super::codec::to_wire_id;
 use crate::peer::{EntryHead, EntryPieces};
@@ -102,6 +101,7 @@ impl Recent {
 mod tests {
     use sampan_core::Command;
     use sampan_protocol::{BatchBuilder, NewMessage, QueueId, Timestamp};
+    use sampan_storage::log::Payload;
 
     use super::*;
     use crate::peer::WireLogId;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::LocalBoxFuture;
 use openraft::errors::{ReplicationClosed, StreamingError};
-use openraft::network::{RPCOption, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::SnapshotResponse;
 use openraft::storage::EntryResponder;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
@@ -31,7 +31,7 @@ use super::*;
 use crate::clock::SystemTime;
 use crate::peer::{
     CallReply, Caller, Gate, Hello, LocalNode, PeerRefusal, PeerService, Peers, PeersParts,
-    PlainTransport, PulseSource,
+    PlainTransport, PulseSource, WireLogId, WireVote,
 };
 use crate::raft::log_store::LogStore;
 use crate::raft::network::{AppendGuard, PeerNetwork, PeerOf, SnapshotSender};
@@ -394,5 +394,64 @@ fn a_linearizable_read_is_confirmed_by_heartbeats_over_the_network() {
                 .await;
             read.unwrap().await_ready(raft).await.unwrap();
         }
+    });
+}
+
+/// An entry of three messages, almost 3 MiB long.
+fn long_entry(index: u64) -> RaftEntry {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..3 {
+        let body = vec![7; 1_000_000].into();
+        let message = NewMessage {
+            body,
+            ..NewMessage::default()
+        };
+        builder.push(message).unwrap();
+    }
+    let batch = builder.finish();
+    let queue = QueueId(1);
+    let entry = Entry {
+        stamp: Timestamp(index),
+        commands: vec![Command::Send { queue, batch }],
+    };
+    RaftEntry {
+        log_id: from_wire_id(WireLogId { term: 1, index }),
+        payload: RaftPayload::Normal(Proposal(Arc::new(entry))),
+    }
+}
+
+#[test]
+fn a_request_that_fits_no_frame_is_sent_as_far_as_it_does() {
+    run(async {
+        let ((one, _), (_two, address)) = (Replica::start(1).await, Replica::start(2).await);
+        one.peers.set_members([(2, address)].into());
+        until(|| one.peers.is_connected(2).then_some(())).await;
+        let mut network = PeerNetwork {
+            peers: one.peers.clone(),
+            set: SET,
+            guard: Rc::new(Trusting),
+            snapshots: Rc::new(Trusting),
+        };
+        let mut peer = network.new_client(2, &BasicNode::new("")).await;
+        let vote = WireVote {
+            term: 1,
+            node: 1,
+            is_committed: true,
+        };
+        let request = |from: u64| Request {
+            vote: from_wire_vote(vote),
+            prev_log_id: from.checked_sub(1).map(|index| long_entry(index).log_id),
+            entries: (from..from + 4).map(long_entry).collect(),
+            leader_commit: None,
+        };
+        let input = Box::pin(stream::iter([request(0), request(4)]));
+        let results = peer.stream_append(input, RPCOption::new(PATIENCE)).await;
+        let results: Vec<_> = results
+            .unwrap()
+            .map(|result| result.unwrap())
+            .collect()
+            .await;
+        // Two of four, and nothing of what would have followed.
+        assert_eq!(results, [Ok(Some(long_entry(1).log_id))]);
     });
 }

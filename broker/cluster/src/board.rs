@@ -1,0 +1,207 @@
+//! What each set of this node says of itself, for everybody else on the node to read.
+//!
+//! A set's core thread writes its line when something changes, a few times a second at most; the
+//! other threads read it: to know who leads, to tell peers, to answer operators. Nothing on the way
+//! of a message reads or writes it but for the leader's number, which is an atomic.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use sampan_protocol::SetId;
+
+/// Hash points that a set remembers for comparison with its peers.
+const HASH_POINT_COUNT: usize = 32;
+
+/// A replica's part in its set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It is no member, or has stopped.
+    #[default]
+    Stopped,
+    /// It follows without a vote.
+    Learner,
+    /// It follows.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It leads.
+    Leader,
+}
+
+impl Role {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Role::Stopped => "stopped",
+            Role::Learner => "learner",
+            Role::Follower => "follower",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+        }
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Role::Stopped => 0,
+            Role::Learner => 1,
+            Role::Follower => 2,
+            Role::Candidate => 3,
+            Role::Leader => 4,
+        }
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Role::Stopped,
+            1 => Role::Learner,
+            2 => Role::Follower,
+            3 => Role::Candidate,
+            4 => Role::Leader,
+            _ => return None,
+        })
+    }
+}
+
+/// The state hash of a replica after one entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HashPoint {
+    /// The entry; 0 for none yet.
+    pub(crate) index: u64,
+    /// The hash after it.
+    pub(crate) hash: u64,
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SetLine {
+    pub(crate) role: Role,
+    /// As far as this replica knows.
+    pub(crate) leader: Option<u64>,
+    pub(crate) term: u64,
+    /// 0 before the first.
+    pub(crate) applied_index: u64,
+    /// The last entry of the log here, synced or not.
+    pub(crate) last_index: u64,
+    pub(crate) is_suspect: bool,
+    pub(crate) hash_point: HashPoint,
+    pub(crate) voters: Vec<u64>,
+    pub(crate) learners: Vec<u64>,
+    pub(crate) overlay_len: u64,
+}
+
+/// One line per set. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    sets: Arc<[Place]>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// 0 for none.
+    leader: AtomicU64,
+    line: Mutex<SetLine>,
+    hash_points: Mutex<Vec<HashPoint>>,
+}
+
+impl Board {
+    pub(crate) fn new(set_count: u32) -> Self {
+        let places = (0..set_count).map(|_| Place::default());
+        Board {
+            sets: places.collect(),
+        }
+    }
+
+    pub(crate) fn set_count(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// All sets by number.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = SetId> + use<> {
+        (0..u32::try_from(self.sets.len()).unwrap_or(u32::MAX)).map(SetId)
+    }
+
+    /// Who leads the set, as far as this node knows.
+    pub(crate) fn leader(&self, set: SetId) -> Option<u64> {
+        let leader = self.place(set)?.leader.load(Ordering::Acquire);
+        (leader != 0).then_some(leader)
+    }
+
+    /// What the set says of itself.
+    pub(crate) fn line(&self, set: SetId) -> SetLine {
+        let line = self.place(set).map(|place| lock(&place.line).clone());
+        line.unwrap_or_default()
+    }
+
+    /// The set's core thread says something new.
+    pub(crate) fn publish(&self, set: SetId, line: SetLine) {
+        let Some(place) = self.place(set) else { return };
+        place
+            .leader
+            .store(line.leader.unwrap_or(0), Ordering::Release);
+        let mut points = lock(&place.hash_points);
+        if points.last() != Some(&line.hash_point) {
+            if points.len() == HASH_POINT_COUNT {
+                points.remove(0);
+            }
+            points.push(line.hash_point);
+        }
+        drop(points);
+        *lock(&place.line) = line;
+    }
+
+    /// This replica's hash after the entry `index`, while it is remembered.
+    pub(crate) fn hash_at(&self, set: SetId, index: u64) -> Option<u64> {
+        let points = lock(&self.place(set)?.hash_points);
+        let point = points.iter().find(|point| point.index == index)?;
+        Some(point.hash)
+    }
+
+    fn place(&self, set: SetId) -> Option<&Place> {
+        self.sets.get(set.0 as usize)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("nothing panics while it holds a line of the board")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_what_was_published_last() {
+        let board = Board::new(2);
+        assert_eq!(board.leader(SetId(1)), None);
+        let line = SetLine {
+            leader: Some(3),
+            term: 7,
+            ..SetLine::default()
+        };
+        board.publish(SetId(1), line.clone());
+        assert_eq!(board.leader(SetId(1)), Some(3));
+        assert_eq!(board.line(SetId(1)), line);
+        assert_eq!(board.line(SetId(9)), SetLine::default());
+    }
+
+    #[test]
+    fn old_hash_points_are_forgotten() {
+        let board = Board::new(1);
+        for index in 1..=100 {
+            let hash_point = HashPoint {
+                index,
+                hash: index * 10,
+            };
+            board.publish(
+                SetId(0),
+                SetLine {
+                    hash_point,
+                    ..SetLine::default()
+                },
+            );
+        }
+        assert_eq!(board.hash_at(SetId(0), 100), Some(1_000));
+        assert_eq!(board.hash_at(SetId(0), 50), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Who may speak to this node: members of its cluster, each from the data folder that the catalog
+//! knows, and nodes that want to join.
+//!
+//! A node that has not heard of the catalog yet (it has just joined) lets in whoever belongs to its
+//! cluster; one without a cluster lets in whoever has a certificate, to be invited.
+
+use std::sync::Arc;
+
+use sampan_core::NodeState;
+use tokio::sync::watch;
+
+use crate::catalog::Directory;
+use crate::peer::{Gate, Hello, PeerRefusal, RefusalReason};
+
+/// See the module's documentation.
+pub(crate) struct ClusterGate {
+    pub(crate) node: u64,
+    /// None for a node without a cluster.
+    pub(crate) cluster: Option<u128>,
+    pub(crate) directory: watch::Receiver<Arc<Directory>>,
+}
+
+impl Gate for ClusterGate {
+    fn admit(&self, hello: &Hello, certificate_node: Option<u64>) -> Result<(), PeerRefusal> {
+        if certificate_node.is_some_and(|node| node != hello.node) {
+            let text = format!(
+                "the certificate is of node {}, the greeting of node {}",
+                certificate_node.unwrap_or(0),
+                hello.node
+            );
+            return Err(PeerRefusal::new(RefusalReason::WrongCertificate, text));
+        }
+        let Some(cluster) = self.cluster else {
+            return Ok(());
+        };
+        if hello.cluster == 0 {
+            // It may ask to be let in, and nothing else.
+            return Ok(());
+        }
+        if hello.cluster != cluster {
+            let text = format!(
+                "node {} belongs to cluster {:032x}, this one to {cluster:032x}",
+                hello.node, hello.cluster
+            );
+            return Err(PeerRefusal::new(RefusalReason::WrongCluster, text));
+        }
+        if hello.node == self.node {
+            let text = format!(
+                "node {} is here: two nodes were given one id, or its own address reaches another",
+                self.node
+            );
+            return Err(PeerRefusal::new(RefusalReason::DuplicateNode, text));
+        }
+        self.check_member(hello)
+    }
+}
+
+impl ClusterGate {
+    fn check_member(&self, hello: &Hello) -> Result<(), PeerRefusal> {
+        let directory = self.directory.borrow();
+        let map = directory.map();
+        if map.cluster.is_none() {
+            return Ok(());
+        }
+        let Some(record) = map.node(hello.node) else {
+            let text = format!("the cluster does not know node {}", hello.node);
+            return Err(PeerRefusal::new(RefusalReason::UnknownNode, text));
+        };
+        let is_same = record.incarnation == hello.incarnation;
+        if is_same && record.state != NodeState::Replaced {
+            return Ok(());
+        }
+        let text = format!(
+            "node {} has another data folder than the cluster knows: it was wiped or replaced; \
+             use `sampan cluster replace-node {}` to let a fresh one in",
+            hello.node, hello.node
+        );
+        Err(PeerRefusal::new(RefusalReason::WrongIncarnation, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(cluster: u128, node: u64) -> Hello {
+        Hello {
+            version_min: 1,
+            version_max: 1,
+            cluster,
+            node,
+            incarnation: 7,
+            target: 1,
+            format_version_max: 1,
+            wall_ms: 0,
+            release: String::new(),
+        }
+    }
+
+    fn admit(
+        cluster: Option<u128>,
+        hello: &Hello,
+        certificate: Option<u64>,
+    ) -> Option<RefusalReason> {
+        let (_sender, directory) = watch::channel(Arc::new(Directory::default()));
+        let gate = ClusterGate {
+            node: 1,
+            cluster,
+            directory,
+        };
+        gate.admit(hello, certificate)
+            .err()
+            .map(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn a_node_of_another_cluster_is_refused() {
+        assert_eq!(admit(Some(5), &hello(5, 2), None), None);
+        assert_eq!(
+            admit(Some(5), &hello(6, 2), None),
+            Some(RefusalReason::WrongCluster)
+        );
+        assert_eq!(admit(Some(5), &hello(0, 2), None), None);
+        assert_eq!(admit(None, &hello(6, 2), None), None);
+    }
+
+    #[test]
+    fn a_node_with_this_nodes_id_or_anothers_certificate_is_refused() {
+        assert_eq!(
+            admit(Some(5), &hello(5, 1), None),
+            Some(RefusalReason::DuplicateNode)
+        );
+        assert_eq!(admit(Some(5), &hello(5, 2), Some(2)), None);
+        assert_eq!(
+            admit(Some(5), &hello(5, 2), Some(3)),
+            Some(RefusalReason::WrongCertificate)
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! What peers ask of this node, handed to where it is answered: a set's replica, or the node's own
+//! matters here.
+//!
+//! Runs on the thread of the peer connections; nothing here waits.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use sampan_core::NodeState;
+use sampan_protocol::{ErrorCode, Request, SetId};
+use tokio::sync::mpsc;
+
+use super::joining::Invitations;
+use crate::calls::{self, Admission, Method};
+use crate::catalog::{Catalog, CatalogRequest};
+use crate::clock::{ClusterTime, TimeSource};
+use crate::peer::{CallError, CallReply, Caller, IncomingAppends, PeerService, PulseSource};
+use crate::reach::{Reach, to_call_error};
+use crate::set::{Refused, ToReplica};
+use crate::view::View;
+
+/// See the module's documentation.
+pub(crate) struct NodeService {
+    pub(crate) replicas: Arc<[mpsc::Sender<ToReplica>]>,
+    /// None for a node without a cluster.
+    pub(crate) member: Option<MemberService>,
+    pub(crate) invitations: Invitations,
+}
+
+/// What only a node of a cluster can do.
+#[derive(Clone)]
+pub(crate) struct MemberService {
+    pub(crate) reach: Arc<OnceLock<Reach>>,
+    pub(crate) catalog: Catalog,
+    pub(crate) cluster: u128,
+    pub(crate) set_count: u32,
+}
+
+impl PeerService for NodeService {
+    fn call(
+        &self,
+        from: Caller,
+        set: Option<SetId>,
+        method: u16,
+        payload: Bytes,
+        reply: CallReply,
+    ) {
+        match set {
+            Some(set) if from.is_member => self.call_set(set, method, payload, reply),
+            Some(_) => reply.answer(Err(not_a_member())),
+            None => self.call_node(from, method, payload, reply),
+        }
+    }
+
+    fn open_append(&self, _from: u64, set: SetId, stream: IncomingAppends) {
+        // A stream that is dropped is ended, and the leader told.
+        match self.replicas.get(set.0 as usize) {
+            Some(replica) => drop(replica.try_send(ToReplica::Append(stream))),
+            None => tracing::debug!(%set, "appends for a set that is not here"),
+        }
+    }
+}
+
+impl NodeService {
+    fn call_set(&self, set: SetId, method: u16, payload: Bytes, reply: CallReply) {
+        let Some(replica) = self.replicas.get(set.0 as usize) else {
+            return reply.answer(Err(unknown_set()));
+        };
+        let message = ToReplica::Call {
+            method,
+            payload,
+            reply,
+        };
+        if let Err(error) = replica.try_send(message)
+            && let ToReplica::Call { reply, .. } = error.into_inner()
+        {
+            reply.answer(Err(busy()));
+        }
+    }
+
+    fn call_node(&self, from: Caller, method: u16, payload: Bytes, reply: CallReply) {
+        match (Method::from_number(method), &self.member) {
+            (Some(Method::Join), Some(member)) => {
+                let member = member.clone();
+                tokio::task::spawn_local(async move {
+                    let admitted = member.join(payload).await;
+                    reply.answer(admitted.map_err(|refused| to_call_error(&refused)));
+                });
+            }
+            (Some(Method::Catalog), Some(member)) if from.is_member => {
+                let member = member.clone();
+                tokio::task::spawn_local(async move {
+                    let changed = member.change_catalog(payload).await;
+                    reply.answer(changed.map_err(|refused| to_call_error(&refused)));
+                });
+            }
+            (Some(Method::Invite), None) => {
+                let taken = self.invitations.take(&payload);
+                reply.answer(taken.map_err(|refused| to_call_error(&refused)));
+            }
+            (Some(Method::Invite), Some(_)) => {
+                let text = "this node belongs to a cluster already";
+                reply.answer(Err(refusal(ErrorCode::ClusterRefused, text)));
+            }
+            (Some(Method::Join), None) => {
+                let text = "this node belongs to no cluster yet: `sampan cluster init` makes one";
+                reply.answer(Err(refusal(ErrorCode::NoLeader, text)));
+            }
+            _ => reply.answer(Err(not_a_member())),
+        }
+    }
+}
+
+impl MemberService {
+    /// Takes a node in, or tells it why not.
+    async fn join(&self, payload: Bytes) -> Result<Bytes, Refused> {
+        let malformed = || Refused::new(ErrorCode::MalformedFrame);
+        let join = calls::decode_join(payload).ok_or_else(malformed)?;
+        let reach = self
+            .reach
+            .get()
+            .ok_or_else(|| Refused::new(ErrorCode::NoLeader))?;
+        // Asked before, for the joining changes it.
+        reach.confirm(SetId(0)).await?;
+        let is_replacement = {
+            let directory = reach.directory();
+            let record = directory.map().node(join.node).cloned();
+            record.is_some_and(|record| record.state == NodeState::Replaced)
+        };
+        let node = join.node;
+        let command = sampan_core::CatalogCommand::NodeJoin(join);
+        let reply = reach
+            .propose(SetId(0), sampan_core::Command::Catalog(command))
+            .await?;
+        if let sampan_core::Reply::Refused(refusal) = reply {
+            tracing::error!(node, error = refusal.text.as_deref(), "a node may not join");
+            return Err(refusal.into());
+        }
+        let admission = Admission {
+            cluster: self.cluster,
+            set_count: self.set_count,
+            is_replacement,
+        };
+        Ok(admission.encode())
+    }
+
+    /// A peer's client changes a queue.
+    async fn change_catalog(&self, mut payload: Bytes) -> Result<Bytes, Refused> {
+        let malformed = || Refused::new(ErrorCode::MalformedFrame);
+        if payload.is_empty() {
+            return Err(malformed());
+        }
+        let kind = payload.split_to(1)[0];
+        let request = match Request::decode(kind, payload).map_err(|_| malformed())? {
+            Request::QueueCreate(create) => CatalogRequest::Create {
+                name: create.name,
+                changes: create.changes,
+            },
+            Request::QueueSet(set) => CatalogRequest::Set {
+                name: set.name,
+                changes: set.changes,
+            },
+            Request::QueueDelete { name } => CatalogRequest::Delete { name },
+            _ => return Err(malformed()),
+        };
+        self.catalog.request_here(request).await?;
+        Ok(Bytes::new())
+    }
+}
+
+fn refusal(code: ErrorCode, text: &str) -> CallError {
+    CallError {
+        number: code.number(),
+        text: text.to_owned(),
+    }
+}
+
+fn not_a_member() -> CallError {
+    refusal(
+        ErrorCode::ClusterRefused,
+        "only members of the cluster may ask that",
+    )
+}
+
+fn unknown_set() -> CallError {
+    refusal(ErrorCode::ClusterRefused, "this node has no such set")
+}
+
+fn busy() -> CallError {
+    refusal(
+        ErrorCode::NoLeader,
+        "the set has too much to do, or has stopped",
+    )
+}
+
+/// What goes with the pulses between nodes.
+pub(crate) struct NodePulses {
+    pub(crate) view: View,
+    pub(crate) time: Arc<ClusterTime>,
+}
+
+impl PulseSource for NodePulses {
+    fn pulse(&self) -> Bytes {
+        self.view.pulse()
+    }
+
+    fn on_pulse(&self, from: u64, content: Bytes) {
+        self.view
+            .on_pulse(from, content, self.time.read().monotonic_ms);
+    }
+}

@@ -1,0 +1,322 @@
+//! What an operator asks of the cluster, carried out from whichever node was asked.
+//!
+//! Decisions are commands to the catalog; whether one would lose a majority is judged by what the
+//! nodes say of themselves several times a second. What is decided is made so by the planner at the
+//! leader of set 0.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sampan_core::{CatalogCommand, Command, NodeRecord, Reply};
+use sampan_protocol::{ErrorCode, SetId};
+
+use super::planner;
+use crate::board::{Role, SetLine};
+use crate::calls::{self, Method};
+use crate::catalog::ClusterMap;
+use crate::reach::{Reach, refused as refused_call};
+use crate::set::Refused;
+use crate::status::{
+    CanStop, ClusterReply, ClusterRequest, ClusterStatus, NodeStatus, ReplicaStatus, SetStatus,
+};
+use crate::view::View;
+
+/// An invited node answers within this time.
+const INVITE_MAX: Duration = Duration::from_secs(5);
+const CATALOG: SetId = SetId(0);
+
+/// Carries requests of operators out. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Operator {
+    pub(crate) reach: Reach,
+    pub(crate) view: View,
+}
+
+impl Operator {
+    /// Carries `request` out.
+    ///
+    /// # Errors
+    ///
+    /// Why the cluster refuses it, or that it has no leader.
+    pub(crate) async fn carry_out(&self, request: ClusterRequest) -> Result<ClusterReply, Refused> {
+        match request {
+            ClusterRequest::Init { .. } => Err(refuse("this node belongs to a cluster already")),
+            ClusterRequest::Status => Ok(ClusterReply::Status(self.status())),
+            ClusterRequest::AddNode { address } => self.invite(&address).await,
+            ClusterRequest::RemoveNode { node } => {
+                let record = self.record(node)?;
+                self.check_without(node, "removing")?;
+                let incarnation = record.incarnation;
+                self.decide(CatalogCommand::NodeLeave { node, incarnation })
+                    .await
+            }
+            ClusterRequest::ReplaceNode { node, with } => self.replace(node, with).await,
+            ClusterRequest::Drain { node, undo } => {
+                self.record(node)?;
+                let is_draining = !undo;
+                self.decide(CatalogCommand::NodeDrain { node, is_draining })
+                    .await
+            }
+            ClusterRequest::CanStop { node } => Ok(ClusterReply::CanStop(self.can_stop(node)?)),
+            ClusterRequest::TransferLeader { set, to } => {
+                let payload = calls::encode_index(to);
+                self.hand_over(set, payload).await?;
+                Ok(ClusterReply::Done)
+            }
+            ClusterRequest::Rebalance { dry_run } => {
+                let moves = planner::leader_moves(&self.reach, &self.view);
+                if !dry_run {
+                    for one in &moves {
+                        self.hand_over(one.set, calls::encode_index(one.to)).await?;
+                    }
+                }
+                Ok(ClusterReply::Moves(moves))
+            }
+        }
+    }
+
+    /// Hands the lead of a set over, to whoever can take it.
+    pub(crate) async fn give_up(&self, set: SetId) {
+        if let Err(refused) = self.hand_over(set, calls::encode_index(0)).await {
+            tracing::info!(%set, error = %refused, "nobody takes the lead over");
+        }
+    }
+
+    async fn hand_over(&self, set: SetId, payload: Bytes) -> Result<(), Refused> {
+        planner::hand_over(&self.reach, set, payload).await
+    }
+
+    async fn decide(&self, command: CatalogCommand) -> Result<ClusterReply, Refused> {
+        let reply = self
+            .reach
+            .propose(CATALOG, Command::Catalog(command))
+            .await?;
+        match reply {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            _ => Ok(ClusterReply::Done),
+        }
+    }
+
+    async fn invite(&self, address: &str) -> Result<ClusterReply, Refused> {
+        let directory = self.reach.directory();
+        let nodes = directory.map().nodes.iter();
+        let mine: Vec<&str> = nodes.map(|node| node.peer_address.as_str()).collect();
+        let payload = Bytes::from(mine.join("\n"));
+        let no_peers = || refuse("this node has no peer address: start it with --peer");
+        let peers = self.reach.peers().ok_or_else(no_peers)?;
+        let method = Method::Invite.number();
+        let invited = peers
+            .call_address(address, method, payload, INVITE_MAX)
+            .await;
+        invited.map_err(|error| refused_call(&error))?;
+        Ok(ClusterReply::Done)
+    }
+
+    async fn replace(&self, node: u64, with: Option<u64>) -> Result<ClusterReply, Refused> {
+        let record = self.record(node)?;
+        if self.is_connected(node) && with.is_none() {
+            let text = format!("node {node} is connected: stop it, or remove it instead");
+            return Err(refuse(&text));
+        }
+        self.check_without(node, "replacing")?;
+        let incarnation = record.incarnation;
+        match with {
+            None => {
+                self.decide(CatalogCommand::NodeReplaced { node, incarnation })
+                    .await
+            }
+            Some(with) => {
+                let fresh = self.record(with)?;
+                if !self.is_connected(with) {
+                    return Err(refuse(&format!("node {} is not connected", fresh.node)));
+                }
+                self.decide(CatalogCommand::NodeLeave { node, incarnation })
+                    .await
+            }
+        }
+    }
+
+    fn record(&self, node: u64) -> Result<NodeRecord, Refused> {
+        let directory = self.reach.directory();
+        let record = directory.map().node(node).cloned();
+        record.ok_or_else(|| refuse(&format!("the cluster does not know node {node}")))
+    }
+
+    fn is_connected(&self, node: u64) -> bool {
+        is_connected(&self.reach, node)
+    }
+
+    /// Whether every set keeps a majority that is connected and sound when `node` is gone for good.
+    fn check_without(&self, node: u64, doing: &str) -> Result<(), Refused> {
+        for (set, line) in self.led_sets() {
+            let rest: Vec<u64> = line
+                .voters
+                .iter()
+                .copied()
+                .filter(|voter| *voter != node)
+                .collect();
+            if rest.len() == line.voters.len() {
+                continue;
+            }
+            if rest.is_empty() {
+                let text = format!("{doing} node {node} would leave set {set} without a voter");
+                return Err(refuse(&text));
+            }
+            let sound = rest
+                .iter()
+                .filter(|voter| self.is_sound(**voter, set))
+                .count();
+            if sound <= rest.len() / 2 || sound <= line.voters.len() / 2 && rest.len() > 1 {
+                let text = format!(
+                    "{doing} node {node} would cost set {set} its majority: of its voters {:?} \
+                     only {sound} others are connected and sound",
+                    line.voters
+                );
+                return Err(refuse(&text));
+            }
+        }
+        Ok(())
+    }
+
+    fn can_stop(&self, node: u64) -> Result<CanStop, Refused> {
+        self.record(node)?;
+        Ok(can_stop(&self.reach, &self.view, node))
+    }
+
+    fn is_sound(&self, node: u64, set: SetId) -> bool {
+        is_sound(&self.reach, &self.view, node, set)
+    }
+
+    fn led_sets(&self) -> Vec<(SetId, SetLine)> {
+        led_sets(&self.reach, &self.view)
+    }
+
+    /// The cluster as this node sees it.
+    pub(crate) fn status(&self) -> ClusterStatus {
+        let directory = self.reach.directory();
+        let map = directory.map();
+        ClusterStatus {
+            cluster: map.cluster.as_ref().map(|cluster| cluster.cluster),
+            this_node: self.reach.node,
+            nodes: self.node_statuses(map),
+            sets: self.set_statuses(),
+        }
+    }
+
+    fn node_statuses(&self, map: &ClusterMap) -> Vec<NodeStatus> {
+        let offsets = self.reach.clock_offsets_ms();
+        let status = |record: &NodeRecord| NodeStatus {
+            node: record.node,
+            peer_address: record.peer_address.clone(),
+            client_address: record.client_address.clone(),
+            zone: record.zone.clone(),
+            is_draining: record.is_draining,
+            is_connected: self.is_connected(record.node),
+            version: record.release.clone(),
+            clock_offset_ms: offsets.get(&record.node).copied().unwrap_or(0),
+        };
+        map.nodes.iter().map(status).collect()
+    }
+
+    fn set_statuses(&self) -> Vec<SetStatus> {
+        let known = led_sets(&self.reach, &self.view);
+        let mut sets = Vec::new();
+        for set in self.reach.board.sets() {
+            let led = known.iter().find(|(led, _)| *led == set);
+            let line = match led {
+                Some((_, line)) => line.clone(),
+                None => SetLine {
+                    leader: None,
+                    ..self.reach.board.line(set)
+                },
+            };
+            let all: BTreeSet<u64> = line.voters.iter().chain(&line.learners).copied().collect();
+            let replica = |node: u64| {
+                let theirs = line_of(&self.reach, &self.view, node, set);
+                ReplicaStatus {
+                    node,
+                    lag: theirs
+                        .as_ref()
+                        .map(|theirs| line.last_index.saturating_sub(theirs.last_index)),
+                    is_suspect: theirs.is_some_and(|theirs| theirs.is_suspect),
+                }
+            };
+            sets.push(SetStatus {
+                set,
+                leader: line.leader,
+                term: line.term,
+                applied_index: line.applied_index,
+                replicas: all.into_iter().map(replica).collect(),
+                voters: line.voters,
+                learners: line.learners,
+            });
+        }
+        sets
+    }
+}
+
+fn refuse(text: &str) -> Refused {
+    Refused {
+        text: text.to_owned(),
+        ..Refused::new(ErrorCode::ClusterRefused)
+    }
+}
+
+pub(crate) fn is_connected(reach: &Reach, node: u64) -> bool {
+    node == reach.node || reach.peers().is_some_and(|peers| peers.is_connected(node))
+}
+
+/// What `node` says of its replica of `set`, this node included; none when it is not connected.
+pub(crate) fn line_of(reach: &Reach, view: &View, node: u64, set: SetId) -> Option<SetLine> {
+    if node == reach.node {
+        return Some(reach.board.line(set));
+    }
+    is_connected(reach, node)
+        .then(|| view.line_of(node, set))
+        .flatten()
+}
+
+/// Whether a replica could vote now.
+pub(crate) fn is_sound(reach: &Reach, view: &View, node: u64, set: SetId) -> bool {
+    line_of(reach, view, node, set).is_some_and(|line| !line.is_suspect)
+}
+
+/// Each set whose leader is known, as its leader describes it.
+pub(crate) fn led_sets(reach: &Reach, view: &View) -> Vec<(SetId, SetLine)> {
+    let led = reach.board.sets().filter_map(|set| {
+        let leader = reach.board.leader(set)?;
+        let line = line_of(reach, view, leader, set)?;
+        (line.role == Role::Leader).then_some((set, line))
+    });
+    led.collect()
+}
+
+/// Whether every set keeps its majority while `node` is stopped.
+pub(crate) fn can_stop(reach: &Reach, view: &View, node: u64) -> CanStop {
+    let mut reasons = Vec::new();
+    let led = led_sets(reach, view);
+    for set in reach.board.sets() {
+        let Some((_, line)) = led.iter().find(|(led, _)| *led == set) else {
+            reasons.push(format!("set {set} has no leader that is known here"));
+            continue;
+        };
+        if !line.voters.contains(&node) {
+            continue;
+        }
+        let others = line.voters.iter().filter(|voter| **voter != node);
+        let sound = others
+            .filter(|voter| is_sound(reach, view, **voter, set))
+            .count();
+        if sound <= line.voters.len() / 2 {
+            reasons.push(format!(
+                "set {set} would keep {sound} of its {} voters",
+                line.voters.len()
+            ));
+        }
+    }
+    CanStop {
+        can_stop: reasons.is_empty(),
+        reason: reasons.join("; "),
+    }
+}

@@ -1,0 +1,136 @@
+//! The leader's side of suspicion: brings suspect replicas back to where it is, and says so.
+//!
+//! A suspect replica may have confirmed entries that it no longer has. The leader lets it start over
+//! (openraft would take its log for sound), remembers where its own log ended when it heard of the
+//! suspicion, and absolves the replica once that has arrived there. Before it does, a majority of
+//! replicas that are not suspect must have answered the leader: without that, a second leader could
+//! hold a vote that the suspect has forgotten.
+
+use std::collections::BTreeMap;
+
+use openraft::type_config::async_runtime::{Instant, WatchReceiver};
+
+use super::replica::Replica;
+use crate::calls::{Absolution, Method};
+use crate::raft::types::RaftInstant;
+
+/// The suspects that a leader knows of.
+#[derive(Default)]
+pub(super) struct Absolutions {
+    noticed: BTreeMap<u64, Noticed>,
+}
+
+/// When the leader heard of a suspicion, and where its log ended then.
+#[derive(Clone, Copy)]
+struct Noticed {
+    at: RaftInstant,
+    absolution: Absolution,
+}
+
+impl Absolutions {
+    /// Nobody is absolved by a node that does not lead.
+    pub(super) fn clear(&mut self) {
+        self.noticed.clear();
+    }
+
+    /// Looks at all replicas, and absolves those that can be.
+    pub(super) fn look_after(&mut self, replica: &Replica) {
+        let (term, nodes, voters) = {
+            let metrics = replica.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            let nodes: Vec<u64> = membership.nodes().map(|(node, _)| *node).collect();
+            let voters: Vec<u64> = membership.voter_ids().collect();
+            (metrics.vote.leader_id.term, nodes, voters)
+        };
+        let suspects: Vec<u64> = nodes
+            .into_iter()
+            .filter(|node| is_suspect(replica, *node))
+            .collect();
+        for node in self.no_longer(&suspects) {
+            allow_revert(replica, node, false);
+        }
+        if suspects.contains(&replica.node) {
+            // It was elected by all voters, with the longest log: nobody can bring it more.
+            let replica = replica.clone();
+            tokio::task::spawn_local(async move { drop(replica.absolve().await) });
+        }
+        for node in suspects.into_iter().filter(|node| *node != replica.node) {
+            let noticed = self.noticed.entry(node).or_insert_with(|| {
+                allow_revert(replica, node, true);
+                Noticed {
+                    at: RaftInstant::now(),
+                    absolution: Absolution {
+                        term,
+                        last: replica.standing().last,
+                    },
+                }
+            });
+            if noticed.absolution.term == term && is_heard_since(replica, &voters, noticed.at) {
+                absolve(replica, node, noticed.absolution);
+            }
+        }
+    }
+
+    fn no_longer(&mut self, suspects: &[u64]) -> Vec<u64> {
+        let gone: Vec<u64> = self.noticed.keys().copied().collect();
+        let gone: Vec<u64> = gone
+            .into_iter()
+            .filter(|node| !suspects.contains(node))
+            .collect();
+        gone.iter().for_each(|node| drop(self.noticed.remove(node)));
+        gone
+    }
+}
+
+fn is_suspect(replica: &Replica, node: u64) -> bool {
+    if node == replica.node {
+        return replica.suspicion.is_suspect(replica.set);
+    }
+    let line = replica.view.line_of(node, replica.set);
+    line.is_some_and(|line| line.is_suspect)
+}
+
+/// Whether a majority of voters that are not suspect has answered since `at`.
+fn is_heard_since(replica: &Replica, voters: &[u64], at: RaftInstant) -> bool {
+    let metrics = replica.raft.data_metrics();
+    let metrics = metrics.borrow_watched();
+    let Some(heartbeats) = &metrics.heartbeat else {
+        return false;
+    };
+    let heard = voters.iter().filter(|node| {
+        let is_me = **node == replica.node;
+        let has_answered = || {
+            let acked = heartbeats.iter().find(|(acked, _)| acked == node);
+            acked
+                .and_then(|(_, acked)| *acked)
+                .is_some_and(|acked| *acked > at)
+        };
+        !is_suspect(replica, **node) && (is_me || has_answered())
+    });
+    heard.count() > voters.len() / 2
+}
+
+fn absolve(replica: &Replica, node: u64, absolution: Absolution) {
+    let (reach, set) = (replica.reach.clone(), replica.set);
+    tokio::task::spawn_local(async move {
+        let answer = reach
+            .call(node, Some(set), Method::Absolve, absolution.encode())
+            .await;
+        match answer {
+            Ok(_) => tracing::info!(%set, node, "a suspect replica has everything again"),
+            Err(refused) => tracing::debug!(%set, node, error = %refused, "not absolved yet"),
+        }
+    });
+}
+
+fn allow_revert(replica: &Replica, node: u64, allow: bool) {
+    let (raft, set) = (replica.raft.clone(), replica.set);
+    tokio::task::spawn_local(async move {
+        match raft.trigger().allow_next_revert(&node, allow).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%set, node, %error, "replication not begun anew"),
+            Err(error) => tracing::debug!(%set, node, %error, "the set has stopped"),
+        }
+    });
+}

@@ -1,0 +1,159 @@
+//! Whether this node leads the set, what it answers when it does not, and what it says of itself.
+//!
+//! A node leads when openraft says so, when it has applied an entry of its own term (so that the
+//! set's state and time are all there), and while a majority answers it. A leader that a majority no
+//! longer hears takes nothing in: another one may lead already.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::type_config::async_runtime::{Instant, WatchReceiver};
+use sampan_protocol::ErrorCode;
+use tokio::sync::Notify;
+
+use super::driver::Driver;
+use super::request::{Origin, Outcome, Refused};
+use crate::board::{HashPoint, Role, SetLine};
+use crate::clock::SetClock;
+use crate::raft::types::SetRaft;
+
+/// Advice to a client that found no leader, in milliseconds.
+pub(super) const NO_LEADER_RETRY_MS: u32 = 100;
+/// A leader that a majority has not answered for this long refuses what it is asked.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
+/// The set's line on the board is written this often at most, but for a change of leadership.
+const PUBLISH_INTERVAL_MS: u64 = 100;
+
+/// What the driver remembers between two looks at openraft.
+pub(super) struct Leadership {
+    /// Set when openraft's server metrics changed.
+    changed: Rc<Cell<bool>>,
+    published_at_ms: u64,
+}
+
+impl Leadership {
+    pub(super) fn watch(raft: &SetRaft, wake: Rc<Notify>) -> Self {
+        let changed = Rc::new(Cell::new(true));
+        let (flag, mut metrics) = (changed.clone(), raft.server_metrics());
+        tokio::task::spawn_local(async move {
+            while metrics.changed().await.is_ok() {
+                flag.set(true);
+                wake.notify_one();
+            }
+        });
+        Leadership {
+            changed,
+            published_at_ms: 0,
+        }
+    }
+}
+
+impl Driver {
+    /// Why nothing can be proposed now.
+    pub(super) fn refusal(&self) -> Option<Refused> {
+        if self.is_draining() {
+            return Some(Refused::new(ErrorCode::ShuttingDown));
+        }
+        self.clock.is_none().then(|| self.no_leader())
+    }
+
+    /// The refusal of a node that does not lead: whether another one does.
+    pub(super) fn no_leader(&self) -> Refused {
+        let leader = self.board.leader(self.set);
+        match leader.is_some_and(|leader| leader != self.node) {
+            true => Refused::new(ErrorCode::NotLeader),
+            false => Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS),
+        }
+    }
+
+    /// Starts the clock when this node begins to lead, ends the waits when it stops.
+    pub(super) fn follow_leadership(&mut self) {
+        let leads = self.leads();
+        if leads && self.clock.is_none() {
+            let last_stamp = self.state.borrow().broker.now();
+            self.clock = Some(SetClock::start(last_stamp, self.time.read()));
+            self.leadership.changed.set(true);
+            tracing::info!(set = %self.set, "leading the set");
+        }
+        if !leads && self.clock.take().is_some() {
+            self.leadership.changed.set(true);
+            tracing::warn!(set = %self.set, "no longer leading the set");
+            self.end_waits(ErrorCode::LeaderChanged);
+        }
+        if self.clock.is_none() {
+            self.refuse_gathered();
+        }
+    }
+
+    fn leads(&self) -> bool {
+        let (term, voter_count) = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            if metrics.state != ServerState::Leader {
+                return false;
+            }
+            let membership = metrics.membership_config.membership();
+            (metrics.vote.leader_id.term, membership.voter_ids().count())
+        };
+        let applied = self.state.borrow().applied();
+        applied.is_some_and(|id| id.committed_leader_id().term == term)
+            && (voter_count == 1 || self.is_heard())
+    }
+
+    /// Whether a majority answered lately.
+    fn is_heard(&self) -> bool {
+        let metrics = self.raft.data_metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked;
+        acked.is_some_and(|acked| acked.elapsed() < QUORUM_SILENCE_MAX)
+    }
+
+    /// Refuses a client by what is known of the leader.
+    pub(super) fn refuse_origin(&mut self, origin: Origin, refused: &Refused) {
+        self.answers.push(origin, Outcome::Refused(refused.clone()));
+    }
+
+    /// Writes the set's line on the board, when there is something new and some time has passed.
+    pub(super) fn publish(&mut self, now_ms: u64) {
+        let is_due = now_ms >= self.leadership.published_at_ms + PUBLISH_INTERVAL_MS;
+        if !self.leadership.changed.replace(false) && !is_due {
+            return;
+        }
+        self.leadership.published_at_ms = now_ms;
+        let line = self.line();
+        self.board.publish(self.set, line);
+    }
+
+    fn line(&self) -> SetLine {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let state = self.state.borrow();
+        let role = match metrics.state {
+            // It says that it leads once it can be asked.
+            ServerState::Leader if self.clock.is_some() => Role::Leader,
+            ServerState::Leader | ServerState::Candidate => Role::Candidate,
+            ServerState::Follower => Role::Follower,
+            ServerState::Learner => Role::Learner,
+            ServerState::Shutdown => Role::Stopped,
+        };
+        let leader = match role {
+            Role::Leader => Some(self.node),
+            _ => metrics.current_leader.filter(|leader| *leader != self.node),
+        };
+        let (index, hash) = state.hash_point();
+        SetLine {
+            role,
+            leader,
+            term: metrics.vote.leader_id.term,
+            applied_index: state.applied().map_or(0, |id| id.index),
+            last_index: state.last_log_index(),
+            is_suspect: self.suspicion.is_suspect(self.set),
+            hash_point: HashPoint { index, hash },
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            overlay_len: state.overlay_len(),
+        }
+    }
+}
