@@ -48,6 +48,7 @@ pub(crate) fn run(options: &Options) {
             stand = Some((current, age + 1));
         }
     }
+    drop(stand);
     say(&format!("\n{report}"));
     assert_eq!(
         violation_count, 0,

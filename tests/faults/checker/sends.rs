@@ -139,7 +139,7 @@ mod tests {
         for number in [4, 5] {
             let event = example.event(Kind::Send, number);
             *event = unknown(*event);
-            event.end_us = 6 * SECOND;
+            (event.start_us, event.end_us) = (4 * SECOND, 6 * SECOND);
         }
         example.remove(Kind::Receive, 5);
         example.remove(Kind::Delete, 5);

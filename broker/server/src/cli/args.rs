@@ -328,6 +328,10 @@ pub(crate) struct DemoArguments {
     /// Length of a body: 16 bytes to 1 MiB.
     #[arg(long, value_name = "SIZE", default_value = "1024", value_parser = size::parse_body)]
     pub(crate) body: u32,
+    /// How many nodes to start; of several, the leader is killed.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) nodes: u8,
 }
 
 #[cfg(test)]

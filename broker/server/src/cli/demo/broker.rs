@@ -1,5 +1,5 @@
-//! The demo's own broker: a child process that is killed without mercy and started again on the
-//! same data and the same port.
+//! A broker of the demo's own: a child process that is killed without mercy and started again on
+//! the same data and the same ports.
 //!
 //! Its standard error goes to a file beside the data, whose end is shown when it does not start.
 //!
@@ -26,25 +26,61 @@ const LOG_TAIL_LEN: usize = 2_000;
 #[derive(Debug, Deserialize)]
 struct Ready {
     client: SocketAddr,
+    /// Of a node of a cluster.
+    peer: Option<SocketAddr>,
     env_file: PathBuf,
+}
+
+/// What makes a broker a node of a cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Membership {
+    pub(super) node: u64,
+    /// Where the CA and the account are that all nodes share.
+    pub(super) ca: PathBuf,
+    /// Peer addresses of nodes that are there already.
+    pub(super) join: Vec<SocketAddr>,
+}
+
+impl Membership {
+    fn arguments(&self, peer: SocketAddr) -> Vec<String> {
+        let (node, ca) = (self.node.to_string(), self.ca.display().to_string());
+        let options = [
+            ("--node-id", node),
+            ("--dev-ca", ca),
+            ("--peer", peer.to_string()),
+        ];
+        let options = options.into_iter().chain(
+            self.join
+                .iter()
+                .map(|address| ("--join", address.to_string())),
+        );
+        options
+            .flat_map(|(name, value)| [name.to_owned(), value])
+            .collect()
+    }
 }
 
 /// A broker that runs, or has been killed.
 #[derive(Debug)]
 pub(super) struct Broker {
     folder: PathBuf,
+    membership: Option<Membership>,
     child: Child,
     ready: Ready,
 }
 
 impl Broker {
-    /// Starts a broker with its data below `folder`, on a free port.
-    pub(super) async fn start(folder: &Path) -> Result<Self, Failure> {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut starting = Starting::spawn(folder, listen)?;
+    /// Starts a broker with its data below `folder`, on free ports.
+    pub(super) async fn start(
+        folder: &Path,
+        membership: Option<Membership>,
+    ) -> Result<Self, Failure> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut starting = Starting::spawn(folder, any, &arguments(membership.as_ref(), any))?;
         let ready = starting.ready().await?;
         Ok(Broker {
             folder: folder.to_owned(),
+            membership,
             child: starting.into_child()?,
             ready,
         })
@@ -59,9 +95,11 @@ impl Broker {
         })
     }
 
-    /// Starts it again with the data and on the port it had.
+    /// Starts it again with the data and on the ports it had.
     pub(super) async fn restart(&mut self) -> Result<(), Failure> {
-        let mut starting = Starting::spawn(&self.folder, self.ready.client)?;
+        let Ready { client, peer, .. } = self.ready;
+        let arguments = arguments(self.membership.as_ref(), peer.unwrap_or(client));
+        let mut starting = Starting::spawn(&self.folder, client, &arguments)?;
         self.ready = starting.ready().await?;
         self.child = starting.into_child()?;
         Ok(())
@@ -71,6 +109,20 @@ impl Broker {
     pub(super) fn env_file(&self) -> &Path {
         &self.ready.env_file
     }
+
+    /// Where clients reach it.
+    pub(super) fn client_address(&self) -> SocketAddr {
+        self.ready.client
+    }
+
+    /// Where other nodes reach it.
+    pub(super) fn peer_address(&self) -> Option<SocketAddr> {
+        self.ready.peer
+    }
+}
+
+fn arguments(membership: Option<&Membership>, peer: SocketAddr) -> Vec<String> {
+    membership.map_or_else(Vec::new, |membership| membership.arguments(peer))
 }
 
 impl Drop for Broker {
@@ -87,7 +139,7 @@ struct Starting {
 }
 
 impl Starting {
-    fn spawn(folder: &Path, listen: SocketAddr) -> Result<Self, Failure> {
+    fn spawn(folder: &Path, listen: SocketAddr, more: &[String]) -> Result<Self, Failure> {
         let failed = |source| Failure::System {
             what: "start the broker",
             source,
@@ -102,6 +154,7 @@ impl Starting {
         let mut child = Command::new(program)
             .args(["serve", "--dev", "--listen", &listen.to_string(), "--data"])
             .arg(folder.join("data"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log_file)
@@ -186,6 +239,18 @@ mod tests {
         let ready = parse_ready(line).expect("ready");
         assert_eq!(ready.client.port(), 7411);
         assert_eq!(ready.env_file, Path::new("/d/dev.env"));
+    }
+
+    #[test]
+    fn a_node_names_its_peer_port_and_what_it_joins() {
+        let membership = Membership {
+            node: 2,
+            ca: "/d/ca".into(),
+            join: vec![SocketAddr::from(([127, 0, 0, 1], 7413))],
+        };
+        let arguments = membership.arguments(SocketAddr::from(([127, 0, 0, 1], 7423)));
+        let expected = "--node-id 2 --dev-ca /d/ca --peer 127.0.0.1:7423 --join 127.0.0.1:7413";
+        assert_eq!(arguments.join(" "), expected);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `sampan demo`: shows that a killed broker loses nothing.
 //!
-//! Starts a broker of its own in a temporary folder, sends numbered messages over TLS while it
-//! receives and deletes them, kills the broker with SIGKILL once half are confirmed, starts it
-//! again, and accounts for every message (`ledger`). The folder and the broker go away with the
-//! values that own them, whether the demo ends well, badly, or by a signal.
+//! Starts a broker or a cluster of its own in a temporary folder, sends numbered messages over TLS
+//! while it receives and deletes them, kills the broker (of a cluster the leader) with SIGKILL once
+//! half are confirmed, starts it again, and accounts for every message (`ledger`). The folder and
+//! the brokers go away with the values that own them, whether the demo ends well, badly, or by a
+//! signal.
 
 mod body;
 mod broker;
+mod cluster;
 mod consumer;
 mod ledger;
 mod producer;
@@ -20,13 +22,12 @@ use sampan_client::{Client, QueueOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use self::broker::Broker;
+use self::cluster::Cluster;
 use self::consumer::Consumer;
 use self::ledger::Ledger;
 use self::producer::Producer;
 use self::report::Report;
 use super::args::DemoArguments;
-use super::connect;
 use super::failure::Failure;
 use super::output::{self, Output};
 
@@ -60,12 +61,12 @@ async fn run_in_folder(arguments: &DemoArguments) -> Result<Report, Failure> {
             what: "make a temporary folder",
             source,
         })?;
-    let mut broker = Broker::start(folder.path()).await?;
-    let client = connect::builder(Some(broker.env_file()))?.connect().await?;
+    let mut cluster = Cluster::start(folder.path(), arguments.nodes).await?;
+    let client = cluster.client().await?;
     let options = QueueOptions::new().visibility_timeout(VISIBILITY_TIMEOUT);
     client.create_queue(QUEUE_NAME, options).await?;
     let bar = output::progress(Some(arguments.messages.into()));
-    let report = exchange(arguments, &client, &mut broker, &bar).await;
+    let report = exchange(arguments, &client, &mut cluster, &bar).await;
     bar.finish_and_clear();
     report
 }
@@ -74,7 +75,7 @@ async fn run_in_folder(arguments: &DemoArguments) -> Result<Report, Failure> {
 async fn exchange(
     arguments: &DemoArguments,
     client: &Client,
-    broker: &mut Broker,
+    cluster: &mut Cluster,
     bar: &ProgressBar,
 ) -> Result<Report, Failure> {
     let body_len = usize::try_from(arguments.body).expect("at most 1 MiB, checked when parsed");
@@ -82,12 +83,14 @@ async fn exchange(
     let half = Notify::new();
     let started_at = Instant::now();
     let (sent_at, received_at) = (Cell::new(None), Cell::new(started_at));
+    let longest_pause = Cell::new(Duration::ZERO);
     let producer = Producer {
         queue: client.queue(QUEUE_NAME),
         message_count: arguments.messages,
         body_len,
         ledger: &ledger,
         half: &half,
+        longest_pause: &longest_pause,
     };
     let consumer = Consumer {
         queue: client.queue(QUEUE_NAME),
@@ -104,7 +107,7 @@ async fn exchange(
         produce,
         consumer.run(),
         consumer.run(),
-        kill_half_way(broker, &half)
+        kill_half_way(cluster, client, &half)
     )?;
     let since_start = |at: Instant| at.saturating_duration_since(started_at);
     Ok(Report {
@@ -113,14 +116,21 @@ async fn exchange(
         send_time: sent_at.get().map_or(Duration::ZERO, since_start),
         receive_time: since_start(received_at.get()),
         away_time,
+        longest_pause: longest_pause.get(),
+        node_count: arguments.nodes,
     })
 }
 
-/// Kills the broker once half of the messages are confirmed; returns for how long it was away.
-async fn kill_half_way(broker: &mut Broker, half: &Notify) -> Result<Duration, Failure> {
+/// Kills once half of the messages are confirmed; returns for how long the broker was away.
+async fn kill_half_way(
+    cluster: &mut Cluster,
+    client: &Client,
+    half: &Notify,
+) -> Result<Duration, Failure> {
     half.notified().await;
+    let victim = cluster.leader_of(client, QUEUE_NAME).await?;
     let killed_at = Instant::now();
-    broker.kill()?;
-    broker.restart().await?;
+    cluster.kill(victim)?;
+    cluster.restart(victim).await?;
     Ok(killed_at.elapsed())
 }

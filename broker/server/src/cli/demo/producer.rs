@@ -3,7 +3,7 @@
 //! Invariant: at most `WINDOW_COUNT` sends are on their way, so the numbers to send again are
 //! bounded too.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(super) struct Producer<'a> {
     pub(super) ledger: &'a RefCell<Ledger>,
     /// Told when half of the messages are confirmed.
     pub(super) half: &'a Notify,
+    /// The longest time between two confirmations.
+    pub(super) longest_pause: &'a Cell<Duration>,
 }
 
 impl Producer<'_> {
@@ -54,6 +56,7 @@ impl Producer<'_> {
             match send.await {
                 Ok(_) => {
                     self.ledger.borrow_mut().on_sent(number);
+                    self.note_pause(confirmed_at);
                     confirmed_at = Instant::now();
                 }
                 Err(error) => {
@@ -69,6 +72,12 @@ impl Producer<'_> {
             }
         }
     }
+
+    fn note_pause(&self, confirmed_at: Instant) {
+        let pause = self.longest_pause.get().max(confirmed_at.elapsed());
+        self.longest_pause.set(pause);
+    }
+
     /// Notes a failed send that may be repeated; fails for any other.
     fn check_failed(
         &self,

@@ -20,6 +20,9 @@ pub(super) struct Report {
     pub(super) receive_time: Duration,
     /// From the kill until the broker served again.
     pub(super) away_time: Duration,
+    /// The longest time between two confirmed sends.
+    pub(super) longest_pause: Duration,
+    pub(super) node_count: u8,
 }
 
 impl Report {
@@ -52,10 +55,7 @@ impl Report {
                 "resent {} with unknown outcome, stored twice {}",
                 counts.unknown, counts.duplicates
             ),
-            format!(
-                "killed once with SIGKILL, away for {} ms",
-                self.away_time.as_millis()
-            ),
+            self.kill_line(),
             format!(
                 "rates with that included: {:.0} sent/s, {:.0} received/s",
                 rate(counts.sent, self.send_time),
@@ -77,6 +77,19 @@ impl Report {
         lines
     }
 
+    fn kill_line(&self) -> String {
+        let away_ms = self.away_time.as_millis();
+        if self.node_count == 1 {
+            return format!("killed once with SIGKILL, away for {away_ms} ms");
+        }
+        format!(
+            "killed the leader of {} nodes with SIGKILL, away for {away_ms} ms; longest pause \
+             between two confirmed sends {} ms",
+            self.node_count,
+            self.longest_pause.as_millis()
+        )
+    }
+
     fn to_json(&self) -> Value {
         let counts = &self.counts;
         json!({
@@ -91,6 +104,9 @@ impl Report {
             "differing": counts.differing,
             "undeleted": counts.undeleted,
             "away_ms": u64::try_from(self.away_time.as_millis()).unwrap_or(u64::MAX),
+            "nodes": self.node_count,
+            "longest_pause_ms":
+                u64::try_from(self.longest_pause.as_millis()).unwrap_or(u64::MAX),
             "sent_per_s": rate(counts.sent, self.send_time).round(),
             "received_per_s": rate(counts.received, self.receive_time).round(),
         })
@@ -120,6 +136,8 @@ mod tests {
             send_time: Duration::from_secs(2),
             receive_time: Duration::from_secs(4),
             away_time: Duration::from_millis(150),
+            longest_pause: Duration::from_millis(700),
+            node_count: 1,
         }
     }
 
@@ -129,6 +147,15 @@ mod tests {
         assert!(text.lines().any(|line| line == "lost 0"), "{text}");
         assert!(text.contains("500 sent/s, 250 received/s"), "{text}");
         assert!(!text.contains("WRONG"));
+    }
+
+    #[test]
+    fn a_run_with_several_nodes_says_for_how_long_sends_paused() {
+        let mut report = report(0);
+        report.node_count = 3;
+        let text = printed(Format::Table, |output| report.print(output));
+        assert!(text.contains("leader of 3 nodes"), "{text}");
+        assert!(text.contains("sends 700 ms"), "{text}");
     }
 
     #[test]
