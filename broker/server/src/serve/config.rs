@@ -227,6 +227,16 @@ impl Config {
         Ok(())
     }
 
+    /// Warns of connections that anybody can listen to.
+    pub(super) fn warn_of_missing_tls(&self) {
+        if self.tls == TlsMode::Off {
+            tracing::warn!("TLS is off: anybody on the network path can read and change messages");
+        }
+        if self.tls != TlsMode::On && self.peer.is_some() {
+            tracing::warn!("TLS between nodes is off: whoever reaches the port can pose as a node");
+        }
+    }
+
     /// Where clients are told to find this node, which listens at `bound`.
     pub(super) fn client_address(&self, bound: SocketAddr) -> String {
         let advertised = self.advertise_client.clone();

@@ -1,9 +1,10 @@
-//! What `--dev` makes for a first try: a CA, an account, and this node's certificates. Made once and
-//! used again.
+//! What `--dev` makes for a first try: a CA, an account, and this node's certificates. Made once
+//! and used again.
 //!
-//! CA and account may be shared by several nodes (`--dev-ca DIR`), which may all start at once: each
-//! makes its own, and the first that gets it in place under the final name wins (`link`, which never
-//! replaces a file); the others read the winner's. So one account and one CA serve every node.
+//! CA and account may be shared by several nodes (`--dev-ca DIR`), which may all start at once:
+//! each makes its own, and the first that gets it in place under the final name wins (`link`, which
+//! never replaces a file); the others read the winner's. So one account and one CA serve every
+//! node.
 //!
 //! In the shared folder, or the data folder when there is none: `dev-ca-key.pem` (the CA's
 //! certificate and its key, in one file so that they always belong together), `dev-account.toml`.

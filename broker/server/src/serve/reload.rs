@@ -50,6 +50,7 @@ impl Security {
     /// Reads what the configuration names.
     pub(super) fn open(config: &Config, dev: Option<&DevMaterial>) -> anyhow::Result<Security> {
         let loaded = Loaded::read(config, dev)?;
+        config.warn_of_missing_tls();
         Ok(Security {
             accounts: watch::Sender::new(Arc::new(loaded.accounts)),
             client_tls: loaded.client_tls.map(watch::Sender::new),

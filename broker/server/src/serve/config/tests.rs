@@ -180,3 +180,17 @@ fn joining_needs_a_port_for_peers() {
     };
     assert!(refusal("", advertise).contains("--peer"));
 }
+
+#[test]
+fn the_examples_are_configurations() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for name in ["sampan.toml", "cluster.toml"] {
+        let arguments = ServeArguments {
+            config: Some(folder.join(name)),
+            ..ServeArguments::default()
+        };
+        let config = load(&arguments).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert!(config.accounts(None).is_ok(), "{name}");
+        assert_eq!(config.peer.is_some(), name == "cluster.toml");
+    }
+}
