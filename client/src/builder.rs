@@ -162,6 +162,9 @@ impl ClientBuilder {
 
     /// After how long a silence the broker is asked whether it is there. When it is silent for as
     /// long again, the connection counts as broken. Default 15 s.
+    ///
+    /// While a request is unanswered it is asked after one second at the latest, and given up after
+    /// two more.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = interval;

@@ -253,8 +253,8 @@ impl Client {
     /// Takes no more calls from any clone, finishes what was accepted, and closes the connections.
     ///
     /// Sends that wait for room fail with [`Error::Closed`]; receives that are waiting get their
-    /// answer first. Returns when the connections are closed, after the request timeout at the latest
-    /// when the broker is gone.
+    /// answer first. Returns when the connections are closed, after the request timeout at the
+    /// latest when the broker is gone.
     pub async fn close(&self) {
         self.shared().close();
         self.shared().finished().await;

@@ -1,8 +1,9 @@
 //! The first connection: to whichever of the given servers answers first.
 //!
 //! The servers are tried in the order given, the next when one fails, or does not answer within
-//! [`HEAD_START`]. Trying all at once would put every client on the fastest node and leave half-open
-//! connections on the others; one after the other would wait ten seconds for a node that hangs.
+//! [`HEAD_START`]. Trying all at once would put every client on the fastest node and leave
+//! half-open connections on the others; one after the other would wait ten seconds for a node that
+//! hangs.
 
 use std::sync::Arc;
 use std::time::Duration;

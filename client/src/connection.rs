@@ -1,4 +1,5 @@
-//! One live connection to one server: what was written to it, what is being written, and what comes back.
+//! One live connection to one server: what was written to it, what is being written, and what comes
+//! back.
 //!
 //! One task polls it. Each round reads what has come, resolves it, takes what has become ready to
 //! be written, and writes all of that with one vectored write. Nothing is taken while enough waits

@@ -27,43 +27,72 @@
 //!
 //! [`Client::from_env`] takes the address and the account from the environment instead.
 //!
-//! # One connection, and frames that grow by themselves
+//! # Frames that grow by themselves
 //!
-//! A client has one connection, and everything its clones do goes through it: no call waits for the
-//! reply of another. Single sends and deletes that wait for the connection at the same moment
+//! Everything that the clones of a client do shares its connections: no call waits for the reply of
+//! another. Single sends and deletes of one queue that wait for the connection at the same moment
 //! travel in one frame, up to 256 of them and about 256 KiB; there is no timer, so a send on an
 //! idle connection leaves at once. For speed, make calls before awaiting the ones before: see
 //! [`Queue::send`].
 //!
 //! Memory is bounded: see [`ClientBuilder::messages_in_flight_max`] and
-//! [`ClientBuilder::bytes_in_flight_max`]. What is over the limits waits in a line that is as long
-//! as the futures that callers hold.
+//! [`ClientBuilder::bytes_in_flight_max`], which hold for all connections together. What is over
+//! the limits waits in a line that is as long as the futures that callers hold.
+//!
+//! # Clusters
+//!
+//! A broker may be a cluster of several nodes, and each queue is led by one of them. A client finds
+//! that out by itself: name one node or several ([`ClientBuilder::server`]), and it learns the
+//! others from them, asks who leads a queue when a node refuses to, and keeps one connection to
+//! each node that it needs, 64 at most ([`Client::nodes`], [`Client::servers`]).
+//!
+//! When a leader changes or its node fails, requests wait until it is known who leads now, and go
+//! there. So a failover shows as latency, not as errors. Who leads is asked of one node after the
+//! other, once for all requests of a set, and no more often than every 20 ms. A node that takes
+//! requests and then says nothing is asked after one second whether it is there, and left after
+//! three.
 //!
 //! # When something fails
 //!
 //! [`Error`] answers two questions. [`Error::retry`]: can the same call succeed later?
 //! [`Error::applied`]: did this one do anything?
 //!
-//! When the connection breaks, the client connects again by itself, after 50 ms at first and up to
-//! 5 s later, with jitter. What was under way then:
+//! When a connection breaks, its requests go to another node, if there is a connection to one. When
+//! there is none, the client tries all nodes that it knows, after 50 ms at first and up to 5 s
+//! later, with jitter. What was under way then:
 //!
 //! | request | what happens |
 //! |---|---|
-//! | not yet written whole | sent on the new connection, whatever it is |
+//! | not yet written whole | sent on another connection, whatever it is |
 //! | receive | repeated with the rest of its wait (1) |
 //! | show and list queues | repeated |
 //! | delete, extend, release | repeated (2) |
-//! | send | fails with `applied() == Unknown` (3) |
-//! | create, set and delete queues | fails with `applied() == Unknown` |
+//! | send | repeated; may be stored twice (3) |
+//! | create, set and delete queues | repeated (4) |
+//! | [`Client::admin`] | fails with `applied() == Unknown` |
 //!
 //! 1. What the broker handed out to the broken connection comes back when its visibility timeout
 //!    ends, at the latest.
 //! 2. If the repeat is refused as `ReceiptExpired`, the error says `applied() == Unknown`.
-//! 3. Repeated if [`ClientBuilder::resend_unknown`] is on, and may then be stored twice.
+//! 3. The first try may have been stored, and a repeat may be stored after messages that were sent
+//!    later. Without [`ClientBuilder::resend_unknown`] such a send fails with
+//!    `applied() == Unknown` instead.
+//! 4. A repeated create that finds the queue, and a repeated delete that finds none, count as
+//!    success: see [`Client::create_queue`].
 //!
-//! Refusals go to the caller, also those that can be tried again, with one exception: `QueueBusy`
-//! and `NoLeader` (and `LeaderChanged` for a receive) say that nothing was done and are repeated
-//! for [`ClientBuilder::retry_deadline`].
+//! Refusals go to the caller, also those that can be tried again, except those that come from the
+//! state that the cluster is in. They are repeated for [`ClientBuilder::retry_deadline`]:
+//!
+//! | refusal | what happens |
+//! |---|---|
+//! | `NotLeader` | sent to the leader as soon as it is known |
+//! | `NoLeader`, `LeaderChanged`, `ShuttingDown` | repeated within 200 ms, at the next leader |
+//! | `OutcomeUnknown` | likewise, where the table above says "repeated" |
+//! | `QueueBusy` | repeated after a pause |
+//!
+//! Nothing is repeated past its request timeout ([`ClientBuilder::request_timeout`]). A request
+//! that was repeated because nobody knew its outcome, and then failed, says
+//! `applied() == Unknown`, whatever the last refusal says.
 //!
 //! # Runtimes
 //!
@@ -88,6 +117,7 @@ mod lane;
 mod message;
 mod outbox;
 mod outgoing;
+mod placing;
 mod queue;
 mod queue_options;
 mod receive;

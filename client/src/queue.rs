@@ -84,8 +84,9 @@ impl Queue {
     ///
     /// Refused with `QueueNotFound`, `BodyEmpty`, `MessageTooLarge`, `StorageFull` and others; the
     /// refusal of one message does not touch others. When the connection breaks before the reply,
-    /// the message may be stored: [`Error::applied`] then says `Unknown`, unless
-    /// [`ClientBuilder::resend_unknown`](crate::ClientBuilder::resend_unknown) is on.
+    /// the message may be stored, and is sent again: it may be stored twice. Without
+    /// [`ClientBuilder::resend_unknown`](crate::ClientBuilder::resend_unknown) the send fails
+    /// instead, and [`Error::applied`] says `Unknown`.
     pub fn send(&self, body: impl Into<Bytes>) -> Sending {
         self.send_with(Message::new(body))
     }

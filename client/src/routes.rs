@@ -25,6 +25,8 @@ const ROUTES_MAX: usize = 10_000;
 pub(crate) const ASK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Longest time between two questions about one queue.
 const ASK_INTERVAL_MAX: Duration = Duration::from_millis(200);
+/// Questions under way at one time; further ones wait.
+const QUESTIONS_MAX: usize = 64;
 /// After so many questions in a row, servers that refused before are tried again.
 const REFUSALS_KEPT_ROUNDS: u32 = 8;
 
@@ -61,7 +63,7 @@ pub(crate) struct Query {
     /// What an answer named as leader and has no connection yet: set, slot, term.
     candidate: Option<(u32, usize, u64)>,
     /// A node was not sure that there is such a queue; the catalog's leader is.
-    pub(crate) asks_catalog: bool,
+    asks_catalog: bool,
 }
 
 /// See the head of the file.
@@ -131,8 +133,10 @@ impl Routes {
     /// What is to be asked now; it counts as asked from here on.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<(Arc<str>, bool)> {
         let mut due = Vec::new();
+        let mut room = QUESTIONS_MAX.saturating_sub(self.under_way_count());
         for (queue, query) in &mut self.queries {
-            if !query.is_under_way && query.ask_at <= now {
+            if room > 0 && !query.is_under_way && query.ask_at <= now {
+                room -= 1;
                 query.is_under_way = true;
                 due.push((Arc::clone(queue), query.asks_catalog));
             }
@@ -147,8 +151,17 @@ impl Routes {
 
     /// When something is to be asked next.
     pub(crate) fn ask_at(&self) -> Option<Instant> {
+        if self.under_way_count() >= QUESTIONS_MAX {
+            // An answer, or the lack of one, makes room.
+            return None;
+        }
         let due = self.queries.values().filter(|query| !query.is_under_way);
         due.map(|query| query.ask_at).min()
+    }
+
+    fn under_way_count(&self) -> usize {
+        let under_way = self.queries.values().filter(|query| query.is_under_way);
+        under_way.count()
     }
 
     /// The question about a queue brought nothing that helps: asks again, somewhat later.
@@ -248,6 +261,10 @@ impl Routes {
         for route in self.sets.values_mut() {
             route.is_asked = false;
         }
+    }
+
+    pub(crate) fn has_query(&self, queue: &str) -> bool {
+        self.queries.contains_key(queue)
     }
 
     pub(crate) fn is_asking(&self) -> bool {

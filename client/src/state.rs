@@ -30,7 +30,7 @@ use crate::gate::{Cost, Gate, Waiting};
 use crate::lane::Lane;
 use crate::outbox;
 use crate::outgoing::{Freed, LaneKey, Outgoing};
-use crate::routes::{CATALOG, Found, Routes};
+use crate::routes::Routes;
 use crate::send_frame::{SEND_FRAME_LEN, SendUnit};
 use crate::servers::{CONNECTIONS_MAX, Servers};
 use crate::slot::{Outcome, SlotOwner, Ticket};
@@ -58,20 +58,20 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
-    lanes: BTreeMap<Arc<str>, Lane>,
+    pub(crate) lanes: BTreeMap<Arc<str>, Lane>,
     pub(crate) servers: Servers,
     pub(crate) routes: Routes,
     /// Complete frames that no server is known for.
-    held: VecDeque<Outgoing>,
+    pub(crate) held: VecDeque<Outgoing>,
     retries: BTreeMap<(Instant, u64), Outgoing>,
     retry_number_next: u64,
     pub(crate) sends: Gate<SendUnit>,
     pub(crate) deletes: Gate<ReceiptHandle>,
     buffers: Vec<Vec<u8>>,
     /// Servers whose connection's task has something to do, a bit for each slot.
-    dirty: u64,
+    pub(crate) dirty: u64,
     /// The supervisor has something to do.
-    needs_attention: bool,
+    pub(crate) needs_attention: bool,
 }
 
 /// Who is to be woken once the lock is gone.
@@ -169,26 +169,6 @@ impl State {
         ticket
     }
 
-    /// The server that takes what is for a queue, when one is known and has a connection. `None` as
-    /// queue: any server will do.
-    fn place_of(&mut self, queue: Option<&str>) -> Option<usize> {
-        let Some(queue) = queue else {
-            return self.servers.home();
-        };
-        match self.routes.find(queue) {
-            Found::Unknown => self.servers.home(),
-            Found::Asking => None,
-            Found::Leader(slot) if self.servers.is_live(slot) => Some(slot),
-            Found::Leader(_) => {
-                if self.servers.any_live() {
-                    self.routes.begin(queue, Instant::now());
-                    self.needs_attention = true;
-                }
-                None
-            }
-        }
-    }
-
     /// Queues a frame that is complete.
     pub(crate) fn put_ready(&mut self, outgoing: Outgoing) {
         match self.place_of(outgoing.queue()) {
@@ -242,8 +222,8 @@ impl State {
         }
     }
 
-    /// Takes what is to be written next to a server, oldest first. At least one frame when a request
-    /// slot is free.
+    /// Takes what is to be written next to a server, oldest first. At least one frame when there is
+    /// a request slot free.
     pub(crate) fn take(&mut self, slot: usize, mut room: Room, out: &mut Vec<Outgoing>) {
         while room.slots > 0 && room.len > 0 {
             let Some(outgoing) = self.next(slot, &room) else {
@@ -442,106 +422,5 @@ impl State {
             }
         }
         wakers
-    }
-}
-
-/// Where things go, and what happens when that changes.
-impl State {
-    /// A server got its connection.
-    pub(crate) fn open_slot(&mut self, slot: usize) {
-        self.servers.on_connected(slot);
-        self.routes.on_connected(slot);
-        self.place_held();
-    }
-
-    /// A server lost its connection: what was to go there goes elsewhere, or waits.
-    pub(crate) fn close_slot(&mut self, slot: usize, now: Instant) {
-        self.servers.on_disconnected(slot, now);
-        self.servers.outbox(slot).sleeper = None;
-        self.replace(slot);
-        // Repeats that only the lost connection's timer knew of get another.
-        self.stir();
-    }
-
-    /// A server refused something for a queue because of the state it is in, not of the request's.
-    pub(crate) fn unroute(&mut self, queue: Option<&str>, slot: usize, now: Instant) {
-        let Some(queue) = queue else { return };
-        if matches!(self.routes.find(queue), Found::Leader(leader) if leader != slot) {
-            // A late answer of a former leader; the new one is known.
-            return self.replace(slot);
-        }
-        self.routes.note_refusal(queue, slot);
-        self.routes.begin(queue, now);
-        self.needs_attention = true;
-        self.replace(slot);
-    }
-
-    /// Finds a place for all that lies with a server and does not belong there any more.
-    fn replace(&mut self, slot: usize) {
-        let queues: Vec<_> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.place == Some(slot))
-            .map(|(queue, _)| Arc::clone(queue))
-            .collect();
-        for queue in queues {
-            let place = self.place_of(Some(&queue));
-            self.move_lane(&queue, place);
-        }
-        let mut taken = Vec::new();
-        self.servers.outbox(slot).take_if(|_| true, &mut taken);
-        for outgoing in taken {
-            if !outgoing.is_pinned() {
-                self.put_ready(outgoing);
-            } else if self.servers.is_live(slot) {
-                self.put_at(slot, outgoing);
-            }
-            // What asks a lost connection something is dropped; who asked hears that it is lost.
-        }
-    }
-
-    fn move_lane(&mut self, queue: &Arc<str>, place: Option<usize>) {
-        let Some(lane) = self.lanes.get_mut(queue) else {
-            return;
-        };
-        let before = std::mem::replace(&mut lane.place, place);
-        if before == place || !lane.has_open() {
-            return;
-        }
-        if let Some(slot) = before {
-            self.servers.outbox(slot).forget_open(queue);
-        }
-        match place {
-            Some(slot) => {
-                self.servers.outbox(slot).open.push_back(Arc::clone(queue));
-                self.dirty |= 1 << slot;
-            }
-            None => self.needs_attention = true,
-        }
-    }
-
-    /// The server that leads the catalog, when it is known and has a connection.
-    pub(crate) fn catalog_leader(&self) -> Option<usize> {
-        match self.routes.find(CATALOG) {
-            Found::Leader(slot) => Some(slot).filter(|slot| self.servers.is_live(*slot)),
-            _ => None,
-        }
-    }
-
-    /// Finds a place for what has none, as far as there is one now.
-    pub(crate) fn place_held(&mut self) {
-        for outgoing in std::mem::take(&mut self.held) {
-            self.put_ready(outgoing);
-        }
-        let queues: Vec<_> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.place.is_none())
-            .map(|(queue, _)| Arc::clone(queue))
-            .collect();
-        for queue in queues {
-            let place = self.place_of(Some(&queue));
-            self.move_lane(&queue, place);
-        }
     }
 }

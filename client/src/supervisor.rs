@@ -209,7 +209,8 @@ fn plan(state: &mut State, now: Instant, interval: Duration) -> Plan {
         }
     }
     let dials = state.servers.take_dials(now);
-    let housekeeping_at = (is_holding || !any_live).then(|| now + interval);
+    let is_ending = state.phase != Phase::Open || state.is_repeating();
+    let housekeeping_at = (is_holding || (!any_live && is_ending)).then(|| now + interval);
     let ask_at = state.routes.ask_at().filter(|_| any_live);
     let wake_at = [housekeeping_at, ask_at, state.servers.dial_at()];
     Plan {
@@ -256,6 +257,13 @@ fn on_route(state: &mut State, question: &Question, route: &RouteReply, now: Ins
         return state.routes.ask_again(queue, now);
     }
     let leader = state.servers.slot_of(node);
+    if !state.routes.has_query(queue) {
+        // Nobody waits for it; whoever needs the leader later connects to it then.
+        if let Some(slot) = leader {
+            state.routes.learn(queue, set, slot, term);
+        }
+        return;
+    }
     if let Some(slot) = leader.filter(|slot| state.servers.is_live(*slot)) {
         state.routes.learn(queue, set, slot, term);
         state.routes.forget_refusals(set);

@@ -9,11 +9,13 @@
     reason = "each test target uses its own part"
 )]
 
+pub mod cluster;
+
 use bytes::{Bytes, BytesMut};
 use sampan_client::{Client, ClientBuilder};
 use sampan_protocol::limits::FRAME_LEN_MAX;
 use sampan_protocol::{
-    Applied, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HelloReply, MessageId,
+    Applied, ErrorCode, ErrorReply, Frame, FrameDecoder, FrameHeader, HelloReply, MessageId,
     ReceiptHandle, ReceivedMessage, Reply, Request, RouteReply, Sent, SetId, Timestamp, checksum,
     verify_signature,
 };
@@ -148,24 +150,25 @@ impl Connection {
                 term: 0,
                 nodes: Vec::new(),
             };
-            let mut out = BytesMut::new();
-            Reply::Route(route).encode(asked.id, 0, &mut out);
-            // A client that is gone does not need the answer.
-            drop(self.stream.write_all(&out).await);
-            drop(self.stream.flush().await);
+            self.reply_if_there(asked.id, Reply::Route(route)).await;
         }
     }
 
     /// The next request, whatever it is.
     pub async fn next_of_any(&mut self) -> Option<Asked> {
+        let frame = self.next_frame().await?;
+        let request = Request::decode(frame.header.kind, frame.payload);
+        Some(Asked {
+            id: frame.header.request_id,
+            request: request.expect("a good request"),
+        })
+    }
+
+    /// The next frame as it came.
+    pub async fn next_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.decoder.decode(&mut self.buffer).expect("a good frame") {
-                let request = Request::decode(frame.header.kind, frame.payload);
-                let request = request.expect("a good request");
-                return Some(Asked {
-                    id: frame.header.request_id,
-                    request,
-                });
+                return Some(frame);
             }
             if self.stream.read_buf(&mut self.buffer).await.ok()? == 0 {
                 return None;
@@ -212,6 +215,19 @@ impl Connection {
 
     pub async fn reply(&mut self, id: u64, reply: Reply) {
         self.write(id, reply, 0).await;
+    }
+
+    /// Answers a client that may be gone meanwhile.
+    pub async fn reply_if_there(&mut self, id: u64, reply: Reply) {
+        let mut out = BytesMut::new();
+        reply.encode(id, 0, &mut out);
+        self.write_bytes(&out).await.unwrap_or_default();
+    }
+
+    /// Writes bytes as they are.
+    pub async fn write_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// A part of a reply that another part follows.
