@@ -177,10 +177,15 @@ impl Cluster {
 
     /// `sampan` with `arguments` as a client of one node.
     pub(crate) fn cli(&self, id: u64, arguments: &[&str]) -> Ended {
+        self.cli_at(&self.nodes[&id].client_address().to_string(), arguments)
+    }
+
+    /// `sampan` with `arguments` as a client of whoever listens at `address`.
+    pub(crate) fn cli_at(&self, address: &str, arguments: &[&str]) -> Ended {
         let mut command = Command::new(SAMPAN);
         command
             .args(arguments)
-            .envs(self.env_of(id))
+            .envs(self.env_with(address))
             .stdin(Stdio::null());
         let output = command.output().expect("the command can be started");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
