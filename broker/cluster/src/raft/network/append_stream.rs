@@ -5,8 +5,8 @@
 //! whether a request is the last, so that a heartbeat closes its own stream. All of it happens when
 //! openraft polls: there is no task.
 //!
-//! Invariant: the result of a request is given out once, after those before it; a conflict, a higher
-//! vote or an error is the last.
+//! Invariant: the result of a request is given out once, after those before it; a conflict, a
+//! higher vote or an error is the last.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! The other end: what a set's core does with the requests of a leader or a candidate.
 //!
 //! Entries are decoded here, on the set's core, as slices of what was read; their checksums were
-//! compared before. An entry that this release cannot read ends the stream with an error: the leader
-//! is to know that this node needs another release.
+//! compared before. An entry that this release cannot read ends the stream with an error: the
+//! leader is to know that this node needs another release.
 
 use std::cell::RefCell;
 use std::fmt::Display;
