@@ -14,7 +14,7 @@ use sampan_protocol::{
     QueueAttributes, QueueCounts, QueueDescription, QueueId, QueueListPage, Reply, Request, SetId,
     Timestamp,
 };
-use support::{Connection, Peer, SECRET_ID, SECRET_KEY, messages};
+use support::{Asked, Connection, Peer, SECRET_ID, SECRET_KEY, messages};
 
 #[tokio::test]
 async fn a_client_talks_tls_with_a_broker_whose_ca_it_was_given() {
@@ -156,34 +156,40 @@ async fn a_request_without_a_reply_times_out_and_its_late_messages_are_released(
 
     let mut receive = queue.receive().max(2).wait(Duration::ZERO).into_future();
     assert!(futures::poll!(&mut receive).is_pending());
-    let late = loop {
-        let asked = connection.next().await;
-        match asked.request {
-            Request::Ping => connection.reply(asked.id, Reply::Pong).await,
-            Request::Receive(_) => break asked.id,
-            _ => panic!("{asked:?}"),
-        }
-    };
+    let late = next_but_pings(&mut connection).await.expect("a receive");
+    assert!(matches!(late.request, Request::Receive(_)), "{late:?}");
     let received = answering_pings(&mut connection, receive).await;
     assert!(matches!(received.unwrap_err(), Error::TimedOut { .. }));
     tokio::time::resume();
     connection.sent(late_send, 1, 1).await;
-    connection.reply(late, messages(1..3)).await;
-    let (_, handles, timeout) = connection.next_change().await;
-    assert_eq!((handles, timeout), (vec![1_001, 1_002], 0));
+    connection.reply(late.id, messages(1..3)).await;
+    let asked = next_but_pings(&mut connection).await.expect("a release");
+    let Request::ChangeVisibility(change) = asked.request else {
+        panic!("{asked:?}")
+    };
+    let handles: Vec<_> = change.handles.iter().map(|handle| handle.0).collect();
+    assert_eq!(
+        (handles, change.visibility_timeout_ms),
+        (vec![1_001, 1_002], 0)
+    );
+}
+
+/// Answers pings until something else comes, or the end.
+async fn next_but_pings(connection: &mut Connection) -> Option<Asked> {
+    loop {
+        let asked = connection.next_or_end().await?;
+        if !matches!(asked.request, Request::Ping) {
+            return Some(asked);
+        }
+        connection.reply(asked.id, Reply::Pong).await;
+    }
 }
 
 /// Waits for something while the peer answers pings and nothing else.
 async fn answering_pings<T>(connection: &mut Connection, what: impl Future<Output = T>) -> T {
-    let answers = async {
-        while let Some(asked) = connection.next_or_end().await {
-            assert!(matches!(asked.request, Request::Ping), "{asked:?}");
-            connection.reply(asked.id, Reply::Pong).await;
-        }
-    };
     tokio::select! {
         done = what => done,
-        () = answers => panic!("the client closed the connection"),
+        asked = next_but_pings(connection) => panic!("{asked:?}"),
     }
 }
 
