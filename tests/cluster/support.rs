@@ -11,6 +11,13 @@ use crate::cluster::{Cluster, ClusterOptions};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(100);
 
+impl Cluster {
+    /// The variables of a client that knows one node.
+    pub(crate) fn env_of(&self, id: u64) -> BTreeMap<String, String> {
+        self.env_with(&self.nodes[&id].client_address().to_string())
+    }
+}
+
 /// Three nodes and a few sets.
 pub(crate) fn three_nodes() -> Cluster {
     Cluster::start(ClusterOptions {

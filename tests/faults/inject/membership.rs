@@ -5,12 +5,21 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::{ANSWER_MAX, PAUSE, Scene};
+use crate::cluster::Cluster;
 use crate::cluster::status::Status;
 
 /// How long a node that must be refused is left to try.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// Replicas of a new node catch up by then, unless something is broken.
 const CATCH_UP_MAX: Duration = Duration::from_secs(40);
+
+impl Cluster {
+    /// Leaves a node out for good: it has been removed or replaced.
+    fn forget(&mut self, id: u64) {
+        self.nodes.remove(&id);
+        self.advertised.remove(&id);
+    }
+}
 
 impl Scene<'_> {
     /// A command that some node other than `id` must carry out, now or soon.

@@ -50,7 +50,8 @@ pub(crate) struct Cluster {
     pub(crate) network: Network,
     options: ClusterOptions,
     folder: TempDir,
-    advertised: BTreeMap<u64, String>,
+    /// Where its peers reach each node: a proxy.
+    pub(crate) advertised: BTreeMap<u64, String>,
     env: BTreeMap<String, String>,
     next_id: u64,
 }
@@ -145,12 +146,6 @@ impl Cluster {
         options.chain(joins).flatten().collect()
     }
 
-    /// Leaves a node out for good: it has been removed or replaced.
-    pub(crate) fn forget(&mut self, id: u64) {
-        self.nodes.remove(&id);
-        self.advertised.remove(&id);
-    }
-
     /// The variables of a client that knows all nodes.
     pub(crate) fn env(&self) -> BTreeMap<String, String> {
         let addresses = self
@@ -161,12 +156,8 @@ impl Cluster {
         self.env_with(&addresses.join(","))
     }
 
-    /// The variables of a client that knows one node.
-    pub(crate) fn env_of(&self, id: u64) -> BTreeMap<String, String> {
-        self.env_with(&self.nodes[&id].client_address().to_string())
-    }
-
-    fn env_with(&self, addresses: &str) -> BTreeMap<String, String> {
+    /// The variables of a client that knows the nodes at these addresses.
+    pub(crate) fn env_with(&self, addresses: &str) -> BTreeMap<String, String> {
         let mut env = self.env.clone();
         let server = env
             .get_mut("SAMPAN_SERVER")
