@@ -22,18 +22,14 @@ const VERSION: u8 = 1;
 const SUSPECT: u8 = 1;
 const LINE_LEN: usize = 56;
 
-/// What one peer said last, and when by this node's monotonic clock.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PeerView {
-    pub(crate) heard_at_ms: u64,
-    pub(crate) lines: BTreeMap<SetId, SetLine>,
-}
+/// What one peer said last.
+type Lines = BTreeMap<SetId, SetLine>;
 
 /// The latest pulses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     board: Board,
-    peers: Arc<Mutex<BTreeMap<u64, PeerView>>>,
+    peers: Arc<Mutex<BTreeMap<u64, Lines>>>,
     mismatch_count: Arc<AtomicU64>,
 }
 
@@ -54,7 +50,7 @@ impl View {
     }
 
     /// Takes in a peer's pulse, and compares its state hashes with this node's.
-    pub(crate) fn on_pulse(&self, from: u64, pulse: Bytes, now_ms: u64) {
+    pub(crate) fn on_pulse(&self, from: u64, pulse: Bytes) {
         let Some(lines) = decode(pulse) else {
             tracing::debug!(from, "a pulse that is not understood");
             return;
@@ -62,21 +58,12 @@ impl View {
         for (set, line) in &lines {
             self.compare(from, *set, line.hash_point);
         }
-        let view = PeerView {
-            heard_at_ms: now_ms,
-            lines,
-        };
-        self.lock().insert(from, view);
-    }
-
-    /// What the peer said last.
-    pub(crate) fn peer(&self, node: u64) -> Option<PeerView> {
-        self.lock().get(&node).cloned()
+        self.lock().insert(from, lines);
     }
 
     /// What `node` says of its replica of `set`; this node asks its own board.
     pub(crate) fn line_of(&self, node: u64, set: SetId) -> Option<SetLine> {
-        self.lock().get(&node)?.lines.get(&set).cloned()
+        self.lock().get(&node)?.get(&set).cloned()
     }
 
     /// Replicas whose state hash differed from this node's at the same entry.
@@ -100,7 +87,7 @@ impl View {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, PeerView>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Lines>> {
         let peers = self.peers.lock();
         peers.expect("nothing panics while it holds the peers' pulses")
     }
@@ -214,10 +201,10 @@ mod tests {
         let board = Board::new(1);
         let view = View::new(board.clone());
         board.publish(SetId(0), line(7));
-        view.on_pulse(2, encode(&[(SetId(0), line(7))]), 0);
+        view.on_pulse(2, encode(&[(SetId(0), line(7))]));
         assert_eq!(view.mismatch_count(), 0);
-        view.on_pulse(2, encode(&[(SetId(0), line(8))]), 0);
-        view.on_pulse(2, encode(&[(SetId(0), line(8))]), 0);
+        view.on_pulse(2, encode(&[(SetId(0), line(8))]));
+        view.on_pulse(2, encode(&[(SetId(0), line(8))]));
         assert_eq!(view.mismatch_count(), 1);
     }
 }

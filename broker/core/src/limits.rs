@@ -34,6 +34,6 @@ pub const RETIRED_NODE_COUNT_MAX: usize = 1_024;
 /// Bytes of an address, a zone or a release in the record of a node (replicated).
 pub const NODE_TEXT_LEN_MAX: usize = 255;
 /// Sets of a cluster (replicated).
-pub const SET_COUNT_MAX: u32 = 1_024;
+pub const SET_COUNT_MAX: u32 = 256;
 /// Voters of one set (replicated).
 pub const VOTER_COUNT_MAX: usize = 7;

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use super::joining::Invitations;
 use crate::calls::{self, Admission, Method};
 use crate::catalog::{Catalog, CatalogRequest};
-use crate::clock::{ClusterTime, TimeSource};
 use crate::peer::{CallError, CallReply, Caller, IncomingAppends, PeerService, PulseSource};
 use crate::reach::{Reach, to_call_error};
 use crate::set::{Refused, ToReplica};
@@ -196,7 +195,6 @@ fn busy() -> CallError {
 /// What goes with the pulses between nodes.
 pub(crate) struct NodePulses {
     pub(crate) view: View,
-    pub(crate) time: Arc<ClusterTime>,
 }
 
 impl PulseSource for NodePulses {
@@ -205,7 +203,6 @@ impl PulseSource for NodePulses {
     }
 
     fn on_pulse(&self, from: u64, content: Bytes) {
-        self.view
-            .on_pulse(from, content, self.time.read().monotonic_ms);
+        self.view.on_pulse(from, content);
     }
 }

@@ -157,8 +157,7 @@ impl Node {
             };
             let identity = (0, incarnation);
             let view = View::new(board);
-            let (peers, task) =
-                make_peers(&options, identity, service, directory.clone(), view, &time);
+            let (peers, task) = make_peers(&options, identity, service, directory.clone(), view);
             first.joiner = Some(Joiner {
                 peers: peers.clone(),
                 facts: facts(&options, incarnation),
@@ -430,7 +429,6 @@ fn make_peers(
     service: NodeService,
     directory: watch::Receiver<Arc<Directory>>,
     view: View,
-    time: &Arc<ClusterTime>,
 ) -> (Peers, PeersTask) {
     let transport = options
         .peers
@@ -454,10 +452,7 @@ fn make_peers(
             cluster: (cluster != 0).then_some(cluster),
             directory,
         }),
-        pulses: Arc::new(NodePulses {
-            view,
-            time: time.clone(),
-        }),
+        pulses: Arc::new(NodePulses { view }),
         service: Arc::new(service),
     })
 }
@@ -621,7 +616,6 @@ impl Opening {
             service,
             directory.clone(),
             view.clone(),
-            &self.time,
         );
         let part = peers_part(&self.options, peers.clone(), task, self.time.clone());
         Some((peers, part))

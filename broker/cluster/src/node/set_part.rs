@@ -107,7 +107,6 @@ impl SetPart {
             node: self.node,
             set,
             raft: raft.clone(),
-            state: state.clone(),
             log: self.log,
             handle: self.reach.set(set).map_err(|error| failed(&error))?.clone(),
             reach: self.reach.clone(),

@@ -78,7 +78,9 @@ impl Absolutions {
             .into_iter()
             .filter(|node| !suspects.contains(node))
             .collect();
-        gone.iter().for_each(|node| drop(self.noticed.remove(node)));
+        for node in &gone {
+            self.noticed.remove(node);
+        }
         gone
     }
 }

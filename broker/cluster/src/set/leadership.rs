@@ -14,7 +14,7 @@ use sampan_protocol::ErrorCode;
 use tokio::sync::Notify;
 
 use super::driver::Driver;
-use super::request::{Origin, Outcome, Refused};
+use super::request::Refused;
 use crate::board::{HashPoint, Role, SetLine};
 use crate::clock::SetClock;
 use crate::raft::types::SetRaft;
@@ -107,11 +107,6 @@ impl Driver {
         let metrics = self.raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
         acked.is_some_and(|acked| acked.elapsed() < QUORUM_SILENCE_MAX)
-    }
-
-    /// Refuses a client by what is known of the leader.
-    pub(super) fn refuse_origin(&mut self, origin: Origin, refused: &Refused) {
-        self.answers.push(origin, Outcome::Refused(refused.clone()));
     }
 
     /// Writes the set's line on the board, when there is something new and some time has passed.

@@ -6,8 +6,6 @@
 //! Every [`TICK`] it looks after what nobody asks for: suspect replicas of its set when it leads,
 //! its own suspicion when nobody does, and a wall clock that has left the others'.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +21,6 @@ use super::handle::SetHandle;
 use super::intake::Intake;
 use super::members;
 use super::request::{Refused, SetRequest};
-use super::state::SetState;
 use super::trial::Trial;
 use crate::calls::{self, Absolution, Members, Method, Standing};
 use crate::clock::ClusterTime;
@@ -71,7 +68,6 @@ pub(crate) struct Replica {
     pub(crate) node: u64,
     pub(crate) set: SetId,
     pub(crate) raft: SetRaft,
-    pub(crate) state: Rc<RefCell<SetState>>,
     pub(crate) log: Log<LogPayload>,
     pub(crate) handle: SetHandle,
     pub(crate) reach: Reach,

@@ -97,7 +97,7 @@ pub enum CatalogCommand {
     ClusterFound {
         /// Drawn by whoever proposes; never 0.
         cluster: u128,
-        /// 1 to 1,024, for ever.
+        /// 1 to 256, for ever.
         set_count: u32,
         /// 1 to 7.
         replica_count: u8,

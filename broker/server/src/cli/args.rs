@@ -15,7 +15,7 @@ use super::host_port::{self, ListenAddress};
 use super::size;
 
 /// Most sets of a cluster, the catalog not counted.
-pub(crate) const SET_COUNT_MAX: i64 = 1_024;
+pub(crate) const SET_COUNT_MAX: i64 = 256;
 
 /// A durable message queue broker, and its commands.
 #[derive(Debug, Parser)]
@@ -129,6 +129,10 @@ pub(crate) struct ServeArguments {
     /// Folder with the CA and the account that several `--dev` nodes share; made by the first.
     #[arg(long, value_name = "DIR", requires = "dev")]
     pub(crate) dev_ca: Option<PathBuf>,
+    /// Take this node's log for complete, whatever it looks like: when all voters of a set lost
+    /// power and one of them will not come back.
+    #[arg(long)]
+    pub(crate) trust_log: bool,
 }
 
 /// Who must use TLS.

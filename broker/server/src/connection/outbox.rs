@@ -19,6 +19,7 @@ use sampan_protocol::{ErrorCode, ErrorReply, QueueDescription, Reply, SetId};
 use tokio::sync::{Notify, mpsc};
 
 use super::deliveries::write_in_memory;
+use crate::serve::refusals;
 
 /// Encoded and unwritten bytes at which a connection is too slow to be given messages.
 pub(crate) const OUTBOX_LEN_MAX: usize = 8 * 1024 * 1024;
@@ -156,6 +157,7 @@ fn description(shown: Shown) -> QueueDescription {
 
 /// The wire's form of a refusal.
 pub(crate) fn error_reply(refused: &Refused) -> ErrorReply {
+    refusals::count(refused.code);
     let mut reply = ErrorReply::new(refused.code, &refused.text);
     reply.retry_after_ms = refused.retry_after_ms;
     reply

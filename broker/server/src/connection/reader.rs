@@ -71,7 +71,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         mut phases: watch::Receiver<Phase>,
     ) -> Result<Ended, ConnectionError> {
         let shared = self.shared.clone();
-        let mut session = Session::new(&shared.accounts, rand::random());
+        let accounts = shared.security.accounts();
+        let mut session = Session::new(&accounts, rand::random());
         let greeting = self.greet(&mut session, &mut phases);
         let greeted = tokio::time::timeout(AUTHENTICATION_TIME_MAX, greeting).await;
         match greeted.map_err(|_| ConnectionError::NotAuthenticatedInTime)?? {

@@ -2,6 +2,10 @@
 //!
 //! Finds the queue in the directory, checks what the sender can be told at once, and hands the
 //! request over. Queue rules live in the core: nothing here decides about messages.
+//!
+//! A queue that the directory does not have may have been made a moment ago elsewhere, so it is
+//! said to be missing only after the directory was confirmed to be complete. That, and whatever
+//! else needs more than one step, runs beside the connection.
 
 use std::sync::Arc;
 
@@ -9,18 +13,20 @@ use sampan_cluster::{CatalogRequest, Directory, Origin, Receive, Refused, Route,
 use sampan_core::Command;
 use sampan_protocol::limits::{
     BATCH_COUNT_MAX, QUEUE_LIST_COUNT_MAX, RECEIVE_LEN_DEFAULT, RECEIVE_LEN_MAX,
-    RECEIVE_WAIT_MAX_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
+    RECEIVE_WAIT_MAX_MS, ROUTE_NODE_COUNT_MAX, VISIBILITY_TIMEOUT_MAX_MS,
+    VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    AdminRequest, ErrorCode, MessageBatch, Name, QueueList, QueueListPage, Reply, Request,
-    RouteReply, RouteRequest, SetId, check_queue_name,
+    AdminReply, AdminRequest, ErrorCode, MessageBatch, Name, QueueList, QueueListPage, Reply,
+    Request, RouteReply, RouteRequest, SetId, check_queue_name,
 };
 use tokio::sync::watch;
 
 use super::outbox::Outbox;
-use crate::serve::Shared;
+use crate::serve::{Shared, admin};
 
 /// See the module's documentation.
+#[derive(Clone)]
 pub(super) struct Requests {
     outbox: Arc<Outbox>,
     shared: Arc<Shared>,
@@ -42,8 +48,41 @@ impl Requests {
 
     /// Hands one request over. Its answer reaches the outbox, in the end.
     pub(super) async fn ask(&mut self, request_id: u64, len: usize, request: Request) {
+        if needs_whole_directory(&request) || self.lacks(&request) {
+            let requests = self.clone();
+            tokio::task::spawn_local(requests.ask_confirmed(request_id, len, request));
+            return;
+        }
         if let Err(refused) = self.hand_over(request_id, len, request).await {
             self.outbox.refuse(request_id, len, &refused);
+        }
+    }
+
+    /// The same with a directory that is known to be complete.
+    async fn ask_confirmed(mut self, request_id: u64, len: usize, request: Request) {
+        let confirmed = match name_of(&request).map_or(Ok(()), check_name) {
+            Ok(()) => self.shared.node.confirm_directory().await,
+            refused => refused,
+        };
+        let handed_over = match confirmed {
+            Ok(()) => self.hand_over(request_id, len, request).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = handed_over {
+            self.outbox.refuse(request_id, len, &refused);
+        }
+    }
+
+    /// Whether the request names a queue that the directory does not have.
+    fn lacks(&mut self, request: &Request) -> bool {
+        self.look_again();
+        name_of(request).is_some_and(|name| self.directory.find(name.as_str()).is_none())
+    }
+
+    fn look_again(&mut self) {
+        // A sender that is gone means that set 0 has stopped: what is known stays as it is.
+        if self.changes.has_changed().unwrap_or(false) {
+            self.directory = self.changes.borrow_and_update().clone();
         }
     }
 
@@ -137,23 +176,15 @@ impl Requests {
     }
 
     fn find(&mut self, name: &Name) -> Result<Arc<Route>, Refused> {
-        // A sender that is gone means that set 0 has stopped: what is known stays as it is.
-        if self.changes.has_changed().unwrap_or(false) {
-            self.directory = self.changes.borrow_and_update().clone();
-        }
-        match self.directory.find(name.as_str()) {
-            Some(route) => Ok(route.clone()),
-            None => {
-                check_name(name)?;
-                Err(Refused::new(ErrorCode::QueueNotFound))
-            }
-        }
+        self.look_again();
+        let route = self.directory.find(name.as_str());
+        route
+            .cloned()
+            .ok_or_else(|| Refused::new(ErrorCode::QueueNotFound))
     }
 
     async fn to_set(&self, route: &Route, request: SetRequest) -> Result<(), Refused> {
-        let set = self.shared.node.sets().get(route.set.0 as usize);
-        let set = set.ok_or_else(|| Refused::new(ErrorCode::Internal))?;
-        set.request(request).await
+        self.shared.node.set_of(route)?.request(request).await
     }
 
     /// Changes take several entries in two sets, so they run beside the connection.
@@ -167,26 +198,41 @@ impl Requests {
         });
     }
 
-    /// Where the set of a queue is led: here, for this node is all there is of its sets.
+    /// Who leads the set of a queue, and where the nodes are.
     fn route(&mut self, request_id: u64, len: usize, asked: &RouteRequest) -> Result<(), Refused> {
         let set = match asked.queue.is_empty() {
             true => SetId(0),
             false => self.find(&asked.queue)?.set,
         };
+        self.look_again();
+        let (leader, term) = self.shared.node.leader(set);
+        let mut nodes = self.directory.client_addresses();
+        nodes.truncate(ROUTE_NODE_COUNT_MAX);
         let route = RouteReply {
             set,
-            leader: Some(self.shared.node.id()),
-            term: 0,
-            nodes: Vec::new(),
+            leader,
+            term,
+            nodes,
         };
         self.outbox.push(request_id, len, &Reply::Route(route));
         Ok(())
     }
 
-    /// A node by itself has no cluster to administer.
-    fn admin(&self, _request_id: u64, _len: usize, asked: AdminRequest) -> Result<(), Refused> {
-        let text = format!("{} is not available", asked.verb);
-        Err(out_of(ErrorCode::ClusterRefused, &text))
+    /// What an operator asks takes its time, so it runs beside the connection.
+    fn admin(&self, request_id: u64, len: usize, asked: AdminRequest) -> Result<(), Refused> {
+        let request = admin::parse(asked.verb.as_str(), &asked.json)
+            .map_err(|text| out_of(ErrorCode::ClusterRefused, &text))?;
+        let (outbox, node) = (self.outbox.clone(), self.shared.node.clone());
+        tokio::task::spawn_local(async move {
+            match node.cluster(request).await {
+                Ok(reply) => {
+                    let json = admin::render(&reply);
+                    outbox.push(request_id, len, &Reply::Admin(AdminReply { json }));
+                }
+                Err(refused) => outbox.refuse(request_id, len, &refused),
+            }
+        });
+        Ok(())
     }
 
     fn list(&mut self, request_id: u64, len: usize, list: &QueueList) -> Result<(), Refused> {
@@ -197,7 +243,7 @@ impl Requests {
                 &format!("list: 1 to {QUEUE_LIST_COUNT_MAX} names at a time"),
             ));
         }
-        self.directory = self.changes.borrow_and_update().clone();
+        self.look_again();
         let (names, more) =
             self.directory
                 .list(list.prefix.as_str(), list.after.as_str(), count_max);
@@ -208,6 +254,23 @@ impl Requests {
         );
         Ok(())
     }
+}
+
+/// The queue that a request is about; none for one that makes, changes or removes it.
+fn name_of(request: &Request) -> Option<&Name> {
+    match request {
+        Request::Send(send) => Some(&send.queue),
+        Request::Receive(receive) => Some(&receive.queue),
+        Request::Delete(delete) => Some(&delete.queue),
+        Request::ChangeVisibility(change) => Some(&change.queue),
+        Request::QueueShow { name } => Some(name),
+        Request::Route(route) if !route.queue.is_empty() => Some(&route.queue),
+        _ => None,
+    }
+}
+
+fn needs_whole_directory(request: &Request) -> bool {
+    matches!(request, Request::QueueList(_))
 }
 
 fn check_name(name: &Name) -> Result<(), Refused> {

@@ -72,6 +72,8 @@ pub(super) struct Config {
     pub(super) cores: usize,
     pub(super) dev: bool,
     pub(super) storage: StorageLimits,
+    /// The log is complete, says the operator.
+    pub(super) trust_log: bool,
     /// Who must use TLS.
     pub(super) tls: TlsMode,
     dev_ca: Option<PathBuf>,
@@ -128,6 +130,7 @@ pub(super) fn load(arguments: &ServeArguments) -> anyhow::Result<Config> {
             used_len_max: file.storage.used_len_max,
             overlay_len: file.storage.overlay_len,
         },
+        trust_log: arguments.trust_log,
         tls: arguments
             .tls
             .or(file.tls.map(TlsMode::from))

@@ -177,7 +177,7 @@ async fn welcome(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "the socket's options could not be set");
     }
-    let ended = match &shared.acceptor {
+    let ended = match shared.security.acceptor() {
         None => connection::serve(stream, id, shared.clone(), phases).await,
         Some(acceptor) => match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => connection::serve(stream, id, shared.clone(), phases).await,

@@ -47,8 +47,9 @@ impl Signals {
         })
     }
 
-    /// Blocks until one has come. Stopping goes before reloading.
-    pub(super) fn next(&mut self) -> Signal {
+    /// Blocks until one has come, or until `other` is done. Stopping goes before reloading, and both
+    /// before the other.
+    pub(super) fn next_or<T>(&mut self, other: impl Future<Output = T>) -> Result<Signal, T> {
         let Signals {
             runtime,
             terminate,
@@ -58,15 +59,11 @@ impl Signals {
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                _ = terminate.recv() => Signal::Stop,
-                _ = interrupt.recv() => Signal::Stop,
-                _ = hangup.recv() => Signal::Reload,
+                _ = terminate.recv() => Ok(Signal::Stop),
+                _ = interrupt.recv() => Ok(Signal::Stop),
+                _ = hangup.recv() => Ok(Signal::Reload),
+                other = other => Err(other),
             }
         })
-    }
-
-    /// Blocks until told to stop.
-    pub(super) fn wait(mut self) {
-        while self.next() != Signal::Stop {}
     }
 }
