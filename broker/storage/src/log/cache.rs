@@ -54,6 +54,14 @@ impl<P: Payload> Cache<P> {
         self.entries.front().map(|cached| cached.entry.id.index)
     }
 
+    /// Index of the first entry that came after `arrival`.
+    pub(super) fn first_after(&self, arrival: u64) -> Option<u64> {
+        let place = self
+            .entries
+            .partition_point(|cached| cached.arrival <= arrival);
+        Some(self.entries.get(place)?.entry.id.index)
+    }
+
     /// When the oldest entry came.
     pub(super) fn oldest_arrival(&self) -> Option<u64> {
         self.entries.front().map(|cached| cached.arrival)
@@ -77,13 +85,14 @@ impl<P: Payload> Cache<P> {
         dropped_len
     }
 
-    /// Drops entries up to and with `index`; returns their length.
-    pub(super) fn purge(&mut self, index: u64) -> usize {
+    /// Drops entries up to and with `index` that came before `arrival`; returns their length. A
+    /// reset between may have been followed by others with the same indexes.
+    pub(super) fn purge(&mut self, index: u64, arrival: u64) -> usize {
         let mut dropped_len = 0;
         while self
             .entries
             .front()
-            .is_some_and(|cached| cached.entry.id.index <= index)
+            .is_some_and(|cached| cached.entry.id.index <= index && cached.arrival < arrival)
         {
             dropped_len += self.pop_oldest();
         }

@@ -30,10 +30,14 @@ impl<P: Payload> LogState<P> {
                     self.flushed_set(pending.set, |set| {
                         set.flushed.on_purge(*upto);
                         set.extents.purge(upto.index);
-                        dropped_len = set.cache.purge(upto.index);
+                        dropped_len = set.cache.purge(upto.index, pending.arrival);
                     });
                     self.cached_len -= dropped_len;
                 }
+                Operation::Reset(at) => self.flushed_set(pending.set, |set| {
+                    set.flushed.on_reset(*at);
+                    set.extents.truncate_after(None);
+                }),
             }
         }
         // A purge that was written ahead of others leaves these where they are.

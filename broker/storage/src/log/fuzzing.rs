@@ -95,6 +95,16 @@ fn write_log(disk: &SimulatedDisk, call_count: usize, data: &mut &[u8]) {
                 );
             }
             3 => writer.step_idle(),
+            4 => {
+                let index = u64::from(argument % 64);
+                let at = LogId {
+                    term: 1,
+                    node: 1,
+                    index,
+                };
+                let at = (argument >= 256).then_some(at);
+                log.reset(set, at, Box::new(drop));
+            }
             _ => append(&log, set, u64::from(argument % 3), usize::from(argument)),
         }
         while preparer.step() {}

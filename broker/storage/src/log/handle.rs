@@ -164,6 +164,12 @@ impl<P: Payload> Log<P> {
         self.accept(|shared| shared.state().accept_purge(set, upto, done));
     }
 
+    /// Gives up all entries of `set`, as if it was purged up to `at`, which may be before what it
+    /// has purged; `None`: as if nothing was ever written. Its vote stays.
+    pub fn reset(&self, set: SetId, at: Option<LogId>, done: Done) {
+        self.accept(|shared| shared.state().accept_reset(set, at, done));
+    }
+
     /// The entries of `set` from `from` until before `until`, as many as have `len_max` bytes, but
     /// at least one if there is one. What is not in memory is read from disk before this returns.
     ///
@@ -214,10 +220,7 @@ impl<P: Payload> Log<P> {
 
     /// Up to where the entries of `set` are synced.
     pub fn flushed(&self, set: SetId) -> Option<u64> {
-        let state = self.handle.shared.state();
-        let set_log = state.sets.get(&set)?;
-        let [flushed, accepted] = [set_log.flushed, set_log.accepted].map(|state| state.last);
-        Some(flushed?.index.min(accepted?.index))
+        self.handle.shared.state().flushed_index(set)
     }
 
     /// The set that needs the oldest file, and up to where it must be purged to give it up. `None`

@@ -33,6 +33,7 @@ mod preparer;
 mod reader;
 mod record;
 mod recovery;
+mod reset;
 mod retention;
 mod set_log;
 mod shared;

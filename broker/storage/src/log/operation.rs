@@ -11,6 +11,7 @@ pub(super) enum Operation<P> {
     Vote(Vote),
     Truncate(Option<LogId>),
     Purge(LogId),
+    Reset(Option<LogId>),
 }
 
 /// A change that was accepted and is not synced yet.

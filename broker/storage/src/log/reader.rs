@@ -90,7 +90,8 @@ pub(super) fn read<P: Payload>(
             Found::Entries(part) => part,
             Found::OnDisk(place) => match read_record(&place, wanted) {
                 Ok(part) => part,
-                Err(error) => return Err(explain(&shared.state(), wanted, error)),
+                Err(_) if !is_there(&shared.state(), wanted, &place.extent) => continue,
+                Err(error) => return Err(error),
             },
         };
         let part_len: usize = part.iter().map(|entry| entry.payload.encoded_len()).sum();
@@ -195,15 +196,16 @@ fn read_record<P: Payload>(place: &OnDisk, wanted: Wanted) -> Result<Vec<LogEntr
     Ok(entries)
 }
 
-/// An entry that was purged while it was read is gone, not damaged.
-fn explain<P: Payload>(state: &LogState<P>, wanted: Wanted, error: LogError) -> LogError {
-    let set_log = state.sets.get(&wanted.set);
-    let purged = set_log.and_then(|set| set.accepted.purged_index());
-    match purged {
-        Some(purged) if wanted.from <= purged => LogError::NoEntry {
-            set: wanted.set,
-            index: wanted.from,
-        },
-        _ => error,
-    }
+/// Whether entries that could not be read are still in the log, where they were looked for. If they
+/// were purged, cut off or reset meanwhile, their file may hold something else.
+fn is_there<P: Payload>(state: &LogState<P>, wanted: Wanted, extent: &Extent) -> bool {
+    let Some(set_log) = state.sets.get(&wanted.set) else {
+        return false;
+    };
+    let purged = set_log.accepted.purged_index();
+    let known = set_log.extents.find(wanted.from);
+    purged.is_none_or(|purged| wanted.from > purged)
+        && known.is_some_and(|known| {
+            (known.generation, known.offset) == (extent.generation, extent.offset)
+        })
 }

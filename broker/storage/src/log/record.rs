@@ -33,6 +33,8 @@ pub(super) enum RecordKind {
     Purge(LogId),
     /// State of a set: its last entry. The set's vote and purged id follow if there are any.
     Last(Option<LogId>),
+    /// All entries of the set are gone; the next one follows this. `None`: as if there were none.
+    Reset(Option<LogId>),
     /// The log was opened: the boot of the machine, and how often it was opened before.
     Opened { boot_id: u128, open_count: u64 },
 }
@@ -81,6 +83,7 @@ impl Record {
             RecordKind::Truncate(id) => (3, maybe(id)),
             RecordKind::Purge(id) => (4, (0, id)),
             RecordKind::Last(id) => (5, maybe(id)),
+            RecordKind::Reset(id) => (7, maybe(id)),
             RecordKind::Opened {
                 boot_id,
                 open_count,
@@ -141,6 +144,7 @@ impl Record {
                 boot_id: (u128::from(term) << 64) | u128::from(node),
                 open_count: index,
             }),
+            7 => Some(RecordKind::Reset(maybe_id)),
             _ => None,
         };
         Record {
@@ -200,6 +204,8 @@ mod tests {
             RecordKind::Purge(ID),
             RecordKind::Last(Some(ID)),
             RecordKind::Last(None),
+            RecordKind::Reset(Some(ID)),
+            RecordKind::Reset(None),
             RecordKind::Opened {
                 boot_id: (1 << 100) + 5,
                 open_count: 6,
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_not_taken_for_another() {
-        for number in [0, 7, 255] {
+        for number in [0, 8, 255] {
             let mut bytes = [0; RECORD_LEN];
             bytes[0] = number;
             assert_eq!(Record::decode(&bytes).kind, None);

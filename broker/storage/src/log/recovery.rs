@@ -242,6 +242,7 @@ impl Walker {
             Some(RecordKind::Vote(vote)) => set.state.vote = Some(vote),
             Some(RecordKind::Truncate(last)) => set.truncate(last)?,
             Some(RecordKind::Purge(upto)) => set.purge(upto),
+            Some(RecordKind::Reset(at)) => set.reset(at),
             Some(RecordKind::Last(_) | RecordKind::Opened { .. }) | None => {
                 return Err("a record of an unknown kind".to_owned());
             }
@@ -296,5 +297,12 @@ impl WalkedSet {
             self.terms.truncate_after(None);
         }
         self.extents.purge(upto.index);
+    }
+
+    fn reset(&mut self, at: Option<LogId>) {
+        self.state.on_reset(at);
+        self.terms = Terms::default();
+        self.extents = Extents::default();
+        self.unseen_upto = None;
     }
 }

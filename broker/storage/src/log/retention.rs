@@ -15,11 +15,14 @@ impl<P: Payload> LogState<P> {
     /// Up to which index `set` may be purged so that the newest `kept_len` bytes stay.
     pub(super) fn purge_floor(&self, set: SetId, kept_len: u64) -> Option<u64> {
         let set_log = self.sets.get(&set)?;
+        // What is cut off already is not purged besides, though the cut may still wait.
+        let last = self.flushed_index(set)?;
         if kept_len == 0 {
-            return Some(set_log.flushed.last?.index);
+            return Some(last);
         }
         let oldest_kept = self.oldest_kept(kept_len)?;
-        set_log.extents.last_index_in(oldest_kept.checked_sub(1)?)
+        let before = set_log.extents.last_index_in(oldest_kept.checked_sub(1)?)?;
+        Some(before.min(last))
     }
 
     /// Generation of the oldest file that stays; `None` without a file.

@@ -227,12 +227,12 @@ impl<P: Payload> LogState<P> {
 
     /// Moves waiting purges to `taken` if they are what it needs to give up the oldest file.
     pub(super) fn take_purges(&mut self, room: usize, taken: &mut Vec<Pending<P>>) {
-        let mut truncated = BTreeSet::new();
+        let mut cut = BTreeSet::new();
         let mut upto = BTreeMap::new();
         for pending in &self.pending {
             match pending.operation {
-                Operation::Truncate(_) => {
-                    truncated.insert(pending.set);
+                Operation::Truncate(_) | Operation::Reset(_) => {
+                    cut.insert(pending.set);
                 }
                 Operation::Purge(id) if self.may_hoist(pending.set, id) => {
                     upto.insert(pending.set, id.index);
@@ -240,7 +240,7 @@ impl<P: Payload> LogState<P> {
                 _ => {}
             }
         }
-        upto.retain(|set, _| !truncated.contains(set));
+        upto.retain(|set, _| !cut.contains(set));
         if table_end(upto.len()) > room || !self.would_free_a_file(&upto) {
             return;
         }
@@ -262,6 +262,18 @@ impl<P: Payload> LogState<P> {
         self.latched.get_or_insert(cause);
         self.pending_len = 0;
         self.pending.drain(..).collect()
+    }
+
+    /// Up to where the entries of `set` are synced, those that replaced others included.
+    pub(super) fn flushed_index(&self, set: SetId) -> Option<u64> {
+        let set_log = self.sets.get(&set)?;
+        let [flushed, accepted] = [set_log.flushed, set_log.accepted].map(|state| state.last);
+        let synced = flushed?.index.min(accepted?.index);
+        // What follows a cut that waits has the indexes of what was synced before the cut.
+        match set_log.cache.first_after(self.flushed_arrival) {
+            Some(waiting) => Some(synced.min(waiting.checked_sub(1)?)),
+            None => Some(synced),
+        }
     }
 
     /// The oldest file's last needed entry: the first set that still needs one, and the index up
@@ -318,7 +330,7 @@ impl<P: Payload> LogState<P> {
     }
 
     /// What every call is checked for.
-    fn check_call(&self, set: SetId, len: usize) -> Result<(), LogError> {
+    pub(super) fn check_call(&self, set: SetId, len: usize) -> Result<(), LogError> {
         self.check_open()?;
         let set_count_max =
             SET_COUNT_MAX.min(self.batch_len_max() / (4 * STATE_RECORD_COUNT * RECORD_LEN));
@@ -373,7 +385,13 @@ impl<P: Payload> LogState<P> {
         self.cached_len += payload_len;
     }
 
-    fn push(&mut self, set: SetId, operation: Operation<P>, len: usize, done: Option<Done>) {
+    pub(super) fn push(
+        &mut self,
+        set: SetId,
+        operation: Operation<P>,
+        len: usize,
+        done: Option<Done>,
+    ) {
         self.accepted_arrival += 1;
         self.pending_len += len;
         let arrival = self.accepted_arrival;
@@ -386,7 +404,7 @@ impl<P: Payload> LogState<P> {
         });
     }
 
-    fn set(&mut self, set: SetId) -> &mut SetLog<P> {
+    pub(super) fn set(&mut self, set: SetId) -> &mut SetLog<P> {
         self.sets.entry(set).or_insert_with(|| {
             SetLog::new(Default::default(), Default::default(), Default::default())
         })

@@ -273,6 +273,9 @@ impl<P: Payload> Writer<P> {
                 Operation::Purge(upto) => {
                     buffer.push(Record::new(pending.set, RecordKind::Purge(*upto)));
                 }
+                Operation::Reset(at) => {
+                    buffer.push(Record::new(pending.set, RecordKind::Reset(*at)));
+                }
             }
         }
         (self.buffer, self.extents) = (buffer, extents);

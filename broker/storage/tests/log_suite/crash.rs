@@ -77,6 +77,34 @@ fn follower_script() -> Vec<Call> {
     calls
 }
 
+/// What a log goes through whose stores are lost and filled anew: its sets begin again before what
+/// they have purged, from nothing, or behind their end, with votes and purges between.
+fn refilled_script() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for round in 0..20u64 {
+        for (set, count) in [(A, 5), (B, 2)] {
+            let payloads = (0..count).map(|n| bytes(round * 70 + n, 2_500)).collect();
+            calls.push(Call::Append {
+                set,
+                term_step: round % 2,
+                payloads,
+            });
+        }
+        let set = if round % 3 == 0 { B } else { A };
+        calls.push(match round % 6 {
+            0 | 3 => Call::Purge { set, keep: 1 },
+            1 => Call::Reset { set, at: Some(3) },
+            2 => Call::Vote(set, vote(round)),
+            4 => Call::Reset { set, at: None },
+            _ => Call::Reset {
+                set,
+                at: Some(1_000 + round),
+            },
+        });
+    }
+    calls
+}
+
 /// What was called, and what was done, when the power went.
 #[derive(Default)]
 struct Story {
@@ -157,6 +185,11 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_done() {
 #[test]
 fn a_power_cut_of_a_follower_brings_nothing_back_that_was_cut_off() {
     cut_at_every_moment(&follower_script(), 100);
+}
+
+#[test]
+fn a_power_cut_of_a_log_that_begins_again_brings_back_nothing_from_before() {
+    cut_at_every_moment(&refilled_script(), 100);
 }
 
 fn cut_at_every_moment(calls: &[Call], operation_count_min: u64) {
@@ -242,6 +275,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (set(), 0u64..9).prop_map(|(set, term)| Call::Vote(set, vote(term))),
         1 => (set(), 0u64..4).prop_map(|(set, back)| Call::Truncate { set, back }),
         2 => (set(), -1i64..6).prop_map(|(set, keep)| Call::Purge { set, keep }),
+        1 => (set(), prop::option::of(0u64..40)).prop_map(|(set, at)| Call::Reset { set, at }),
     ]
 }
 

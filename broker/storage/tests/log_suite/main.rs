@@ -14,6 +14,8 @@ mod model;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
+mod reset;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod support;

@@ -44,6 +44,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (set(), 0u64..9).prop_map(|(set, term)| Action::Call(Call::Vote(set, vote(term)))),
         2 => (set(), 0u64..5).prop_map(|(set, back)| Action::Call(Call::Truncate { set, back })),
         3 => (set(), -2i64..8).prop_map(|(set, keep)| Action::Call(Call::Purge { set, keep })),
+        2 => (set(), prop::option::of(0u64..60))
+            .prop_map(|(set, at)| Action::Call(Call::Reset { set, at })),
         3 => Just(Action::Write),
         4 => Just(Action::Settle),
         1 => Just(Action::Idle),

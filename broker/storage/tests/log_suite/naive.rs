@@ -28,6 +28,11 @@ pub(crate) enum Call {
         set: SetId,
         keep: i64,
     },
+    /// Begins again behind this index.
+    Reset {
+        set: SetId,
+        at: Option<u64>,
+    },
 }
 
 /// What one set holds.
@@ -69,6 +74,13 @@ pub(crate) fn make(call: &Call, log: &Stepped, model: &mut Model) -> Outcome {
         Call::Purge { set, keep } => {
             let upto = model.entry(*set).or_default().purge(*keep);
             log.purge(*set, upto)
+        }
+        Call::Reset { set, at } => {
+            let set_model = model.entry(*set).or_default();
+            let at = at.map(|index| id(index % 4, index));
+            set_model.entries.clear();
+            (set_model.state.purged, set_model.state.last) = (at, at);
+            log.reset(*set, at)
         }
     }
 }

@@ -107,6 +107,12 @@ impl Stepped {
         outcome
     }
 
+    pub(crate) fn reset(&self, set: SetId, at: Option<LogId>) -> Outcome {
+        let outcome = Outcome::default();
+        self.log.reset(set, at, outcome.done());
+        outcome
+    }
+
     /// Everything that the log has of `set`.
     pub(crate) fn entries(&self, set: SetId) -> Vec<LogEntry<Bytes>> {
         let state = self.log.state(set);

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 
 use crate::naive::read_back;
 use crate::support::{A, B, Stepped, bytes, disk_of, id, image, vote};
+use sampan_protocol::SetId;
 use sampan_storage::io::SimulatedDisk;
 
+const C: SetId = SetId(8);
+const D: SetId = SetId(9);
 const FILE_LEN: usize = 64 * 1024;
 /// Bytes shown in one line of a vector.
 const LINE_LEN: usize = 32;
@@ -17,8 +20,8 @@ fn place() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/log/small.hex")
 }
 
-/// A log with every kind of record: an opening batch, a batch with entries, vote, cut and purge,
-/// an opening batch that repeats the state, a closing batch.
+/// A log with every kind of record: an opening batch, a batch with entries, vote, cut, purge and
+/// resets, an opening batch that repeats the state, a closing batch.
 fn written() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let mut log = Stepped::on(&disk).unwrap();
@@ -27,6 +30,10 @@ fn written() -> SimulatedDisk {
     log.vote(B, vote(4));
     log.truncate(A, Some(0));
     log.purge(B, id(2, 1));
+    log.purge(C, id(2, 9));
+    log.reset(C, Some(id(1, 3)));
+    log.append(D, 1, 0, &[bytes(4, 2)]);
+    log.reset(D, None);
     log.writer.step();
     drop(log);
     let mut log = Stepped::on(&disk).unwrap();
@@ -81,6 +88,8 @@ fn the_vector_is_read_as_it_was_written() {
     assert_eq!(log.log.state(A).last, Some(id(1, 0)));
     assert_eq!(log.log.state(B).vote, Some(vote(4)));
     assert_eq!(log.log.state(B).purged, Some(id(2, 1)));
+    assert_eq!(log.log.state(C).purged, Some(id(1, 3)));
+    assert_eq!(log.log.state(D).last, None);
     assert_eq!(log.entries(A)[0].payload, bytes(1, 10));
     assert_eq!(
         read_back(&log),
