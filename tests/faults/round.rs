@@ -240,7 +240,7 @@ fn look_at_nodes(cluster: &Cluster, seen: &mut Seen) {
         seen.trouble("all replicas catch up", trouble);
     }
     for (id, node) in &cluster.nodes {
-        match metrics::sum(node.http_address(), "sampan_state_hash_mismatch_total") {
+        match metrics::sum(node.http_address(), "sampan_state_hash_mismatches_total") {
             Ok(0) => {}
             Ok(count) => {
                 let text = format!("node {id} found {count} differences");

@@ -37,8 +37,8 @@ fn main() -> ExitCode {
 }
 
 /// What is logged unless `RUST_LOG` says otherwise. openraft tells each step of each checkpoint at
-/// info, which would bury what an operator has to see.
-const LOG_FILTER_DEFAULT: &str = "info,openraft=warn";
+/// info, and each try to reach a peer at warn, which would bury what an operator has to see.
+const LOG_FILTER_DEFAULT: &str = "info,openraft=error";
 
 /// Logs go to stderr.
 fn log_to_stderr() {

@@ -402,6 +402,7 @@ fn open_options(options: &NodeOptions, fresh: Identity) -> OpenOptions {
                 true => LOG_CACHE_LEN_WITH_PEERS,
                 false => LOG_CACHE_LEN,
             },
+            boot_id: options.boot_id.unwrap_or(LogOptions::default().boot_id),
             ..LogOptions::default()
         },
         has_peers,
@@ -534,7 +535,10 @@ impl Opening {
                 identity.cluster,
                 identity.set_count,
             )),
-            announcement: Some((reach.clone(), facts(&self.options, identity.incarnation))),
+            // Alone, there is nobody to tell.
+            announcement: peers
+                .is_some()
+                .then(|| (reach.clone(), facts(&self.options, identity.incarnation))),
             peers: peers_part.flatten(),
             joiner: None,
         };

@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub release: String,
     /// The operator says that the log has everything, whatever it looks like.
     pub trust_log: bool,
+    /// Tells the boot of the machine; `None`: as the machine does.
+    pub boot_id: Option<fn() -> u128>,
     /// How it reaches its peers; `None` for a cluster of one.
     pub peers: Option<PeerOptions>,
     /// Whether an empty folder becomes a cluster of its own, or the cluster it has just been let

@@ -30,6 +30,9 @@ use crate::set::{
 use crate::suspicion::Suspicion;
 use crate::view::View;
 
+/// Pause between two looks at a set that is about to lead.
+const LEAD_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// What a set is started from, on its core's thread.
 pub(super) struct SetPart {
     pub(super) set: SetId,
@@ -102,7 +105,7 @@ impl SetPart {
         let raft = raft.map_err(|error| failed(&error))?;
         guard.bind(raft.clone());
         let found = found(&raft, self.node, self.is_founder, &self.suspicion, set);
-        found.await.map_err(|error| failed(&error))?;
+        let is_alone = found.await.map_err(|error| failed(&error))?;
         let replica = Replica {
             node: self.node,
             set,
@@ -129,19 +132,23 @@ impl SetPart {
             board: self.reach.board.clone(),
             suspicion: self.suspicion,
         });
-        Ok(tokio::task::spawn_local(driver.run()))
+        let driver = tokio::task::spawn_local(driver.run());
+        while is_alone && !self.reach.leads(set) && !driver.is_finished() {
+            tokio::time::sleep(LEAD_PAUSE).await;
+        }
+        Ok(driver)
     }
 }
 
 /// Makes the set one of this node alone when a cluster is founded. The only voter elects itself at
-/// once instead of waiting for an election timeout, and replays.
+/// once instead of waiting for an election timeout, and replays. Returns whether it is the only one.
 async fn found(
     raft: &SetRaft,
     node: u64,
     is_founder: bool,
     suspicion: &Suspicion,
     set: SetId,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<bool, Box<dyn std::error::Error>> {
     let is_new = is_founder && !raft.is_initialized().await?;
     if is_new {
         let members = std::collections::BTreeMap::from([(node, openraft::BasicNode::new(""))]);
@@ -153,7 +160,7 @@ async fn found(
         metrics.membership_config.membership().voter_ids().collect()
     };
     if voters != [node] {
-        return Ok(());
+        return Ok(false);
     }
     // All voters are here, and this one's log is the longest.
     let suspicion = suspicion.clone();
@@ -168,7 +175,7 @@ async fn found(
         .get_read_linearizer(openraft::ReadPolicy::ReadIndex)
         .await?;
     read.await_ready(raft).await?;
-    Ok(())
+    Ok(true)
 }
 
 fn raft_config(set: SetId, has_peers: bool) -> Config {

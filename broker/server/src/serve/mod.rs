@@ -22,6 +22,8 @@ mod reload;
 mod signals;
 #[cfg(feature = "simulation")]
 mod simulated_clock;
+#[cfg(feature = "simulation")]
+mod simulated_power;
 mod storage_watch;
 mod tls;
 
@@ -191,6 +193,7 @@ impl Process {
             zone: self.config.zone.clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             trust_log: self.config.trust_log,
+            boot_id: boot_id(),
             peers,
             founding,
         };
@@ -253,11 +256,15 @@ fn data_folder(path: &std::path::Path) -> anyhow::Result<Arc<dyn Folder>> {
     ))
 }
 
-/// A test build: a killed broker's files go back to their last sync, as after a power cut.
 #[cfg(feature = "simulation")]
-fn data_folder(path: &std::path::Path) -> anyhow::Result<Arc<dyn Folder>> {
-    let folder = sampan_storage::io::RecordingFolder::open(path);
-    Ok(Arc::new(
-        folder.with_context(|| format!("opening {}", path.display()))?,
-    ))
+use self::simulated_power::data_folder;
+
+#[cfg(not(feature = "simulation"))]
+fn boot_id() -> Option<fn() -> u128> {
+    None
+}
+
+#[cfg(feature = "simulation")]
+fn boot_id() -> Option<fn() -> u128> {
+    Some(simulated_power::boot_id)
 }

@@ -134,6 +134,7 @@ fn read_again(arguments: &ServeArguments) -> anyhow::Result<Loaded> {
 
 impl Loaded {
     fn read(config: &Config, dev: Option<&DevMaterial>) -> anyhow::Result<Loaded> {
+        let accounts = config.accounts(dev)?;
         let client_tls = match config.client_tls(dev)? {
             None => None,
             Some(files) => Some(ClientTls {
@@ -146,7 +147,7 @@ impl Loaded {
             Some(files) => Some(PeerTls::load(&files, config.node_id)?),
         };
         Ok(Loaded {
-            accounts: config.accounts(dev)?,
+            accounts,
             client_tls,
             peer_tls,
         })

@@ -69,13 +69,29 @@ impl RecordingFolder {
     ///
     /// [`io::ErrorKind::WouldBlock`] while another process has it open.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<RecordingFolder> {
-        let path = path.into();
+        RecordingFolder::open_after(path.into(), roll_back)
+    }
+
+    /// Opens the folder at `path` as it is: only a process was killed, and the kernel kept what it
+    /// was given.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecordingFolder::open`].
+    pub fn open_as_it_is(path: impl Into<PathBuf>) -> io::Result<RecordingFolder> {
+        RecordingFolder::open_after(path.into(), forget_journals)
+    }
+
+    fn open_after(
+        path: PathBuf,
+        prepare: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<RecordingFolder> {
         let disk = DiskFolder::open(&path)?;
         let undo = path.join(UNDO_FOLDER);
         fs::create_dir_all(&undo)?;
         let lock = fs::File::open(&undo)?;
         lock.try_lock()?;
-        roll_back(&path)?;
+        prepare(&path)?;
         let tree = Arc::new(Tree {
             folders: Mutex::default(),
             _lock: lock,
@@ -305,6 +321,21 @@ fn roll_back(path: &Path) -> io::Result<()> {
     }
     for name in disk.folders()?.iter().filter(|name| *name != UNDO_FOLDER) {
         roll_back(&path.join(name))?;
+    }
+    Ok(())
+}
+
+/// Nothing noted in `path` and below is to be taken back any more.
+fn forget_journals(path: &Path) -> io::Result<()> {
+    let undo = path.join(UNDO_FOLDER);
+    if undo.is_dir() {
+        for leftover in DiskFolder::open(&undo)?.list()? {
+            fs::remove_file(undo.join(leftover))?;
+        }
+    }
+    let folders = DiskFolder::open(path)?.folders()?;
+    for name in folders.iter().filter(|name| *name != UNDO_FOLDER) {
+        forget_journals(&path.join(name))?;
     }
     Ok(())
 }
