@@ -7,7 +7,8 @@
 //!
 //! A node that has peers goes further: what is damaged moves to quarantine and is filled again from
 //! the peers, and a replica that may have lost entries becomes suspect, which is written down before
-//! anything is repaired.
+//! anything is repaired. A log that ends before its store goes on behind it; one that begins behind
+//! its store begins again there, for what is between the two is nowhere on this node.
 //!
 //! A new folder gets its identity's name last, so that a folder half made is told from one that
 //! lost its parts. Spec: spec/storage.md, "The data folder", "Quarantine", "Suspect replicas".
@@ -277,6 +278,13 @@ impl Opening<'_> {
         };
         let is_ahead = next(store.applied.map(|id| id.index)) > end_of(state);
         match store.applied {
+            // The store is fresh or an older copy: its leader sends what is missing.
+            applied if !is_ahead && self.options.has_peers => {
+                tracing::error!(%set, error = %mismatch, "entries are missing from the store");
+                let raised = self.suspicion.raise([set]);
+                raised.map_err(|error| self.io(error))?;
+                wait_for(|done| log.reset(set, applied, done)).map_err(OpenError::Log)
+            }
             // A snapshot came, and the log was not told before the node stopped.
             Some(applied) if is_ahead && store.snapshot_applied == Some(applied) => {
                 wait_for(|done| log.purge(set, applied, done)).map_err(OpenError::Log)
@@ -360,44 +368,4 @@ fn check_agreement(set: SetId, store: &Recovered, log: SetLogState) -> Result<()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sampan_storage::log::LogId;
-
-    fn agree(applied: Option<u64>, purged: Option<u64>, last: Option<u64>) -> bool {
-        let id = |index: Option<u64>| {
-            index.map(|index| LogId {
-                term: 1,
-                node: 0,
-                index,
-            })
-        };
-        let store = Recovered {
-            applied: id(applied),
-            ..Recovered::default()
-        };
-        let log = SetLogState {
-            vote: None,
-            purged: id(purged),
-            last: id(last),
-        };
-        check_agreement(SetId(0), &store, log).is_ok()
-    }
-
-    #[test]
-    fn a_store_behind_the_purged_part_of_its_log_is_refused() {
-        assert!(agree(Some(7), Some(7), Some(9)));
-        assert!(agree(Some(8), Some(7), Some(9)));
-        assert!(!agree(Some(6), Some(7), Some(9)));
-        assert!(!agree(None, Some(7), Some(9)));
-        assert!(agree(None, None, Some(9)));
-    }
-
-    #[test]
-    fn a_store_ahead_of_its_log_is_refused() {
-        assert!(agree(Some(9), Some(7), Some(9)));
-        assert!(!agree(Some(10), Some(7), Some(9)));
-        assert!(!agree(Some(3), None, None));
-        assert!(agree(None, None, None));
-    }
-}
+mod tests;

@@ -1,0 +1,190 @@
+//! Goal: store and log of a set are brought together only in ways that forget nothing. Method: the
+//! rule by itself, then data folders on a real disk whose parts are made to disagree.
+
+use super::*;
+use sampan_storage::io::DiskFolder;
+use sampan_storage::log::{LogEntry, Vote};
+use sampan_storage::store::{Incoming, SnapshotWriter};
+
+const SET: SetId = SetId(0);
+const IDENTITY: Identity = Identity {
+    node: 1,
+    cluster: 9 << 80,
+    incarnation: 4 << 80,
+    set_count: 2,
+};
+
+fn agree(applied: Option<u64>, purged: Option<u64>, last: Option<u64>) -> bool {
+    let store = Recovered {
+        applied: applied.map(id),
+        ..Recovered::default()
+    };
+    let log = SetLogState {
+        vote: None,
+        purged: purged.map(id),
+        last: last.map(id),
+    };
+    check_agreement(SET, &store, log).is_ok()
+}
+
+fn id(index: u64) -> LogId {
+    LogId {
+        term: 1,
+        node: 0,
+        index,
+    }
+}
+
+#[test]
+fn a_store_behind_the_purged_part_of_its_log_is_refused() {
+    assert!(agree(Some(7), Some(7), Some(9)));
+    assert!(agree(Some(8), Some(7), Some(9)));
+    assert!(!agree(Some(6), Some(7), Some(9)));
+    assert!(!agree(None, Some(7), Some(9)));
+    assert!(agree(None, None, Some(9)));
+}
+
+#[test]
+fn a_store_ahead_of_its_log_is_refused() {
+    assert!(agree(Some(9), Some(7), Some(9)));
+    assert!(!agree(Some(10), Some(7), Some(9)));
+    assert!(!agree(Some(3), None, None));
+    assert!(agree(None, None, None));
+}
+
+/// A data folder on disk, opened as often as the test wants.
+struct OnDisk {
+    temp: tempfile::TempDir,
+    folder: Arc<dyn Folder>,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Arc::new(DiskFolder::open(temp.path()).unwrap());
+        OnDisk { temp, folder }
+    }
+
+    fn open(&self, has_peers: bool) -> Result<DataFolder, OpenError> {
+        let options = OpenOptions {
+            fresh: IDENTITY,
+            log: LogOptions {
+                file_len: 64 * 1024,
+                ..LogOptions::default()
+            },
+            has_peers,
+            is_replacement: false,
+            trust_log: false,
+        };
+        DataFolder::open(&self.folder, options)
+    }
+
+    /// A folder whose log of the set has the entries 1 to `last`, and a vote.
+    fn with_log(last: u64) -> Self {
+        let on_disk = OnDisk::new();
+        let opened = on_disk.open(true).unwrap();
+        let entries = (1..=last).map(|index| LogEntry {
+            id: id(index),
+            payload: LogPayload::Blank,
+        });
+        let entries = entries.collect();
+        wait_for(|done| opened.log.append(SET, entries, done)).unwrap();
+        let vote = Vote {
+            term: 3,
+            node: 2,
+            committed: true,
+        };
+        wait_for(|done| opened.log.save_vote(SET, vote, done)).unwrap();
+        opened.log.close().unwrap();
+        on_disk
+    }
+
+    /// A checkpoint of the set's store at entry `index`.
+    fn checkpoint(&self, index: u64) {
+        let opened = self.open(true).unwrap();
+        let (mut store, _) = opened.stores.into_iter().next().unwrap();
+        let job = store.begin_checkpoint(id(index), Vec::new(), std::iter::empty());
+        store.finish_checkpoint(job.unwrap().run()).unwrap();
+        opened.log.close().unwrap();
+    }
+
+    fn incoming(&self, from: &OnDisk) -> Incoming {
+        let opened = from.open(true).unwrap();
+        let mut reader = opened.stores[0].0.snapshot(7).unwrap().unwrap();
+        let folder = folder_of_set(&self.folder, SET).unwrap();
+        let (identity, options) = (store_identity(&IDENTITY, SET), StoreOptions::default());
+        let mut writer = SnapshotWriter::begin(folder, identity, options, reader.id()).unwrap();
+        while let Some(chunk) = reader.next_chunk().unwrap() {
+            writer.write_chunk(chunk).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+}
+
+fn close(opened: DataFolder) {
+    opened.log.close().unwrap();
+    drop(opened.lock);
+}
+
+#[test]
+fn a_log_that_was_not_told_of_a_snapshot_goes_on_behind_it() {
+    let sender = OnDisk::with_log(40);
+    sender.checkpoint(40);
+    let on_disk = OnDisk::with_log(5);
+    let opened = on_disk.open(true).unwrap();
+    let incoming = on_disk.incoming(&sender);
+    let (store, _) = opened.stores.into_iter().next().unwrap();
+    incoming.install(store.retire()).unwrap();
+    opened.log.close().unwrap();
+    drop(opened.lock);
+    // Also without peers: nothing is missing.
+    let opened = on_disk.open(false).unwrap();
+    let state = opened.log.state(SET);
+    assert_eq!((state.purged, state.last), (Some(id(40)), Some(id(40))));
+    assert_eq!(state.vote.unwrap().term, 3);
+    assert!(!opened.suspicion.is_suspect(SET));
+}
+
+#[test]
+fn a_log_that_lost_its_end_makes_its_set_suspect_and_goes_on_behind_the_store() {
+    let on_disk = OnDisk::with_log(10);
+    on_disk.checkpoint(10);
+    std::fs::remove_dir_all(on_disk.temp.path().join("log")).unwrap();
+    std::fs::create_dir(on_disk.temp.path().join("log")).unwrap();
+    assert!(matches!(
+        on_disk.open(false),
+        Err(OpenError::Mismatch { .. })
+    ));
+    let opened = on_disk.open(true).unwrap();
+    let state = opened.log.state(SET);
+    assert_eq!((state.purged, state.last), (Some(id(10)), Some(id(10))));
+    assert!(opened.suspicion.is_suspect(SET) && !opened.suspicion.is_suspect(SetId(1)));
+}
+
+#[test]
+fn a_log_whose_store_is_behind_makes_its_set_suspect_and_begins_again_there() {
+    for applied in [None, Some(4)] {
+        let on_disk = OnDisk::with_log(20);
+        if let Some(applied) = applied {
+            on_disk.checkpoint(applied);
+        }
+        let opened = on_disk.open(true).unwrap();
+        wait_for(|done| opened.log.purge(SET, id(15), done)).unwrap();
+        close(opened);
+        assert!(matches!(
+            on_disk.open(false),
+            Err(OpenError::Mismatch { .. })
+        ));
+        let opened = on_disk.open(true).unwrap();
+        let state = opened.log.state(SET);
+        let applied = applied.map(id);
+        assert_eq!((state.purged, state.last), (applied, applied));
+        assert_eq!(state.vote.unwrap().term, 3);
+        assert!(opened.suspicion.is_suspect(SET));
+        close(opened);
+        // It agrees now, and stays suspect until its leader absolves it.
+        let opened = on_disk.open(true).unwrap();
+        assert_eq!(opened.log.state(SET).last, applied);
+        assert!(opened.suspicion.is_suspect(SET));
+    }
+}
