@@ -34,6 +34,8 @@ pub(crate) enum Method {
     SnapshotChunk,
     /// Of a replica: that was all of it.
     SnapshotFinish,
+    /// Of a replica: these messages, in place of damaged ones.
+    Bodies,
     /// Of a node: let me into the cluster.
     Join,
     /// Of a node without a cluster: join mine.
@@ -43,7 +45,7 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    const ALL: [(Method, u16); 13] = [
+    const ALL: [(Method, u16); 14] = [
         (Method::Propose, 16),
         (Method::ReadIndex, 17),
         (Method::ChangeMembers, 18),
@@ -54,6 +56,7 @@ impl Method {
         (Method::SnapshotBegin, 24),
         (Method::SnapshotChunk, 25),
         (Method::SnapshotFinish, 26),
+        (Method::Bodies, 27),
         (Method::Join, 32),
         (Method::Invite, 33),
         (Method::Catalog, 34),

@@ -6,6 +6,7 @@
 //! client's bytes look like.
 
 mod board;
+mod bodies;
 mod calls;
 mod catalog;
 mod clock;
@@ -16,6 +17,7 @@ mod node;
 mod peer;
 mod raft;
 mod reach;
+mod repair;
 mod set;
 mod status;
 mod suspicion;
@@ -30,6 +32,7 @@ pub use node::{
     SNAPSHOT_RATE_DEFAULT, StartError,
 };
 pub use peer::{PeerIo, PeerStream, PlainTransport, Transport};
+pub use repair::Bodies;
 pub use set::{
     Answer, BodyRun, Client, ClientId, CountsOfSet, OpenStateError, Origin, Outcome, Receive,
     Received, Refused, SetHandle, SetRequest, Shown,

@@ -178,6 +178,10 @@ pub struct NodeMetrics {
     pub state_hash_mismatch_count: u64,
     /// How far the wall clock is from the median of the cluster's, in milliseconds.
     pub clock_offset_ms: i64,
+    /// Messages that were found damaged in a file here, since the start.
+    pub damaged_body_count: u64,
+    /// Of these, messages that another replica gave.
+    pub repaired_body_count: u64,
 }
 
 /// Figures of one set on one node.

@@ -88,6 +88,8 @@ impl Node {
             },
             state_hash_mismatch_count: member.view.mismatch_count(),
             clock_offset_ms: member.time.own_offset_ms(),
+            damaged_body_count: member.repairer.damaged_count(),
+            repaired_body_count: member.repairer.repaired_count(),
         }
     }
 

@@ -21,10 +21,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sampan_core::FORMAT_VERSION_MAX;
-use sampan_protocol::{ErrorCode, SetId};
+use sampan_protocol::{ErrorCode, MessageId, QueueId, SetId};
 use sampan_storage::io::{Folder, FolderLock};
 use sampan_storage::log::{Log, LogError, LogOptions};
-use sampan_storage::store::Reader;
+use sampan_storage::store::{Reader, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::core_part::CorePart;
@@ -45,6 +45,7 @@ use crate::members::{
 use crate::peer::{LocalNode, Peers, PeersParts, PeersTask};
 use crate::raft::payload::LogPayload;
 use crate::reach::{Reach, ReachParts};
+use crate::repair::{Bodies, Repairer};
 use crate::set::{
     CheckpointPolicy, Checkpointer, OpenStateError, Pace, REPLICA_WAITING_MAX, Refused, SetHandle,
     SetRequest, ToReplica,
@@ -102,6 +103,7 @@ struct Member {
     log: Log<LogPayload>,
     sets: Arc<[SetHandle]>,
     readers: Vec<Reader>,
+    repairer: Repairer,
     reach: Reach,
     view: View,
     operator: Operator,
@@ -245,9 +247,29 @@ impl Node {
         self.member.as_ref().map_or(&[], |member| &member.sets)
     }
 
-    /// Reads bodies of a set from its segment files, blocking.
-    pub fn reader(&self, set: SetId) -> Option<&Reader> {
-        self.member.as_ref()?.readers.get(set.0 as usize)
+    /// Reads messages of a set from its segment files. Damaged ones are brought back from another
+    /// replica of the set.
+    ///
+    /// # Errors
+    ///
+    /// The set's store cannot be read at all.
+    pub async fn read(
+        &self,
+        set: SetId,
+        queue: QueueId,
+        ids: &[MessageId],
+    ) -> Result<Bodies, StoreError> {
+        let nothing = Bodies {
+            messages: vec![None; ids.len()],
+            lost_count: 0,
+        };
+        let Some(member) = &self.member else {
+            return Ok(nothing);
+        };
+        match member.readers.get(set.0 as usize) {
+            Some(reader) => member.repairer.read(set, reader, queue, ids).await,
+            None => Ok(nothing),
+        }
     }
 
     /// The queues by name; a new one arrives with each change.
@@ -557,6 +579,7 @@ impl Opening {
         let member = Member {
             folder: options.folder.clone(),
             readers: readers.collect(),
+            repairer: Repairer::new(reach.clone()),
             lock: folder.lock,
             log: folder.log.clone(),
             sets,

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 
 use openraft::Config;
 use openraft::SnapshotPolicy;
-use openraft::type_config::async_runtime::WatchReceiver;
 use sampan_protocol::SetId;
 use sampan_storage::log::Log;
 use sampan_storage::store::{Recovered, Store};
@@ -110,6 +109,7 @@ impl SetPart {
             node: self.node,
             set,
             raft: raft.clone(),
+            state: state.clone(),
             log: self.log,
             handle: self.reach.set(set).map_err(|error| failed(&error))?.clone(),
             reach: self.reach.clone(),
@@ -154,11 +154,12 @@ async fn found(
         let members = std::collections::BTreeMap::from([(node, openraft::BasicNode::new(""))]);
         raft.initialize(members).await?;
     }
-    let voters: Vec<u64> = {
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().voter_ids().collect()
-    };
+    // Asked of openraft's core: what it publishes may be a moment old.
+    let voters = raft.with_raft_state(|state| {
+        let membership = state.membership_state.effective().membership();
+        membership.voter_ids().collect::<Vec<u64>>()
+    });
+    let voters = voters.await?;
     if voters != [node] {
         return Ok(false);
     }

@@ -11,10 +11,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use sampan_protocol::SetId;
+use sampan_protocol::{ErrorCode, SetId};
 use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Spent};
 use tokio::sync::{Notify, oneshot};
 
+use super::request::Refused;
 use super::state::SetState;
 use crate::raft::types::SetRaft;
 
@@ -33,6 +34,8 @@ pub(crate) struct CheckpointPolicy {
 
 /// Messages in memory may reach this many times the length at which a checkpoint begins.
 const OVERLAY_MAX_FACTOR: u64 = 4;
+/// Those who may wait for a checkpoint of one set.
+const ASKED_COUNT_MAX: usize = 16;
 /// Pause after a checkpoint that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -92,6 +95,13 @@ pub(super) struct Checkpoints {
     /// On the monotonic clock.
     not_before_ms: u64,
     interval_ends_ms: u64,
+    asked: Vec<Asked>,
+}
+
+/// Somebody waits until everything up to an entry is written down.
+struct Asked {
+    index: u64,
+    done: oneshot::Sender<Result<u64, Refused>>,
 }
 
 /// `None`: the checkpoint thread is gone.
@@ -106,6 +116,44 @@ impl Checkpoints {
             is_running: false,
             not_before_ms: 0,
             interval_ends_ms: 0,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Answers once a checkpoint of all that is applied now is durable; one begins as soon as it
+    /// can.
+    pub(super) fn ask(
+        &mut self,
+        state: &SetState,
+        done: oneshot::Sender<Result<u64, Refused>>,
+    ) {
+        let refusal = match state.applied() {
+            None => Refused::new(ErrorCode::NoLeader),
+            Some(_) if self.asked.len() >= ASKED_COUNT_MAX => {
+                Refused::retry_after(ErrorCode::QueueBusy, 1_000)
+            }
+            Some(applied) => {
+                let index = applied.index;
+                self.asked.push(Asked { index, done });
+                return;
+            }
+        };
+        // Whoever asked may be gone.
+        drop(done.send(Err(refusal)));
+    }
+
+    /// Answers those whose entry is written down, and forgets who is gone.
+    fn answer(&mut self, state: &SetState) {
+        let durable = state.checkpoint_index();
+        let (written, waiting) = std::mem::take(&mut self.asked)
+            .into_iter()
+            .filter(|asked| !asked.done.is_closed())
+            .partition(|asked| durable >= Some(asked.index));
+        self.asked = waiting;
+        let written: Vec<Asked> = written;
+        for asked in written {
+            // Whoever asked may be gone.
+            drop(asked.done.send(Ok(durable.unwrap_or(asked.index))));
         }
     }
 
@@ -124,6 +172,7 @@ impl Checkpoints {
             self.not_before_ms = now_ms + millis(wait);
             self.interval_ends_ms = now_ms + millis(self.policy.interval);
         }
+        self.answer(&state.borrow());
         if self.is_running || now_ms < self.not_before_ms || !self.is_due(&state.borrow(), now_ms) {
             return;
         }
@@ -161,6 +210,7 @@ impl Checkpoints {
     fn is_due(&self, state: &SetState, now_ms: u64) -> bool {
         let log_len = state.log_len();
         state.owes_checkpoint()
+            || !self.asked.is_empty() && state.is_applied_flushed()
             || log_len > 0
                 && state.is_applied_flushed()
                 && (state.overlay_len() >= self.policy.overlay_len

@@ -162,6 +162,7 @@ impl Driver {
                 SetRequest::Propose { done, .. } => drop(done.send(Err(refused.clone()))),
                 SetRequest::Unfinished(done) => drop(done.send(Err(refused.clone()))),
                 SetRequest::Confirm(done) => drop(done.send(Err(refused.clone()))),
+                SetRequest::Checkpoint(done) => drop(done.send(Err(refused.clone()))),
                 // Whoever asked has no use for the counts of a set that stops.
                 SetRequest::Counts(done) => drop(done),
                 SetRequest::Drain(done) => done.send(()).unwrap_or(()),
@@ -202,6 +203,7 @@ impl Driver {
             SetRequest::Propose { command, done } => self.on_propose(command, done),
             SetRequest::Unfinished(done) => self.reads.unfinished(done),
             SetRequest::Confirm(done) => self.reads.confirm(done),
+            SetRequest::Checkpoint(done) => self.checkpoints.ask(&self.state.borrow(), done),
             SetRequest::Counts(done) => self.on_counts(done),
             SetRequest::Forget(client) => self.receives.forget(client),
             SetRequest::Drain(done) => self.on_drain(done),

@@ -2,6 +2,7 @@
 
 mod absolution;
 mod answers;
+mod bodies;
 mod checkpoints;
 mod driver;
 mod gather;

@@ -6,6 +6,8 @@
 //! Every [`TICK`] it looks after what nobody asks for: suspect replicas of its set when it leads,
 //! its own suspicion when nobody does, and a wall clock that has left the others'.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +19,12 @@ use sampan_storage::log::Log;
 use tokio::sync::{mpsc, oneshot};
 
 use super::absolution::Absolutions;
+use super::bodies;
 use super::handle::SetHandle;
 use super::intake::Intake;
 use super::members;
 use super::request::{Refused, SetRequest};
+use super::state::SetState;
 use super::trial::Trial;
 use crate::calls::{self, Absolution, Members, Method, Standing};
 use crate::clock::ClusterTime;
@@ -68,6 +72,7 @@ pub(crate) struct Replica {
     pub(crate) node: u64,
     pub(crate) set: SetId,
     pub(crate) raft: SetRaft,
+    pub(crate) state: Rc<RefCell<SetState>>,
     pub(crate) log: Log<LogPayload>,
     pub(crate) handle: SetHandle,
     pub(crate) reach: Reach,
@@ -188,6 +193,7 @@ impl Replica {
             Method::SnapshotBegin => self.intake.begin(self, payload).await,
             Method::SnapshotChunk => self.intake.chunk(payload).await,
             Method::SnapshotFinish => self.intake.finish(self, payload).await,
+            Method::Bodies => bodies::give(self, payload).await,
             Method::Join | Method::Invite | Method::Catalog => Err(malformed()),
         }
     }

@@ -85,6 +85,8 @@ pub enum SetRequest {
     /// Agree with a majority that everything acknowledged before is applied here; the answer is
     /// the index up to where that is.
     Confirm(oneshot::Sender<Result<u64, Refused>>),
+    /// Write down all that is applied here; the answer is the entry up to which that is durable.
+    Checkpoint(oneshot::Sender<Result<u64, Refused>>),
     /// Counts of all queues, as far as they are applied on this node.
     Counts(oneshot::Sender<CountsOfSet>),
     /// Carry a command out for the node itself.

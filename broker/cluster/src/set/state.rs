@@ -12,11 +12,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use sampan_core::{Broker, Delivery, Effect, Entry, Need, Reply, RestoreError, RowKey};
-use sampan_protocol::{QueueId, SetId};
+use sampan_protocol::{MessageId, QueueId, SetId};
 use sampan_storage::log::{Log, LogError};
 use sampan_storage::store::{
     CheckpointJob, CheckpointOutcome, InMemory, Reader, Recovered, Retired, Spent, Store,
-    StoreError,
+    StoreError, StoredMessage,
 };
 use tokio::sync::Notify;
 
@@ -132,6 +132,11 @@ impl SetState {
     /// The checkpoint that peers are sent: the newest, or one whose sending has begun.
     pub(crate) fn checkpoint(&self) -> Option<(RaftLogId, StoredMembership)> {
         self.transfers.oldest().or_else(|| self.checkpoint.clone())
+    }
+
+    /// Up to where the newest durable checkpoint goes.
+    pub(crate) fn checkpoint_index(&self) -> Option<u64> {
+        self.checkpoint.as_ref().map(|(id, _)| id.index)
     }
 
     /// The snapshots on their way to peers.
@@ -276,6 +281,26 @@ impl SetState {
         }
     }
 
+    /// Messages of `ids` that are in memory, and the ids of those that are on disk or gone.
+    pub(crate) fn find(
+        &self,
+        queue: QueueId,
+        ids: &[MessageId],
+    ) -> (Vec<(MessageId, StoredMessage)>, Vec<MessageId>) {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for id in ids {
+            let mut message = None;
+            if let Some(store) = &self.store {
+                store.lookup(queue, *id, 1, |_, here| message = here.map(stored));
+            }
+            match message {
+                Some(message) => found.push((*id, message)),
+                None => missing.push(*id),
+            }
+        }
+        (found, missing)
+    }
+
     /// Begins a checkpoint of what is applied now, or the one again that found no room. `None`
     /// while one is running, or without entries.
     pub(crate) fn begin_checkpoint(&mut self) -> Result<Option<CheckpointJob>, StoreError> {
@@ -349,6 +374,16 @@ impl SetState {
     }
 }
 
+/// A message in memory, sharing its batch.
+fn stored(message: InMemory<'_>) -> StoredMessage {
+    let end = message.start + message.record.content_len();
+    StoredMessage {
+        sent_at: message.sent_at,
+        record: message.record,
+        content: message.batch.as_bytes().slice(message.start..end),
+    }
+}
+
 fn push_body(bodies: &mut Vec<BodyRun>, found: Option<InMemory<'_>>) {
     match (bodies.last_mut(), found) {
         (Some(BodyRun::Memory { batch, places, .. }), Some(found))
@@ -381,7 +416,7 @@ pub(crate) fn membership_of(bytes: &[u8]) -> Option<StoredMembership> {
 }
 
 /// The log id that set the membership (term u64, index u64; 0 and 0 for none), then the membership.
-fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
+pub(crate) fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
     let (term, index) = stored
         .log_id()
         .map_or((0, 0), |id| (id.committed_leader_id().term, id.index));
