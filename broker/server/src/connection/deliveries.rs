@@ -100,6 +100,14 @@ impl<C: AsRef<[u8]>> ReplyWriter<C> {
         self.encoder.push(&meta, record, content);
     }
 
+    /// What there is so far, as a frame that others follow; returns the request's number.
+    pub(super) fn interrupt(mut self, out: &mut BytesMut) -> u64 {
+        if !self.encoder.is_empty() {
+            self.encoder.finish(self.request_id, true, out);
+        }
+        self.request_id
+    }
+
     /// The last frame of the reply; an empty one when there was no message.
     pub(super) fn finish(mut self, out: &mut BytesMut) {
         self.encoder.finish(self.request_id, false, out);

@@ -5,12 +5,13 @@
 //! two frames.
 //!
 //! A message that is gone when its body is read (deleted or expired meanwhile) is left out: its
-//! receipt is worth nothing any more.
+//! receipt is worth nothing any more. When one is damaged and no replica has it, the others are
+//! written before the refusal.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sampan_cluster::{BodyRun, Node, Received, Refused};
+use sampan_cluster::{Bodies, BodyRun, Node, Received, Refused};
 use sampan_core::Delivery;
 use sampan_protocol::limits::{BATCH_COUNT_MAX, RECEIVE_FRAME_LEN};
 use sampan_protocol::{ErrorCode, MessageId, QueueId, Reply, SetId};
@@ -114,7 +115,7 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         received: Received,
     ) -> Result<(), ConnectionError> {
         let mut reply = ReplyWriter::new(request_id);
-        let mut frames = BytesMut::new();
+        let (mut frames, mut lost_count) = (BytesMut::new(), 0);
         let mut deliveries = received.deliveries.as_slice();
         for run in &received.bodies {
             let mut now = take(&mut deliveries, run.count());
@@ -132,12 +133,17 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
             while !now.is_empty() {
                 let piece_len = read_count.min(now.len());
                 let piece = take(&mut now, piece_len);
-                let messages = match self.read(set, received.queue, piece).await {
-                    Ok(messages) => messages,
-                    Err(error) => return self.refuse_unread(set, request_id, &error).await,
+                let bodies = match self.read(set, received.queue, piece).await {
+                    Ok(bodies) => bodies,
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(%set, error, "stored messages could not be read");
+                        return self.refuse_unread(reply, &mut frames).await;
+                    }
                 };
-                read_count = next_read_count(&messages);
-                for (delivery, message) in piece.iter().zip(messages) {
+                lost_count += bodies.lost_count;
+                read_count = next_read_count(&bodies.messages);
+                for (delivery, message) in piece.iter().zip(bodies.messages) {
                     if let Some(message) = message {
                         reply.push_stored(delivery, message, &mut frames);
                     }
@@ -148,6 +154,9 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
                 self.write_uncounted(&mut frames).await?;
             }
         }
+        if lost_count > 0 {
+            return self.refuse_unread(reply, &mut frames).await;
+        }
         reply.finish(&mut frames);
         self.write_uncounted(&mut frames).await
     }
@@ -157,33 +166,22 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         set: SetId,
         queue: QueueId,
         deliveries: &[Delivery],
-    ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+    ) -> Result<Bodies, StoreError> {
         let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.id).collect();
-        let reader = self
-            .node
-            .reader(set)
-            .expect("a set that answered has a store")
-            .clone();
-        let read = move || reader.read(queue, &ids);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(messages) => messages,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        self.node.read(set, queue, &ids).await
     }
 
-    /// The bodies could not be read. The messages come back when their visibility ends.
+    /// Some bodies could not be read: what was read goes out, then the refusal. The other messages
+    /// come back when their visibility ends.
     async fn refuse_unread(
         &mut self,
-        set: SetId,
-        request_id: u64,
-        error: &StoreError,
+        reply: ReplyWriter<Bytes>,
+        frames: &mut BytesMut,
     ) -> Result<(), ConnectionError> {
-        let error = error as &dyn std::error::Error;
-        tracing::error!(%set, error, "stored messages could not be read");
-        let mut frames = BytesMut::new();
-        let reply = Reply::Error(error_reply(&Refused::new(ErrorCode::Internal)));
-        reply.encode(request_id, 0, &mut frames);
-        self.write_uncounted(&mut frames).await
+        let request_id = reply.interrupt(frames);
+        let refusal = Reply::Error(error_reply(&Refused::new(ErrorCode::Internal)));
+        refusal.encode(request_id, 0, frames);
+        self.write_uncounted(frames).await
     }
 
     async fn flush_gathered(&mut self) -> Result<(), ConnectionError> {

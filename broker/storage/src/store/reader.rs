@@ -35,7 +35,7 @@ pub struct StoredMessage {
 
 impl StoredMessage {
     /// Whether lengths and checksum of the record fit the content.
-    pub(super) fn is_as_sent(&self) -> bool {
+    pub fn is_as_sent(&self) -> bool {
         let body_len = self.record.body_len as usize;
         self.content.len() == self.record.content_len()
             && self

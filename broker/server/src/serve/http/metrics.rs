@@ -52,6 +52,20 @@ fn add_node(text: &mut Text, source: &dyn HealthSource, figures: &NodeMetrics) {
         help,
         count,
     );
+    for (name, help, count) in [
+        (
+            "sampan_damaged_bodies_total",
+            "Messages found damaged in a file, since the start.",
+            figures.damaged_body_count,
+        ),
+        (
+            "sampan_repaired_bodies_total",
+            "Damaged messages that another replica gave, since the start.",
+            figures.repaired_body_count,
+        ),
+    ] {
+        text.one(name, Kind::Counter, help, count);
+    }
     let help = "How far the wall clock is from the median of the cluster's.";
     let offset = seconds(1_000.0, figures.clock_offset_ms);
     text.one("sampan_clock_offset_seconds", Kind::Gauge, help, offset);

@@ -69,6 +69,8 @@ fn every_figure_of_a_node_is_there_with_its_unit() {
         },
         state_hash_mismatch_count: 1,
         clock_offset_ms: -250,
+        damaged_body_count: 3,
+        repaired_body_count: 2,
     };
     let text = render(&Fine, figures);
     for line in [
@@ -82,6 +84,8 @@ fn every_figure_of_a_node_is_there_with_its_unit() {
         "sampan_quorum 0",
         "sampan_state_hash_mismatches_total 1",
         "sampan_clock_offset_seconds -0.25",
+        "sampan_damaged_bodies_total 3",
+        "sampan_repaired_bodies_total 2",
         "sampan_set_role{set=\"2\",role=\"leader\"} 1",
         "sampan_set_role{set=\"2\",role=\"learner\"} 0",
         "sampan_set_term{set=\"2\"} 4",
