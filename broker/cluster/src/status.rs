@@ -52,6 +52,13 @@ pub enum ClusterRequest {
         /// The node that is to lead.
         to: u64,
     },
+    /// Let leaders write the newest format that all nodes read. No node goes back after that.
+    FinishUpgrade,
+    /// Write a backup of the whole cluster, on the node that is asked.
+    Backup {
+        /// The whole path of a folder that is new or empty.
+        folder: String,
+    },
     /// Spread leaders over the nodes again.
     Rebalance {
         /// Only say what would be done.
@@ -70,6 +77,21 @@ pub enum ClusterReply {
     CanStop(CanStop),
     /// What was moved, or would be.
     Moves(Vec<LeaderMove>),
+    /// The backup that was written.
+    Backup(BackupSummary),
+}
+
+/// A backup that is complete and synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupSummary {
+    /// Where it is, on the node that was asked.
+    pub folder: String,
+    /// The entry of the catalog that it goes up to.
+    pub catalog_index: u64,
+    /// How many sets it has.
+    pub set_count: usize,
+    /// Bytes of messages in it, about.
+    pub len: u64,
 }
 
 /// Whether a node can be stopped without a set losing its majority.
@@ -97,6 +119,8 @@ pub struct LeaderMove {
 pub struct ClusterStatus {
     /// The cluster's id; `None` for a node that belongs to none yet.
     pub cluster: Option<u128>,
+    /// The format version that leaders may write; `None` while unknown.
+    pub format_version: Option<u16>,
     /// The node that says so.
     pub this_node: u64,
     /// All nodes, by id.
@@ -122,6 +146,8 @@ pub struct NodeStatus {
     pub is_connected: bool,
     /// The release it runs; empty while unknown.
     pub version: String,
+    /// The highest format version that it reads; 0 while unknown.
+    pub format_version_max: u16,
     /// How far its wall clock is ahead of this node's, in milliseconds.
     pub clock_offset_ms: i64,
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sampan_core::NodeState;
+use sampan_core::{ClusterRecord, NodeState};
 use tokio::sync::watch;
 
 use crate::catalog::Directory;
@@ -59,9 +59,10 @@ impl ClusterGate {
     fn check_member(&self, hello: &Hello) -> Result<(), PeerRefusal> {
         let directory = self.directory.borrow();
         let map = directory.map();
-        if map.cluster.is_none() {
+        let Some(cluster) = &map.cluster else {
             return Ok(());
-        }
+        };
+        check_format(cluster, hello)?;
         let Some(record) = map.node(hello.node) else {
             let text = format!("the cluster does not know node {}", hello.node);
             return Err(PeerRefusal::new(RefusalReason::UnknownNode, text));
@@ -77,6 +78,20 @@ impl ClusterGate {
         );
         Err(PeerRefusal::new(RefusalReason::WrongIncarnation, text))
     }
+}
+
+/// A node that cannot read what leaders write would only stumble over the first such entry.
+fn check_format(cluster: &ClusterRecord, hello: &Hello) -> Result<(), PeerRefusal> {
+    let (written, read) = (cluster.format_version, hello.format_version_max);
+    if read >= written {
+        return Ok(());
+    }
+    let text = format!(
+        "the cluster writes format version {written}, node {} (release {}) reads up to {read}: \
+         start it with a release that reads {written}",
+        hello.node, hello.release
+    );
+    Err(PeerRefusal::new(RefusalReason::OldFormat, text))
 }
 
 #[cfg(test)]
@@ -135,5 +150,22 @@ mod tests {
             admit(Some(5), &hello(5, 2), Some(3)),
             Some(RefusalReason::WrongCertificate)
         );
+    }
+
+    #[test]
+    fn a_node_that_does_not_read_what_the_cluster_writes_is_refused() {
+        let cluster = ClusterRecord {
+            cluster: 5,
+            set_count: 1,
+            replica_count: 3,
+            format_version: 2,
+            founded_at: sampan_protocol::Timestamp(1),
+        };
+        let mut hello = hello(5, 2);
+        let refused = check_format(&cluster, &hello).unwrap_err();
+        assert_eq!(refused.reason, RefusalReason::OldFormat);
+        assert!(refused.text.contains("format version 2"), "{refused}");
+        hello.format_version_max = 2;
+        assert_eq!(check_format(&cluster, &hello), Ok(()));
     }
 }

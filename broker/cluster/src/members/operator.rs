@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sampan_core::{CatalogCommand, Command, NodeRecord, Reply};
+use sampan_core::{CatalogCommand, Command, NodeRecord, NodeState, Reply};
 use sampan_protocol::{ErrorCode, SetId};
 
 use super::planner;
+use crate::backup::Backups;
 use crate::board::{Role, SetLine};
 use crate::calls::{self, Method};
 use crate::catalog::ClusterMap;
@@ -31,6 +32,7 @@ const CATALOG: SetId = SetId(0);
 pub(crate) struct Operator {
     pub(crate) reach: Reach,
     pub(crate) view: View,
+    pub(crate) backups: Backups,
 }
 
 impl Operator {
@@ -63,6 +65,11 @@ impl Operator {
                 let payload = calls::encode_index(to);
                 self.hand_over(set, payload).await?;
                 Ok(ClusterReply::Done)
+            }
+            ClusterRequest::FinishUpgrade => self.finish_upgrade().await,
+            ClusterRequest::Backup { folder } => {
+                let taken = self.backups.take(&self.reach, &folder).await?;
+                Ok(ClusterReply::Backup(taken))
             }
             ClusterRequest::Rebalance { dry_run } => {
                 let moves = planner::leader_moves(&self.reach, &self.view);
@@ -107,10 +114,43 @@ impl Operator {
         let peers = self.reach.peers().ok_or_else(no_peers)?;
         let method = Method::Invite.number();
         let invited = peers
-            .call_address(address, method, payload, INVITE_MAX)
+            .call_stranger(address, method, payload, INVITE_MAX)
             .await;
         invited.map_err(|error| refused_call(&error))?;
         Ok(ClusterReply::Done)
+    }
+
+    /// Raises what leaders may write to the newest that any node reads, when all nodes do. One that
+    /// is away may have gone back to the release before.
+    async fn finish_upgrade(&self) -> Result<ClusterReply, Refused> {
+        self.reach.confirm(CATALOG).await?;
+        let directory = self.reach.directory();
+        let nodes = &directory.map().nodes;
+        let nodes = nodes
+            .iter()
+            .filter(|node| node.state != NodeState::Replaced);
+        let newest = nodes.clone().map(|node| node.format_version_max).max();
+        let Some(format_version) = newest else {
+            return Err(Refused::retry_after(ErrorCode::NoLeader, 500));
+        };
+        for node in nodes {
+            let (id, release) = (node.node, &node.release);
+            if node.format_version_max < format_version {
+                let text = format!(
+                    "node {id} runs release {release}, which reads format versions up to {} and \
+                     not {format_version}: upgrade it first",
+                    node.format_version_max
+                );
+                return Err(refuse(&text));
+            }
+            if !self.is_connected(id) {
+                let text =
+                    format!("node {id} is not connected: nobody knows which release it runs");
+                return Err(refuse(&text));
+            }
+        }
+        self.decide(CatalogCommand::ClusterFormat { format_version })
+            .await
     }
 
     async fn replace(&self, node: u64, with: Option<u64>) -> Result<ClusterReply, Refused> {
@@ -198,6 +238,7 @@ impl Operator {
         let map = directory.map();
         ClusterStatus {
             cluster: map.cluster.as_ref().map(|cluster| cluster.cluster),
+            format_version: map.cluster.as_ref().map(|cluster| cluster.format_version),
             this_node: self.reach.node,
             nodes: self.node_statuses(map),
             sets: self.set_statuses(),
@@ -214,6 +255,7 @@ impl Operator {
             is_draining: record.is_draining,
             is_connected: self.is_connected(record.node),
             version: record.release.clone(),
+            format_version_max: record.format_version_max,
             clock_offset_ms: offsets.get(&record.node).copied().unwrap_or(0),
         };
         map.nodes.iter().map(status).collect()

@@ -119,6 +119,8 @@ impl SetPart {
             intake: Intake::new(self.intake.folder, self.intake.identity),
         };
         tokio::task::spawn_local(serve(replica, self.messages));
+        #[cfg(feature = "next-version")]
+        tokio::task::spawn_local(crate::set::write_notes(self.reach.clone(), set));
         let driver = Driver::new(DriverParts {
             node: self.node,
             set,

@@ -51,6 +51,18 @@ impl Greeter {
         local.clone()
     }
 
+    /// Greets as a node that belongs to no cluster, whatever this one belongs to.
+    pub(crate) fn as_stranger(&self) -> Greeter {
+        let local = LocalNode {
+            cluster: 0,
+            ..self.local()
+        };
+        Greeter {
+            local: Arc::new(Mutex::new(local)),
+            ..self.clone()
+        }
+    }
+
     fn hello(&self, target: u64) -> Hello {
         let local = self.local();
         Hello {

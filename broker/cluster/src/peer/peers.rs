@@ -155,22 +155,46 @@ impl Peers {
         payload: Bytes,
         time_max: Duration,
     ) -> Result<Bytes, PeerError> {
-        let not_reached =
-            |error: ConnectionError| PeerError::NotReached(address.to_owned(), with_causes(&error));
-        let connected = self.greeter.connect(None, address).await;
-        let (greeted, welcome) = connected.map_err(not_reached)?;
-        let (outbox, lanes) = Outbox::new();
-        let remote = Remote {
-            node: welcome.node,
-            is_member: false,
-        };
-        let calling = link::call(&outbox, NODE, method, payload, time_max);
-        let running = connection::run(greeted, remote, &self.greeter.vitals, lanes, Role::Asks);
-        tokio::select! {
-            biased;
-            answer = calling => answer,
-            _ = running => Err(PeerError::Disconnected { was_written: true }),
-        }
+        let greeter = &self.greeter;
+        call_by(greeter, address, method, payload, time_max).await
+    }
+
+    /// The same, greeting as a node without a cluster: one that belongs to none takes no other.
+    pub(crate) async fn call_stranger(
+        &self,
+        address: &str,
+        method: u16,
+        payload: Bytes,
+        time_max: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let greeter = self.greeter.as_stranger();
+        call_by(&greeter, address, method, payload, time_max).await
+    }
+}
+
+/// One call on a connection of its own, greeted by `greeter`.
+async fn call_by(
+    greeter: &Greeter,
+    address: &str,
+    method: u16,
+    payload: Bytes,
+    time_max: Duration,
+) -> Result<Bytes, PeerError> {
+    let not_reached =
+        |error: ConnectionError| PeerError::NotReached(address.to_owned(), with_causes(&error));
+    let connected = greeter.connect(None, address).await;
+    let (greeted, welcome) = connected.map_err(not_reached)?;
+    let (outbox, lanes) = Outbox::new();
+    let remote = Remote {
+        node: welcome.node,
+        is_member: false,
+    };
+    let calling = link::call(&outbox, NODE, method, payload, time_max);
+    let running = connection::run(greeted, remote, &greeter.vitals, lanes, Role::Asks);
+    tokio::select! {
+        biased;
+        answer = calling => answer,
+        _ = running => Err(PeerError::Disconnected { was_written: true }),
     }
 }
 

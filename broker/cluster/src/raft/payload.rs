@@ -104,6 +104,11 @@ impl Payload for LogPayload {
             return Err("payload shorter than its header".to_owned());
         }
         let version = bytes.get_u8();
+        if version > PAYLOAD_VERSION {
+            return Err(format!(
+                "payload of version {version}, this release reads up to {PAYLOAD_VERSION}"
+            ));
+        }
         if version != PAYLOAD_VERSION {
             return Err(format!("payload of unknown version {version}"));
         }

@@ -11,6 +11,8 @@ mod handle;
 mod intake;
 mod leadership;
 mod members;
+#[cfg(feature = "next-version")]
+mod notes;
 mod outgoing;
 mod reads;
 mod receives;
@@ -25,6 +27,8 @@ pub(crate) use driver::{Driver, DriverParts};
 pub(crate) use guard::LogGuard;
 pub use handle::SetHandle;
 pub(crate) use intake::Intake;
+#[cfg(feature = "next-version")]
+pub(crate) use notes::write_notes;
 pub(crate) use outgoing::{Pace, Sender};
 pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
@@ -32,4 +36,4 @@ pub use request::{
     SetRequest, Shown,
 };
 pub use state::OpenStateError;
-pub(crate) use state::SetState;
+pub(crate) use state::{SetState, encode_stored_membership};

@@ -11,7 +11,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use sampan_core::{Broker, Delivery, Effect, Entry, Need, Reply, RestoreError, RowKey};
+use sampan_core::{
+    Broker, Delivery, Effect, Entry, FORMAT_VERSION_MAX, Need, Reply, RestoreError, RowKey,
+};
 use sampan_protocol::{MessageId, QueueId, SetId};
 use sampan_storage::log::{Log, LogError};
 use sampan_storage::store::{
@@ -60,6 +62,15 @@ pub enum OpenStateError {
     /// The rows do not make a state.
     #[error("state rows of the store do not fit together")]
     Rows(#[source] RestoreError),
+    /// Leaders write what this release does not read.
+    #[error(
+        "the cluster writes format version {written}, this release reads up to \
+         {FORMAT_VERSION_MAX}: start a release that reads {written}"
+    )]
+    NewerFormat {
+        /// What the catalog says.
+        written: u16,
+    },
     /// The membership is not readable.
     #[error("membership in the store is damaged: {0}")]
     Membership(String),
@@ -74,7 +85,7 @@ impl SetState {
         recovered: Recovered,
         directory: Option<DirectoryPublisher>,
     ) -> Result<Self, OpenStateError> {
-        let broker = Broker::restore(recovered.rows).map_err(OpenStateError::Rows)?;
+        let broker = restore(recovered.rows)?;
         let applied = recovered.applied.map(from_stored);
         let membership = decode_stored_membership(recovered.membership)?;
         let checkpoint = applied.map(|id| (id, membership.clone()));
@@ -354,7 +365,7 @@ impl SetState {
         store: Store,
         recovered: Recovered,
     ) -> Result<(), OpenStateError> {
-        self.broker = Broker::restore(recovered.rows).map_err(OpenStateError::Rows)?;
+        self.broker = restore(recovered.rows)?;
         self.store = Some(store);
         self.applied = recovered.applied.map(from_stored);
         self.membership = decode_stored_membership(recovered.membership)?;
@@ -372,6 +383,16 @@ impl SetState {
             directory.publish(self.broker.catalog());
         }
     }
+}
+
+/// The state of a checkpoint, unless it is of a cluster that this release cannot take part in.
+fn restore(rows: Vec<(RowKey, Bytes)>) -> Result<Broker, OpenStateError> {
+    let broker = Broker::restore(rows).map_err(OpenStateError::Rows)?;
+    let written = broker.catalog().format_version();
+    if written > FORMAT_VERSION_MAX {
+        return Err(OpenStateError::NewerFormat { written });
+    }
+    Ok(broker)
 }
 
 /// A message in memory, sharing its batch.

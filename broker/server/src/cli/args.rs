@@ -211,6 +211,8 @@ pub(crate) enum ClusterVerb {
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         node: u64,
     },
+    /// Put the newest format that every node reads into use. No node goes back after that.
+    FinishUpgrade,
     /// Spread leaders over the nodes.
     Rebalance {
         /// Only print what would be moved.

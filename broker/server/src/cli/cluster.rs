@@ -44,6 +44,7 @@ fn request(verb: &ClusterVerb) -> (&'static str, Value) {
         ClusterVerb::TransferLeader { set, node } => {
             ("cluster.transfer-leader", json!({ "set": set, "to": node }))
         }
+        ClusterVerb::FinishUpgrade => ("cluster.finish-upgrade", json!({})),
         ClusterVerb::Rebalance { dry_run } => ("cluster.rebalance", json!({ "dry_run": dry_run })),
     }
 }
@@ -58,14 +59,15 @@ fn print(verb: &ClusterVerb, answer: Value, output: &mut Output) -> Result<(), F
         | ClusterVerb::RemoveNode { .. }
         | ClusterVerb::ReplaceNode { .. }
         | ClusterVerb::Drain { .. }
-        | ClusterVerb::TransferLeader { .. } => output.either(&done_text(verb), &answer),
+        | ClusterVerb::TransferLeader { .. }
+        | ClusterVerb::FinishUpgrade => output.either(&done_text(verb), &answer),
     }
 }
 
 fn done_text(verb: &ClusterVerb) -> String {
     match verb {
         ClusterVerb::Init { .. } => "the cluster is made".to_owned(),
-        ClusterVerb::AddNode { address } => format!("the node at {address} is in the cluster"),
+        ClusterVerb::AddNode { address } => format!("the node at {address} is joining"),
         ClusterVerb::RemoveNode { node } => format!("node {node} is going"),
         ClusterVerb::ReplaceNode { node, with: None } => {
             format!("node {node} may come back with a fresh data folder")
@@ -76,6 +78,7 @@ fn done_text(verb: &ClusterVerb) -> String {
         } => format!("node {with} takes the place of node {node}"),
         ClusterVerb::Drain { node, undo: false } => format!("leaders are leaving node {node}"),
         ClusterVerb::Drain { node, undo: true } => format!("node {node} may lead again"),
+        ClusterVerb::FinishUpgrade => "the newest format is in use".to_owned(),
         ClusterVerb::TransferLeader { set, node } => format!("node {node} is to lead set {set}"),
         ClusterVerb::Status | ClusterVerb::CanStop { .. } | ClusterVerb::Rebalance { .. } => {
             "done".to_owned()
@@ -248,6 +251,7 @@ mod tests {
             },
             ClusterVerb::CanStop { node: 1 },
             ClusterVerb::Rebalance { dry_run: false },
+            ClusterVerb::FinishUpgrade,
         ] {
             let (name, arguments) = request(&verb);
             let parsed = crate::serve::admin::parse(name, &arguments.to_string());

@@ -95,6 +95,9 @@ pub(crate) fn parse(verb: &str, json: &str) -> Result<ClusterRequest, String> {
             let set = SetId(set);
             ClusterRequest::TransferLeader { set, to }
         }),
+        "cluster.finish-upgrade" => {
+            arguments(verb, json).map(|Nothing {}| ClusterRequest::FinishUpgrade)
+        }
         "cluster.rebalance" => {
             arguments(verb, json).map(|Rebalance { dry_run }| ClusterRequest::Rebalance { dry_run })
         }
@@ -160,6 +163,7 @@ mod tests {
                 r#"{"set": 3, "to": 2}"#,
                 ClusterRequest::TransferLeader { set, to: 2 },
             ),
+            ("finish-upgrade", "{}", ClusterRequest::FinishUpgrade),
             (
                 "rebalance",
                 r#"{"dry_run": true}"#,

@@ -19,12 +19,13 @@ pub(crate) enum RefusalReason {
     WrongIncarnation,
     WrongCertificate,
     DuplicateNode,
+    OldFormat,
     /// Of a later release.
     Other(u16),
 }
 
 impl RefusalReason {
-    pub(crate) const KNOWN: [RefusalReason; 7] = [
+    pub(crate) const KNOWN: [RefusalReason; 8] = [
         RefusalReason::UnsupportedVersion,
         RefusalReason::WrongCluster,
         RefusalReason::WrongNode,
@@ -32,6 +33,7 @@ impl RefusalReason {
         RefusalReason::WrongIncarnation,
         RefusalReason::WrongCertificate,
         RefusalReason::DuplicateNode,
+        RefusalReason::OldFormat,
     ];
 
     /// Its number on the wire.
@@ -44,6 +46,7 @@ impl RefusalReason {
             RefusalReason::WrongIncarnation => 5,
             RefusalReason::WrongCertificate => 6,
             RefusalReason::DuplicateNode => 7,
+            RefusalReason::OldFormat => 8,
             RefusalReason::Other(number) => number,
         }
     }

@@ -23,6 +23,7 @@ pub(crate) fn render(reply: &ClusterReply) -> String {
 fn status_json(status: &ClusterStatus) -> Value {
     json!({
         "cluster": status.cluster.map(|id| format!("{id:032x}")),
+        "format_version": status.format_version,
         "this_node": status.this_node,
         "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
         "sets": status.sets.iter().map(set_json).collect::<Vec<_>>(),
@@ -38,6 +39,10 @@ fn node_json(node: &NodeStatus) -> Value {
         "is_draining": node.is_draining,
         "is_connected": node.is_connected,
         "version": node.version,
+        "format_version_max": match node.format_version_max {
+            0 => None,
+            known => Some(known),
+        },
         "clock_offset_ms": node.clock_offset_ms,
     })
 }
@@ -93,6 +98,7 @@ mod tests {
     fn a_cluster_id_is_text_and_the_unknown_is_null() {
         let status = ClusterStatus {
             cluster: Some(0xab),
+            format_version: Some(2),
             this_node: 2,
             nodes: vec![NodeStatus::default()],
             sets: vec![SetStatus {
@@ -104,7 +110,9 @@ mod tests {
         let text = render(&ClusterReply::Status(status));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["cluster"], format!("{}ab", "0".repeat(30)));
+        assert_eq!(value["format_version"], 2);
         assert_eq!(value["nodes"][0]["is_connected"], false);
+        assert_eq!(value["nodes"][0]["format_version_max"], Value::Null);
         assert_eq!(value["sets"][0]["leader"], Value::Null);
         assert_eq!(value["sets"][0]["replicas"][0]["lag"], Value::Null);
         let text = render(&ClusterReply::Status(ClusterStatus::default()));
