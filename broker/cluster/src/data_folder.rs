@@ -27,7 +27,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::raft::payload::LogPayload;
 use crate::suspicion::Suspicion;
 
-const LOG_FOLDER: &str = "log";
+pub(crate) const LOG_FOLDER: &str = "log";
 
 /// Why a data folder could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -308,7 +308,7 @@ fn is_damage(error: &LogError) -> bool {
 }
 
 /// Waits for a call of the log. For threads that may block.
-fn wait_for(call: impl FnOnce(sampan_storage::log::Done)) -> Result<(), LogError> {
+pub(crate) fn wait_for(call: impl FnOnce(sampan_storage::log::Done)) -> Result<(), LogError> {
     let (done, result) = std::sync::mpsc::channel();
     call(Box::new(move |result| {
         // Whoever waits is still there: it blocks below.
@@ -324,7 +324,8 @@ fn lock(folder: &Arc<dyn Folder>) -> Result<FolderLock, OpenError> {
     })
 }
 
-fn set_folder(set: SetId) -> String {
+/// Name of the folder of a set.
+pub(crate) fn set_folder(set: SetId) -> String {
     format!("set-{:04}", set.0)
 }
 

@@ -5,6 +5,7 @@
 //! [`Catalog`] changes that. Only this crate names openraft, and it knows neither HTTP nor what a
 //! client's bytes look like.
 
+mod backup;
 mod board;
 mod bodies;
 mod calls;
@@ -23,6 +24,7 @@ mod status;
 mod suspicion;
 mod view;
 
+pub use backup::{RestoreError, Restored, restore};
 pub use catalog::{Catalog, CatalogRequest, Directory, Route};
 pub use clock::{Reading, SystemTime, TimeSource};
 pub use data_folder::OpenError;
@@ -38,6 +40,6 @@ pub use set::{
     Received, Refused, SetHandle, SetRequest, Shown,
 };
 pub use status::{
-    CanStop, ClusterReply, ClusterRequest, ClusterStatus, Health, LeaderMove, LogMetrics,
-    NodeMetrics, NodeStatus, QueueMetrics, ReplicaStatus, SetMetrics, SetStatus,
+    BackupSummary, CanStop, ClusterReply, ClusterRequest, ClusterStatus, Health, LeaderMove,
+    LogMetrics, NodeMetrics, NodeStatus, QueueMetrics, ReplicaStatus, SetMetrics, SetStatus,
 };

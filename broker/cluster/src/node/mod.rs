@@ -33,6 +33,7 @@ pub use self::options::{
     Founding, LOG_KEPT_LEN_DEFAULT, NodeOptions, PeerOptions, SNAPSHOT_RATE_DEFAULT,
 };
 use self::set_part::{IntakePart, SetPart};
+use crate::backup::{BackupSource, Backups};
 use crate::board::Board;
 use crate::catalog::{Catalog, Coordinator, Directory, DirectoryPublisher, Route};
 use crate::clock::ClusterTime;
@@ -567,6 +568,7 @@ impl Opening {
         let operator = Operator {
             reach: reach.clone(),
             view: view.clone(),
+            backups: self.backups(),
         };
         let Opening {
             options,
@@ -614,6 +616,19 @@ impl Opening {
             joined,
         };
         Ok((node, parts))
+    }
+
+    fn backups(&self) -> Backups {
+        let identity = self.folder.identity;
+        let readers = self.folder.stores.iter().map(|(store, _)| store.reader());
+        Backups::new(BackupSource {
+            node: identity.node,
+            cluster: identity.cluster,
+            incarnation: identity.incarnation,
+            release: self.options.release.clone(),
+            data: self.options.folder.path(),
+            readers: readers.collect(),
+        })
     }
 
     fn connect(

@@ -122,11 +122,7 @@ impl Checkpoints {
 
     /// Answers once a checkpoint of all that is applied now is durable; one begins as soon as it
     /// can.
-    pub(super) fn ask(
-        &mut self,
-        state: &SetState,
-        done: oneshot::Sender<Result<u64, Refused>>,
-    ) {
+    pub(super) fn ask(&mut self, state: &SetState, done: oneshot::Sender<Result<u64, Refused>>) {
         let refusal = match state.applied() {
             None => Refused::new(ErrorCode::NoLeader),
             Some(_) if self.asked.len() >= ASKED_COUNT_MAX => {
@@ -145,15 +141,13 @@ impl Checkpoints {
     /// Answers those whose entry is written down, and forgets who is gone.
     fn answer(&mut self, state: &SetState) {
         let durable = state.checkpoint_index();
-        let (written, waiting) = std::mem::take(&mut self.asked)
-            .into_iter()
-            .filter(|asked| !asked.done.is_closed())
-            .partition(|asked| durable >= Some(asked.index));
-        self.asked = waiting;
-        let written: Vec<Asked> = written;
-        for asked in written {
-            // Whoever asked may be gone.
-            drop(asked.done.send(Ok(durable.unwrap_or(asked.index))));
+        for asked in std::mem::take(&mut self.asked) {
+            match durable {
+                // Whoever asked may be gone.
+                Some(durable) if durable >= asked.index => drop(asked.done.send(Ok(durable))),
+                _ if asked.done.is_closed() => {}
+                _ => self.asked.push(asked),
+            }
         }
     }
 

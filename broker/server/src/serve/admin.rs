@@ -58,6 +58,12 @@ struct TransferLeader {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Backup {
+    dir: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rebalance {
     #[serde(default)]
     dry_run: bool,
@@ -97,6 +103,9 @@ pub(crate) fn parse(verb: &str, json: &str) -> Result<ClusterRequest, String> {
         }),
         "cluster.finish-upgrade" => {
             arguments(verb, json).map(|Nothing {}| ClusterRequest::FinishUpgrade)
+        }
+        "cluster.backup" => {
+            arguments(verb, json).map(|Backup { dir }| ClusterRequest::Backup { folder: dir })
         }
         "cluster.rebalance" => {
             arguments(verb, json).map(|Rebalance { dry_run }| ClusterRequest::Rebalance { dry_run })
@@ -165,6 +174,13 @@ mod tests {
             ),
             ("finish-upgrade", "{}", ClusterRequest::FinishUpgrade),
             (
+                "backup",
+                r#"{"dir": "/backups/monday"}"#,
+                ClusterRequest::Backup {
+                    folder: "/backups/monday".to_owned(),
+                },
+            ),
+            (
                 "rebalance",
                 r#"{"dry_run": true}"#,
                 ClusterRequest::Rebalance { dry_run: true },
@@ -185,6 +201,7 @@ mod tests {
             ("cluster.add-node", ""),
             ("cluster.remove-node", "{\"node\": -1}"),
             ("cluster.remove-node", "[]x"),
+            ("cluster.backup", "{}"),
             ("cluster.drain", "{\"node\": 1, \"undo\": 1}"),
         ] {
             assert!(parse(verb, json).is_err(), "{verb} {json}");

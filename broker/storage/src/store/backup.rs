@@ -12,6 +12,7 @@
 //! Invariant: a chunk lies in one part.
 //! Spec: spec/storage.md, "Backup of a set".
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -193,6 +194,19 @@ impl BackupChunks {
     /// What the backup says of itself.
     pub fn header(&self) -> &BackupHeader {
         &self.header
+    }
+
+    /// The folder of the backup, for messages to people.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path()
+    }
+
+    /// The file that the last chunk came from.
+    pub fn file(&self) -> String {
+        match self.offset {
+            0 if self.part > 1 => part_name(self.part - 1),
+            _ => part_name(self.part),
+        }
     }
 
     fn read(&mut self) -> Result<Bytes, StoreError> {

@@ -16,6 +16,12 @@ pub(crate) fn render(reply: &ClusterReply) -> String {
         ClusterReply::Moves(moves) => {
             json!({ "moves": moves.iter().map(move_json).collect::<Vec<_>>() })
         }
+        ClusterReply::Backup(backup) => json!({
+            "dir": backup.folder,
+            "catalog_index": backup.catalog_index,
+            "set_count": backup.set_count,
+            "len": backup.len,
+        }),
     };
     value.to_string()
 }
@@ -73,6 +79,7 @@ fn move_json(moved: &LeaderMove) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use sampan_cluster::BackupSummary;
     use sampan_protocol::SetId;
 
     use super::*;
@@ -92,6 +99,17 @@ mod tests {
             reason: String::new(),
         }));
         assert_eq!(text, r#"{"can_stop":true,"reason":""}"#);
+        let backup = BackupSummary {
+            folder: "/b".to_owned(),
+            catalog_index: 7,
+            set_count: 2,
+            len: 90,
+        };
+        let text = render(&ClusterReply::Backup(backup));
+        assert_eq!(
+            text,
+            r#"{"catalog_index":7,"dir":"/b","len":90,"set_count":2}"#
+        );
     }
 
     #[test]
