@@ -1,18 +1,29 @@
-//! `sampan-bench`: a load generator that starts a real broker, drives it through the SDK, and
-//! measures it from outside.
+//! `sampan-bench`: a load generator that starts real nodes, drives them through the SDK, and
+//! measures them from outside.
 //!
-//! It runs on one thread, for it shares the machine with the broker, and spends as little per
+//! It runs on one thread, for it shares the machine with the nodes, and spends as little per
 //! message as it can: no task, no channel, no clock reading for most of them.
 
+mod access;
 mod args;
 mod backlog;
 mod body;
-mod broker;
+mod brokers;
+mod catchup;
+mod ceiling;
 mod cluster;
+mod disturb;
+mod idle;
+mod journal;
+mod load;
 mod meter;
+mod node;
+mod paced_sender;
 mod receiver;
 mod report;
 mod sender;
+mod status;
+mod throughput;
 mod usage;
 
 use std::io::Write;
@@ -29,6 +40,9 @@ fn main() -> ExitCode {
     let Arguments {
         verb: Verb::Cluster(arguments),
     } = Arguments::parse();
+    if let Err(error) = arguments.check() {
+        error.exit();
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -44,7 +58,7 @@ fn run(arguments: &args::ClusterArguments) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let done = runtime.block_on(cluster::run(arguments));
-    // The thread that reads the broker's output must not keep the process.
+    // The thread that reads a node's output must not keep the process.
     runtime.shutdown_background();
     done
 }

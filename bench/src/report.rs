@@ -1,39 +1,69 @@
 //! The result of a run: one JSON object for programs, a table for people, both from one value.
+//!
+//! Every result says first what was measured: workload, nodes, sets, TLS, durability, version. The
+//! rest depends on the workload; [`Outcome`] has one type for each kind.
+
+pub(crate) mod catchup;
+pub(crate) mod disturbance;
+pub(crate) mod idle;
+pub(crate) mod throughput;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::args::{Switch, Workload};
+use self::catchup::Catchup;
+use self::disturbance::Disturbance;
+use self::idle::Idle;
+use self::throughput::Throughput;
+use crate::args::{ClusterArguments, Switch, Workload};
 use crate::meter::Quantiles;
 
-/// The result; its fields are the keys of the JSON object.
+/// A line of the table: what, and how much.
+type Row = (&'static str, String);
+
+/// The result; its fields, and those of the outcome, are the keys of the JSON object.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) workload: Workload,
-    pub(crate) nodes: u32,
+    version: &'static str,
+    workload: Workload,
+    nodes: u32,
+    /// Sets of queues; `None`: as the node does by itself.
+    sets: Option<u32>,
+    /// Threads of a node that own queues; `None` likewise.
+    cores: Option<u16>,
     /// What a confirmed send means: `synced`, on disk on a majority of the nodes.
-    pub(crate) durability: &'static str,
-    pub(crate) tls: Switch,
-    pub(crate) body_bytes: u32,
-    pub(crate) connections: u32,
-    pub(crate) window: u32,
-    pub(crate) queues: u32,
-    /// As measured.
-    pub(crate) seconds: f64,
-    /// Confirmed sends, or for `pipeline` confirmed deletes.
-    pub(crate) messages: u64,
-    pub(crate) msgs_per_s: u64,
-    pub(crate) send_us: Option<Quantiles>,
-    /// From send to receive; `None` when nothing is received.
-    pub(crate) end_to_end_us: Option<Quantiles>,
-    pub(crate) server_cpu_s_per_million: f64,
-    pub(crate) server_rss_peak_bytes: u64,
-    pub(crate) disk_bytes: u64,
+    durability: &'static str,
+    tls: Switch,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// What came out, by the kind of workload.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Outcome {
+    Throughput(Throughput),
+    Disturbance(Disturbance),
+    Catchup(Catchup),
+    Idle(Idle),
 }
 
 impl Report {
+    pub(crate) fn new(arguments: &ClusterArguments, outcome: Outcome) -> Self {
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            workload: arguments.workload,
+            nodes: arguments.nodes,
+            sets: arguments.set_count(),
+            cores: arguments.core_count(),
+            durability: "synced",
+            tls: arguments.tls,
+            outcome,
+        }
+    }
+
     /// Prints the result to standard output.
     pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
         let text = if json {
@@ -47,56 +77,44 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let tls = if self.tls == Switch::On { "on" } else { "off" };
-        let workload = match self.workload {
-            Workload::Produce => "produce",
-            Workload::Pipeline => "pipeline",
-        };
-        let mut rows = vec![
-            (
-                "workload",
-                format!("{workload}, nodes {}, {}", self.nodes, self.durability),
-            ),
-            (
-                "load",
-                format!(
-                    "connections {}, window {}, queues {}, body {} B, TLS {tls}",
-                    self.connections, self.window, self.queues, self.body_bytes
-                ),
-            ),
-            (
-                "messages",
-                format!("{} in {:.2} s", self.messages, self.seconds),
-            ),
-            ("rate", format!("{} msg/s", self.msgs_per_s)),
-        ];
-        for (name, quantiles) in [("send", self.send_us), ("end to end", self.end_to_end_us)] {
-            if let Some(Quantiles {
-                p50,
-                p99,
-                p999,
-                max,
-            }) = quantiles
-            {
-                let text = format!("p50 {p50} us, p99 {p99} us, p99.9 {p999} us, max {max} us");
-                rows.push((name, text));
-            }
-        }
-        rows.push((
-            "broker CPU",
-            format!("{:.3} s per million", self.server_cpu_s_per_million),
-        ));
-        rows.push((
-            "broker memory",
-            format!("{} MiB at most", self.server_rss_peak_bytes >> 20),
-        ));
-        rows.push(("data folder", format!("{} MiB", self.disk_bytes >> 20)));
+        let own =
+            |count: Option<u32>| count.map_or("default".to_owned(), |count| count.to_string());
+        let text = format!(
+            "{}, {}, TLS {}, version {}",
+            self.workload.name(),
+            self.durability,
+            self.tls.name(),
+            self.version
+        );
+        let nodes = format!(
+            "{}, sets {}, cores {}",
+            self.nodes,
+            own(self.sets),
+            own(self.cores.map(u32::from))
+        );
+        let mut rows = vec![("workload", text), ("nodes", nodes)];
+        rows.extend(match &self.outcome {
+            Outcome::Throughput(throughput) => throughput.rows(),
+            Outcome::Disturbance(disturbance) => disturbance.rows(),
+            Outcome::Catchup(catchup) => catchup.rows(),
+            Outcome::Idle(idle) => idle.rows(),
+        });
         let lines: Vec<_> = rows
             .iter()
             .map(|(name, text)| format!("{name:<15}{text}"))
             .collect();
         lines.join("\n")
     }
+}
+
+fn quantiles_text(quantiles: Quantiles) -> String {
+    let Quantiles {
+        p50,
+        p99,
+        p999,
+        max,
+    } = quantiles;
+    format!("p50 {p50} us, p99 {p99} us, p99.9 {p999} us, max {max} us")
 }
 
 /// Messages per second, rounded.
@@ -115,85 +133,55 @@ pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
+/// Milliseconds, to the microsecond.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    rounded(time.as_secs_f64() * 1e3)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Arguments, Verb};
 
-    fn report() -> Report {
-        Report {
-            workload: Workload::Pipeline,
-            nodes: 1,
-            durability: "synced",
-            tls: Switch::On,
-            body_bytes: 1_024,
-            connections: 4,
-            window: 1_024,
-            queues: 1,
-            seconds: 10.0,
-            messages: 5_000_000,
-            msgs_per_s: 500_000,
-            send_us: Some(Quantiles {
-                p50: 1,
-                p99: 2,
-                p999: 3,
-                max: 4,
-            }),
-            end_to_end_us: None,
-            server_cpu_s_per_million: 1.5,
-            server_rss_peak_bytes: 1 << 27,
-            disk_bytes: 1 << 28,
-        }
+    pub(crate) const QUANTILES: Quantiles = Quantiles {
+        p50: 1,
+        p99: 2,
+        p999: 3,
+        max: 4,
+    };
+
+    pub(crate) fn report(line: &str, outcome: Outcome) -> Report {
+        let words = ["sampan-bench", "cluster", "--workload"];
+        let words = words.into_iter().chain(line.split_whitespace());
+        let Verb::Cluster(arguments) = Arguments::try_parse_from(words).expect("good").verb;
+        Report::new(&arguments, outcome)
     }
 
-    #[test]
-    fn the_json_object_has_exactly_the_documented_keys() {
-        let text = serde_json::to_string(&report()).expect("plain values");
+    /// The keys of the JSON object beside those of every report.
+    pub(crate) fn further_keys(report: &Report) -> Vec<String> {
+        let text = serde_json::to_string(report).expect("plain values");
         let value: serde_json::Value = serde_json::from_str(&text).expect("an object");
-        let mut keys: Vec<_> = value
-            .as_object()
-            .expect("an object")
-            .keys()
-            .cloned()
-            .collect();
+        let object = value.as_object().expect("an object");
+        let common = [
+            "version",
+            "workload",
+            "nodes",
+            "sets",
+            "cores",
+            "durability",
+            "tls",
+        ];
+        assert!(common.iter().all(|key| object.contains_key(*key)), "{text}");
+        let mut keys: Vec<_> = object.keys().cloned().collect();
+        keys.retain(|key| !common.contains(&key.as_str()));
         keys.sort();
-        assert_eq!(
-            keys,
-            [
-                "body_bytes",
-                "connections",
-                "disk_bytes",
-                "durability",
-                "end_to_end_us",
-                "messages",
-                "msgs_per_s",
-                "nodes",
-                "queues",
-                "seconds",
-                "send_us",
-                "server_cpu_s_per_million",
-                "server_rss_peak_bytes",
-                "tls",
-                "window",
-                "workload",
-            ]
-        );
-        assert_eq!(value["workload"], "pipeline");
-        assert_eq!(value["tls"], "on");
-        assert_eq!(
-            value["send_us"],
-            serde_json::json!({"p50": 1, "p99": 2, "p999": 3, "max": 4})
-        );
-        assert_eq!(value["end_to_end_us"], serde_json::Value::Null);
+        keys
     }
 
-    #[test]
-    fn a_table_leaves_out_what_was_not_measured() {
-        let table = report().table();
-        assert!(table.contains("rate           500000 msg/s"), "{table}");
-        assert!(
-            table.contains("p99.9 3 us") && !table.contains("end to end"),
-            "{table}"
-        );
+    pub(crate) fn table(report: &Report) -> String {
+        report.table()
     }
 
     #[test]
@@ -201,5 +189,6 @@ mod tests {
         assert_eq!(per_second(1_000, Duration::from_millis(500)), 2_000);
         assert_eq!(cpu_per_million(Duration::from_secs(3), 2_000_000), 1.5);
         assert_eq!(cpu_per_million(Duration::from_secs(3), 0), 3_000_000.0);
+        assert_eq!(milliseconds(Duration::from_micros(1_234_567)), 1_234.567);
     }
 }
