@@ -4,13 +4,14 @@
 //! other threads read it: to know who leads, to tell peers, to answer operators. Nothing on the way
 //! of a message reads or writes it but for the leader's number, which is an atomic.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use sampan_protocol::SetId;
 
 /// Hash points that a set remembers for comparison with its peers.
-const HASH_POINT_COUNT: usize = 32;
+pub(crate) const HASH_POINT_COUNT: usize = 64;
 
 /// A replica's part in its set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +100,7 @@ struct Place {
     /// 0 for none.
     leader: AtomicU64,
     line: Mutex<SetLine>,
-    hash_points: Mutex<Vec<HashPoint>>,
+    hash_points: Mutex<VecDeque<HashPoint>>,
 }
 
 impl Board {
@@ -131,20 +132,13 @@ impl Board {
         line.unwrap_or_default()
     }
 
-    /// The set's core thread says something new.
-    pub(crate) fn publish(&self, set: SetId, line: SetLine) {
+    /// The set's core thread says something new; `points` are the newest of its state hashes.
+    pub(crate) fn publish(&self, set: SetId, line: SetLine, points: &VecDeque<HashPoint>) {
         let Some(place) = self.place(set) else { return };
         place
             .leader
             .store(line.leader.unwrap_or(0), Ordering::Release);
-        let mut points = lock(&place.hash_points);
-        if points.last() != Some(&line.hash_point) {
-            if points.len() == HASH_POINT_COUNT {
-                points.remove(0);
-            }
-            points.push(line.hash_point);
-        }
-        drop(points);
+        lock(&place.hash_points).clone_from(points);
         *lock(&place.line) = line;
     }
 
@@ -179,29 +173,22 @@ mod tests {
             term: 7,
             ..SetLine::default()
         };
-        board.publish(SetId(1), line.clone());
+        board.publish(SetId(1), line.clone(), &VecDeque::new());
         assert_eq!(board.leader(SetId(1)), Some(3));
         assert_eq!(board.line(SetId(1)), line);
         assert_eq!(board.line(SetId(9)), SetLine::default());
     }
 
     #[test]
-    fn old_hash_points_are_forgotten() {
+    fn a_hash_is_found_by_its_entry() {
         let board = Board::new(1);
-        for index in 1..=100 {
-            let hash_point = HashPoint {
-                index,
-                hash: index * 10,
-            };
-            board.publish(
-                SetId(0),
-                SetLine {
-                    hash_point,
-                    ..SetLine::default()
-                },
-            );
-        }
-        assert_eq!(board.hash_at(SetId(0), 100), Some(1_000));
-        assert_eq!(board.hash_at(SetId(0), 50), None);
+        let point = |index| HashPoint {
+            index,
+            hash: index * 10,
+        };
+        let points = (1..=HASH_POINT_COUNT as u64).map(point).collect();
+        board.publish(SetId(0), SetLine::default(), &points);
+        assert_eq!(board.hash_at(SetId(0), 7), Some(70));
+        assert_eq!(board.hash_at(SetId(0), 700), None);
     }
 }

@@ -200,7 +200,8 @@ mod tests {
     fn a_differing_hash_is_counted_once() {
         let board = Board::new(1);
         let view = View::new(board.clone());
-        board.publish(SetId(0), line(7));
+        let points = [line(7).hash_point].into();
+        board.publish(SetId(0), line(7), &points);
         view.on_pulse(2, encode(&[(SetId(0), line(7))]));
         assert_eq!(view.mismatch_count(), 0);
         view.on_pulse(2, encode(&[(SetId(0), line(8))]));

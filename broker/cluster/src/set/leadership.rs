@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::request::Refused;
-use crate::board::{HashPoint, Role, SetLine};
+use crate::board::{Role, SetLine};
 use crate::clock::SetClock;
 use crate::raft::types::SetRaft;
 
@@ -117,7 +117,8 @@ impl Driver {
         }
         self.leadership.published_at_ms = now_ms;
         let line = self.line();
-        self.board.publish(self.set, line);
+        let state = self.state.borrow();
+        self.board.publish(self.set, line, state.hash_points());
     }
 
     fn line(&self) -> SetLine {
@@ -137,7 +138,6 @@ impl Driver {
             Role::Leader => Some(self.node),
             _ => metrics.current_leader.filter(|leader| *leader != self.node),
         };
-        let (index, hash) = state.hash_point();
         SetLine {
             role,
             leader,
@@ -145,7 +145,7 @@ impl Driver {
             applied_index: state.applied().map_or(0, |id| id.index),
             last_index: state.last_log_index(),
             is_suspect: self.suspicion.is_suspect(self.set),
-            hash_point: HashPoint { index, hash },
+            hash_point: state.hash_points().back().copied().unwrap_or_default(),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             overlay_len: state.overlay_len(),

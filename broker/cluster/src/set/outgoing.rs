@@ -60,15 +60,16 @@ impl Pace {
 
     /// Waits until `len` more bytes may be sent.
     async fn pass(&self, len: usize) {
-        let now = Instant::now();
-        let begin = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let begin = free_at.unwrap_or(now).max(now);
-            let micros = (len as u64).saturating_mul(1_000_000) / self.rate;
-            *free_at = Some(begin + Duration::from_micros(micros));
-            begin
-        };
-        tokio::time::sleep_until(begin).await;
+        tokio::time::sleep_until(self.begin_at(Instant::now(), len)).await;
+    }
+
+    /// When `len` more bytes may be sent.
+    fn begin_at(&self, now: Instant, len: usize) -> Instant {
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = free_at.unwrap_or(now).max(now);
+        let micros = (len as u64).saturating_mul(1_000_000) / self.rate;
+        *free_at = Some(begin + Duration::from_micros(micros));
+        begin
     }
 }
 
@@ -305,13 +306,14 @@ fn network(what: &str) -> SendError {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn chunks_leave_no_faster_than_the_pace() {
+    #[test]
+    fn chunks_leave_no_faster_than_the_pace() {
         let pace = Pace::new(1_000_000);
-        let begin = Instant::now();
-        for _ in 0..11 {
-            pace.pass(100_000).await;
-        }
-        assert_eq!(begin.elapsed(), Duration::from_secs(1));
+        let now = Instant::now();
+        let begins: Vec<_> = (0..11).map(|_| pace.begin_at(now, 100_000)).collect();
+        assert_eq!(begins[0], now);
+        assert_eq!(begins[10] - now, Duration::from_secs(1));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(pace.begin_at(later, 1), later);
     }
 }

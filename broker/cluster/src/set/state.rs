@@ -8,6 +8,7 @@
 //! seen. A checkpoint covers exactly the entries up to the id it names. The store is away only while
 //! a snapshot takes its place, when nothing is applied.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::outgoing::Transfers;
 use super::request::{BodyRun, Received};
+use crate::board::{HASH_POINT_COUNT, HashPoint};
 use crate::catalog::DirectoryPublisher;
 use crate::raft::payload::{LogPayload, decode_membership, encode_membership};
 use crate::raft::types::{RaftLogId, StoredMembership, from_stored, to_stored};
@@ -49,8 +51,8 @@ pub(crate) struct SetState {
     log_len: u64,
     log: Log<LogPayload>,
     set: SetId,
-    /// The last entry at which the state hash is compared between replicas, and the hash.
-    hash_point: (u64, u64),
+    /// The newest entries at which the state hash is compared between replicas.
+    hash_points: VecDeque<HashPoint>,
 }
 
 /// Replicas compare their state hashes after every so many entries.
@@ -106,7 +108,7 @@ impl SetState {
             log_len: 0,
             log,
             set,
-            hash_point: (0, 0),
+            hash_points: VecDeque::new(),
         };
         state.publish_catalog();
         Ok(state)
@@ -131,9 +133,9 @@ impl SetState {
         state.last.or(state.purged).map_or(0, |id| id.index)
     }
 
-    /// The last entry at which replicas compare their state hashes, and the hash after it.
-    pub(crate) fn hash_point(&self) -> (u64, u64) {
-        self.hash_point
+    /// The newest entries at which replicas compare their state hashes.
+    pub(crate) fn hash_points(&self) -> &VecDeque<HashPoint> {
+        &self.hash_points
     }
 
     pub(crate) fn membership(&self) -> &StoredMembership {
@@ -245,7 +247,13 @@ impl SetState {
         }
         self.applied = Some(id);
         if id.index.is_multiple_of(HASH_INTERVAL) {
-            self.hash_point = (id.index, self.broker.state_hash());
+            if self.hash_points.len() == HASH_POINT_COUNT {
+                self.hash_points.pop_front();
+            }
+            self.hash_points.push_back(HashPoint {
+                index: id.index,
+                hash: self.broker.state_hash(),
+            });
         }
         self.log_len += entry.encoded_len() as u64;
         if catalog_changed {
@@ -371,7 +379,7 @@ impl SetState {
         self.membership = decode_stored_membership(recovered.membership)?;
         self.checkpoint = self.applied.map(|id| (id, self.membership.clone()));
         self.log_len = 0;
-        self.hash_point = (0, 0);
+        self.hash_points.clear();
         self.gained.clear();
         self.removed.clear();
         self.publish_catalog();
