@@ -3,13 +3,17 @@
 
 #[path = "cluster"]
 mod claims {
+    pub(crate) mod damage;
     pub(crate) mod forming;
     pub(crate) mod intruders;
+    pub(crate) mod inviting;
     pub(crate) mod leaders;
     pub(crate) mod operators;
     pub(crate) mod support;
 }
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "faults/metrics.rs"]
+mod metrics;
 #[path = "support/proxy.rs"]
 mod proxy;

@@ -13,7 +13,7 @@ pub(crate) mod status;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -59,6 +59,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Forms a cluster and waits until it is whole.
     pub(crate) fn start(options: ClusterOptions) -> Cluster {
+        Cluster::start_with(options, &Launch::default())
+    }
+
+    /// The same of nodes that are all started in one way.
+    pub(crate) fn start_with(options: ClusterOptions, launch: &Launch) -> Cluster {
         let (node_count, set_count) = (options.node_count, options.set_count);
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
@@ -70,7 +75,7 @@ impl Cluster {
             next_id: 1,
         };
         let first = cluster.add_node();
-        cluster.launch(first, &Launch::default());
+        cluster.launch(first, launch);
         cluster.env = read_env(&cluster.nodes[&first].data().join("dev.env"));
         if cluster.is_single() {
             return cluster;
@@ -79,7 +84,7 @@ impl Cluster {
         cluster.must(first, &["cluster", "init", "--sets", &sets]);
         for _ in 1..node_count {
             let id = cluster.add_node();
-            cluster.launch(id, &Launch::default());
+            cluster.launch(id, launch);
         }
         cluster
             .wait_until_whole(WHOLE_MAX, u64::MAX)
@@ -110,8 +115,15 @@ impl Cluster {
 
     /// Starts a node and waits until it is ready.
     pub(crate) fn launch(&mut self, id: u64, launch: &Launch) {
+        let stdout = self.spawn(id, launch);
+        let ready = self.nodes[&id].wait_until_ready(stdout);
+        assert_eq!(ready["node"], id, "{ready}");
+    }
+
+    /// Starts a node that may refuse to run.
+    pub(crate) fn spawn(&mut self, id: u64, launch: &Launch) -> ChildStdout {
         let mut launch = launch.clone();
-        if launch.join.is_empty() {
+        if launch.join.is_empty() && !launch.is_alone {
             let others = self.advertised.iter().filter(|(other, _)| **other != id);
             launch.join = others.map(|(_, address)| address.clone()).collect();
         }
@@ -119,8 +131,7 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).expect("a node of this cluster");
         let stdout = node.spawn(&arguments, &launch);
         self.network.set_pid(id, node.pid());
-        let ready = node.wait_until_ready(stdout);
-        assert_eq!(ready["node"], id, "{ready}");
+        stdout
     }
 
     fn arguments(&self, id: u64, launch: &Launch) -> Vec<String> {

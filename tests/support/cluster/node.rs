@@ -31,6 +31,10 @@ pub(crate) struct Launch {
     pub(crate) join: Vec<String>,
     /// More arguments of `sampan serve`.
     pub(crate) arguments: Vec<String>,
+    /// It is told of no node to join.
+    pub(crate) is_alone: bool,
+    /// Another build than the one under test.
+    pub(crate) binary: Option<PathBuf>,
     /// In a simulating build: what was not synced when the process was killed is gone.
     pub(crate) after_power_cut: bool,
 }
@@ -123,7 +127,7 @@ impl Node {
             .append(true)
             .open(self.log_file());
         let power_cut = if launch.after_power_cut { "1" } else { "0" };
-        let mut command = Command::new(SAMPAN);
+        let mut command = Command::new(launch.binary.as_deref().unwrap_or(SAMPAN.as_ref()));
         command
             .args(["serve", "--dev", "--cores", "1", "--config"])
             .arg(config)

@@ -85,6 +85,13 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What this node tells people that it runs.
+const RELEASE: &str = if cfg!(feature = "next-version") {
+    concat!(env!("CARGO_PKG_VERSION"), "-next")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// What lasts as long as the process.
 struct Process {
     config: Config,
@@ -191,7 +198,7 @@ impl Process {
             client_address: self.config.client_address(self.client_address()?),
             http_address: http.unwrap_or_default(),
             zone: self.config.zone.clone(),
-            release: env!("CARGO_PKG_VERSION").to_owned(),
+            release: RELEASE.to_owned(),
             trust_log: self.config.trust_log,
             boot_id: boot_id(),
             peers,

@@ -1,0 +1,134 @@
+//! Goal: a body that has changed on one replica's disk is brought back from another, and nobody
+//! notices but the operator. Method: one byte of a segment file of a stopped follower is flipped;
+//! then that node leads, and everything is received from it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::support::{
+    PATIENCE, block_on, connect, leader_of, three_nodes, wait_for, wait_for_line,
+};
+use crate::cluster::Cluster;
+use crate::metrics;
+
+const MESSAGE_COUNT: usize = 5_000;
+/// Of the queue's messages in segment files before the node is stopped.
+const SEGMENT_LEN_MIN: u64 = 2 * 1024 * 1024;
+
+fn body(number: usize) -> String {
+    let mark = format!("body {number:06};");
+    mark.repeat(1_024 / mark.len())
+}
+
+/// Sends all messages; returns the set of the queue.
+fn fill(cluster: &Cluster) -> u32 {
+    block_on(async {
+        let client = connect(&cluster.env()).await;
+        let queue = client.create_queue("orders", Default::default()).await;
+        let queue = queue.expect("a new queue");
+        let numbers: Vec<usize> = (0..MESSAGE_COUNT).collect();
+        for piece in numbers.chunks(500) {
+            let sends = piece.iter().map(|number| queue.send(body(*number)));
+            for sent in futures::future::join_all(sends).await {
+                sent.expect("the cluster takes it");
+            }
+        }
+        let shown = client.show_queue("orders").await;
+        shown.expect("there is one").set.0
+    })
+}
+
+/// Receives and deletes until as many different bodies have come.
+fn drain(cluster: &Cluster) -> BTreeMap<String, u32> {
+    block_on(async {
+        let queue = connect(&cluster.env()).await.queue("orders");
+        let mut bodies = BTreeMap::new();
+        while bodies.len() < MESSAGE_COUNT {
+            let receive = queue.receive().max(256).wait(Duration::from_secs(10));
+            let deliveries = receive.await.expect("the node has every body");
+            assert!(!deliveries.is_empty(), "only {} came", bodies.len());
+            for delivery in deliveries {
+                let text = String::from_utf8(delivery.body.to_vec()).expect("bodies are text");
+                *bodies.entry(text).or_default() += 1;
+                delivery.delete().await.expect("it is ours");
+            }
+        }
+        bodies
+    })
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("it can be looked at").path();
+        if path.is_dir() {
+            found.extend(segments(&path));
+        } else if path.extension().is_some_and(|end| end == "seg") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn len_of(files: &[PathBuf]) -> u64 {
+    let len = |file| fs::metadata(file).map_or(0, |found| found.len());
+    files.iter().map(len).sum()
+}
+
+/// Changes one byte in the middle of a body.
+fn flip(files: &[PathBuf]) {
+    for file in files {
+        let mut bytes = fs::read(file).expect("the segment can be read");
+        let body = body(700);
+        let found = bytes
+            .windows(body.len())
+            .position(|window| window == body.as_bytes());
+        if let Some(at) = found {
+            bytes[at + body.len() / 2] ^= 1;
+            fs::write(file, bytes).expect("the segment can be written");
+            return;
+        }
+    }
+    panic!("no segment has the body");
+}
+
+#[test]
+fn a_body_that_changed_on_disk_comes_from_another_replica() {
+    let mut cluster = three_nodes();
+    let set = fill(&cluster);
+    let leader = leader_of(&cluster, "orders");
+    let follower = if leader == 3 { 2 } else { leader + 1 };
+    let folder = cluster.nodes[&follower]
+        .data()
+        .join(format!("set-{set:04}"));
+    wait_for("messages in segments", || {
+        (len_of(&segments(&folder)) >= SEGMENT_LEN_MIN).then_some(())
+    });
+    let node = cluster.nodes.get_mut(&follower).expect("a node");
+    assert!(node.terminate().success());
+    flip(&segments(&folder));
+    let from = cluster.nodes[&follower].log().len();
+    cluster.launch(follower, &Default::default());
+    let whole = cluster.wait_until_whole(PATIENCE, 100);
+    whole.expect("the node comes back");
+    let (set, to) = (set.to_string(), follower.to_string());
+    wait_for("the set's new leader", || {
+        // Refused while the set is between two leaders, or has it there already.
+        drop(cluster.cli(1, &["cluster", "transfer-leader", &set, &to]));
+        (leader_of(&cluster, "orders") == follower).then_some(())
+    });
+    let received = drain(&cluster);
+    for number in 0..MESSAGE_COUNT {
+        assert!(received.contains_key(&body(number)), "body {number}");
+    }
+    let what = ["ERROR", "stored messages are damaged", ".seg", "offset"];
+    wait_for_line(&cluster, follower, from, &what);
+    wait_for_line(&cluster, follower, from, &["INFO", "brought back"]);
+    let address = cluster.nodes[&follower].http_address();
+    let figure = |name| metrics::sum(address, name).expect("the node tells its figures");
+    let damaged = figure("sampan_damaged_bodies_total");
+    assert!(damaged > 0);
+    assert_eq!(figure("sampan_repaired_bodies_total"), damaged);
+}

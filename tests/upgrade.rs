@@ -1,0 +1,213 @@
+//! Goal: nodes go to the next release one by one, and back, while clients notice nothing; once the
+//! upgrade is finished, the release before is refused by name, and takes nothing for damage.
+//!
+//! Method: three real processes under load. The build under test has the feature `next-version`: it
+//! pretends to be the next release. `SAMPAN_BEFORE` names the binary of the release before: one
+//! built without the feature (`.ci/run` makes it), or a real one.
+
+#[path = "support/cluster/mod.rs"]
+mod cluster;
+#[path = "support/proxy.rs"]
+mod proxy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sampan_client::{Client, Error};
+use serde_json::Value;
+
+use crate::cluster::node::Launch;
+use crate::cluster::{Cluster, ClusterOptions};
+
+/// What has not come by then never will; only a bound for broken clusters.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Between two messages, so that a slow machine has few to receive in the end.
+const SEND_PAUSE: Duration = Duration::from_millis(2);
+
+fn before() -> Launch {
+    let binary = std::env::var_os("SAMPAN_BEFORE");
+    let binary = binary.expect("SAMPAN_BEFORE names the binary of the release before: see .ci/run");
+    Launch {
+        binary: Some(PathBuf::from(binary)),
+        ..Launch::default()
+    }
+}
+
+fn next() -> Launch {
+    Launch::default()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+async fn connect(env: &BTreeMap<String, String>) -> Client {
+    let builder = Client::builder()
+        .server(&env["SAMPAN_SERVER"])
+        .ca_file(&env["SAMPAN_CA"])
+        .secret_id(&env["SAMPAN_SECRET_ID"])
+        .secret_key(&env["SAMPAN_SECRET_KEY"])
+        .retry_deadline(PATIENCE)
+        .request_timeout(PATIENCE)
+        .reconnect_deadline(PATIENCE);
+    builder.connect().await.expect("a node is there")
+}
+
+fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "never came: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Sends one numbered message after another until it is stopped.
+struct Sender {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64, Error>>,
+}
+
+impl Sender {
+    fn start(cluster: &Cluster) -> Sender {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (env, stopped) = (cluster.env(), stop.clone());
+        let run = async move {
+            let client = connect(&env).await;
+            let queue = client.create_queue("orders", Default::default()).await?;
+            let mut count: u64 = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                queue.send(count.to_string()).await?;
+                count += 1;
+                tokio::time::sleep(SEND_PAUSE).await;
+            }
+            Ok(count)
+        };
+        Sender {
+            stop,
+            thread: std::thread::spawn(|| block_on(run)),
+        }
+    }
+
+    /// How many were sent; no send may have failed.
+    fn finish(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.thread.join().expect("the sender does not panic");
+        sent.expect("no error surfaces from the SDK")
+    }
+}
+
+/// Receives and deletes everything there is. One that was sent twice, its first outcome unknown,
+/// may come twice.
+fn drain(cluster: &Cluster) -> BTreeSet<u64> {
+    block_on(async {
+        let queue = connect(&cluster.env()).await.queue("orders");
+        let mut numbers = BTreeSet::new();
+        loop {
+            let receive = queue.receive().max(256).wait(Duration::from_secs(2));
+            let deliveries = receive.await.expect("the cluster answers");
+            if deliveries.is_empty() {
+                return numbers;
+            }
+            for delivery in deliveries {
+                let text = std::str::from_utf8(&delivery.body).expect("bodies are text");
+                numbers.insert(text.parse().expect("bodies are numbers"));
+                delivery.delete().await.expect("it is ours");
+            }
+        }
+    })
+}
+
+fn restart(cluster: &mut Cluster, id: u64, launch: &Launch) {
+    let node = cluster.nodes.get_mut(&id).expect("a node");
+    assert!(node.terminate().success());
+    cluster.launch(id, launch);
+    let whole = cluster.wait_until_whole(PATIENCE, u64::MAX);
+    whole.expect("the node is back");
+}
+
+/// Waits until the catalog knows what each node reads.
+fn wait_for_formats(cluster: &Cluster, expected: [u64; 3]) {
+    wait_for(&format!("nodes that read {expected:?}"), || {
+        let ended = cluster.cli(1, &["cluster", "status", "--output", "json"]);
+        let status: Value = serde_json::from_str(ended.stdout.trim()).ok()?;
+        let nodes = status["nodes"].as_array()?.iter();
+        let found: Option<Vec<u64>> = nodes
+            .map(|node| node["format_version_max"].as_u64())
+            .collect();
+        (found? == expected).then_some(())
+    });
+}
+
+fn assert_not_finished(cluster: &Cluster, node: u64) {
+    let refused = cluster.cli(1, &["cluster", "finish-upgrade"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let named = format!("node {node} runs release");
+    assert!(refused.stderr.contains(&named), "{refused:?}");
+}
+
+/// The release before is refused, and has set nothing aside.
+fn assert_refused(cluster: &mut Cluster, id: u64) {
+    let node = cluster.nodes.get_mut(&id).expect("a node");
+    assert!(node.terminate().success());
+    let from = node.log().len();
+    drop(cluster.spawn(id, &before()));
+    wait_for("a refusal of the release before", || {
+        let log = cluster.nodes[&id].log();
+        let words = ["format version 2", "reads up to 1"];
+        let says_so = |line: &&str| words.iter().all(|word| line.contains(word));
+        log.get(from..)?.lines().find(says_so).map(drop)
+    });
+    let node = cluster.nodes.get_mut(&id).expect("a node");
+    if node.ended().is_none() {
+        node.kill();
+    }
+    assert!(!node.data().join("quarantine").exists());
+}
+
+#[test]
+fn nodes_go_to_the_next_release_and_back_until_the_upgrade_is_finished() {
+    let options = ClusterOptions {
+        node_count: 3,
+        set_count: 3,
+        storage: String::new(),
+    };
+    let mut cluster = Cluster::start_with(options, &before());
+    wait_for_formats(&cluster, [1, 1, 1]);
+    let sender = Sender::start(&cluster);
+    restart(&mut cluster, 1, &next());
+    wait_for_formats(&cluster, [2, 1, 1]);
+    assert_not_finished(&cluster, 2);
+    restart(&mut cluster, 2, &next());
+    restart(&mut cluster, 3, &next());
+    wait_for_formats(&cluster, [2, 2, 2]);
+    restart(&mut cluster, 2, &before());
+    wait_for_formats(&cluster, [2, 1, 2]);
+    assert_not_finished(&cluster, 2);
+    restart(&mut cluster, 2, &next());
+    wait_for_formats(&cluster, [2, 2, 2]);
+    cluster.must(1, &["cluster", "finish-upgrade"]);
+    wait_for("an entry that only the next release reads", || {
+        let mut nodes = cluster.nodes.values();
+        let has_written = nodes.any(|node| node.log().contains("of format version 2 was written"));
+        has_written.then_some(())
+    });
+    assert_refused(&mut cluster, 3);
+    cluster.launch(3, &next());
+    let whole = cluster.wait_until_whole(PATIENCE, u64::MAX);
+    whole.expect("the node is back");
+    let count = sender.finish();
+    let received = drain(&cluster);
+    assert!(count > 0);
+    assert_eq!(received, (0..count).collect::<BTreeSet<_>>());
+}
