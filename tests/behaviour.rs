@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "behaviour/backups.rs"]
+mod backups;
 #[path = "support/broker.rs"]
 mod broker;
 #[path = "support/cli.rs"]

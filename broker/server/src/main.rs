@@ -1,7 +1,7 @@
 //! `sampan`: a message queue broker, and its commands.
 //!
-//! `serve` runs a broker ([`serve`]), `check` looks at the folder of one that does not run; every
-//! other command is a client ([`cli`]).
+//! `serve` runs a broker ([`serve`]), `check` looks at the folder of one that does not run,
+//! `restore` makes one from a backup; every other command is a client ([`cli`]).
 //! ARCHITECTURE.md shows how the pieces fit.
 
 mod accounts;
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         }
         cli::Invocation::Client(command) => cli::run(command),
         cli::Invocation::Check(check) => cli::check(&check),
+        cli::Invocation::Restore(restore) => cli::restore(&restore),
     }
 }
 

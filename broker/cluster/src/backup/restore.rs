@@ -3,8 +3,8 @@
 //! The folder gets its identity last. Before that it is one that "has files but no identity", which
 //! no start takes up; after a failure nothing of it is left.
 //!
-//! Each set goes on behind the entry that its snapshot ends with: its log is purged up to there, and
-//! has a vote of that entry's term, so that the next leader's term is a later one.
+//! Each set goes on behind the entry that its snapshot ends with: its log is purged up to there,
+//! and has a vote of that entry's term, so that the next leader's term is a later one.
 //! Spec: spec/storage.md, "Backup".
 
 use std::collections::BTreeMap;

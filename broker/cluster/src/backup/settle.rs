@@ -57,7 +57,7 @@ impl Settlement {
         }
         let rows = broker.freeze().into_rows();
         let rows = rows.chain(gone.into_iter().map(|(key, _)| (key, None)));
-        let job = store.begin_checkpoint(applied, self.membership(applied)?, rows);
+        let job = store.begin_checkpoint(applied, self.membership(applied), rows);
         let outcome = job.map_err(failed)?.run();
         store.finish_checkpoint(outcome).map_err(failed).map(drop)
     }
@@ -139,12 +139,12 @@ impl Settlement {
     }
 
     /// This node alone votes, from the entry that was applied last.
-    fn membership(&self, applied: LogId) -> Result<Vec<u8>, RestoreError> {
+    fn membership(&self, applied: LogId) -> Vec<u8> {
         let nodes = BTreeMap::from([(self.node, BasicNode::new(""))]);
         let membership = Membership::new(vec![BTreeSet::from([self.node])], nodes)
             .expect("its only voter is among its nodes");
         let stored = StoredMembership::new(Some(from_stored(applied)), membership);
-        Ok(encode_stored_membership(&stored))
+        encode_stored_membership(&stored)
     }
 }
 
@@ -154,3 +154,6 @@ fn is_of_old_cluster(key: RowKey) -> bool {
         RowKey::CLUSTER | RowKey::NODE | RowKey::RETIRED | RowKey::PLACEMENT
     )
 }
+
+#[cfg(test)]
+mod tests;

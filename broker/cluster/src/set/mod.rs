@@ -36,4 +36,6 @@ pub use request::{
     SetRequest, Shown,
 };
 pub use state::OpenStateError;
+#[cfg(test)]
+pub(crate) use state::membership_of;
 pub(crate) use state::{SetState, encode_stored_membership};

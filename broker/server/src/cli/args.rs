@@ -56,6 +56,8 @@ pub(crate) enum Verb {
     Serve(ServeArguments),
     /// Verify the data folder of a node that does not run; changes nothing.
     Check(CheckArguments),
+    /// Make the data folder of a new cluster of one node from a backup.
+    Restore(RestoreArguments),
     #[command(flatten)]
     Client(ClientVerb),
 }
@@ -75,6 +77,8 @@ pub(crate) enum ClientVerb {
     /// Form, describe and change a cluster of nodes.
     #[command(subcommand)]
     Cluster(ClusterVerb),
+    /// Write a backup of the whole cluster, on the machine of the node that is asked.
+    Backup(BackupArguments),
     /// Show that nothing is lost when a broker is killed, with a broker of its own.
     Demo(DemoArguments),
 }
@@ -153,6 +157,29 @@ pub(crate) struct CheckArguments {
     /// The data folder.
     #[arg(value_name = "DIR")]
     pub(crate) data: PathBuf,
+}
+
+/// Arguments of `sampan backup`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BackupArguments {
+    /// A folder that is new or empty.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}
+
+/// Arguments of `sampan restore`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// The backup.
+    #[arg(value_name = "DIR")]
+    pub(crate) backup: PathBuf,
+    /// The data folder to make; new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The number of the node in its new cluster.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) node_id: u64,
 }
 
 /// What to do with a cluster.
@@ -405,6 +432,9 @@ mod tests {
             "sampan cluster remove-node 0",
             "sampan cluster transfer-leader 1",
             "sampan check",
+            "sampan backup",
+            "sampan restore folder",
+            "sampan restore folder --data data --node-id 0",
             "sampan serve --listen nowhere",
             "sampan demo --body 8",
         ] {

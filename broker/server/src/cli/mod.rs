@@ -1,10 +1,11 @@
 //! The command line: every command but `serve`, which is only named here.
 //!
 //! [`parse`] reads the arguments and tells them apart; [`run`] carries out a client command on a
-//! runtime of its own, one thread, [`check`] needs none; both turn the outcome into an exit code
-//! (`failure`).
+//! runtime of its own, one thread, [`check`] and [`restore`] need none; all turn the outcome into an
+//! exit code (`failure`).
 
 mod args;
+mod backup;
 mod check;
 mod cluster;
 mod connect;
@@ -17,6 +18,7 @@ mod host_port;
 mod output;
 mod queue;
 mod receive;
+mod restore;
 mod send;
 mod size;
 mod stdin_lines;
@@ -28,7 +30,7 @@ use clap::Parser;
 pub(crate) use self::args::{SET_COUNT_MAX, ServeArguments, TlsMode};
 pub(crate) use self::host_port::{ListenAddress, parse as parse_host_port};
 
-use self::args::{Arguments, CheckArguments, ClientOptions, ClientVerb, Verb};
+use self::args::{Arguments, CheckArguments, ClientOptions, ClientVerb, RestoreArguments, Verb};
 use self::connect::connect;
 use self::failure::Failure;
 use self::output::Output;
@@ -42,6 +44,15 @@ pub(crate) enum Invocation {
     Client(Command),
     /// The check of a data folder, for [`check`].
     Check(Check),
+    /// The restoring of a backup, for [`restore`].
+    Restore(Restore),
+}
+
+/// A restoring with its options.
+#[derive(Debug)]
+pub(crate) struct Restore {
+    options: ClientOptions,
+    arguments: RestoreArguments,
 }
 
 /// A check with its options.
@@ -64,6 +75,7 @@ pub(crate) fn parse() -> Invocation {
     match verb {
         Verb::Serve(arguments) => Invocation::Serve(arguments),
         Verb::Check(arguments) => Invocation::Check(Check { options, arguments }),
+        Verb::Restore(arguments) => Invocation::Restore(Restore { options, arguments }),
         Verb::Client(verb) => Invocation::Client(Command { options, verb }),
     }
 }
@@ -79,6 +91,13 @@ pub(crate) fn run(command: Command) -> ExitCode {
 pub(crate) fn check(Check { options, arguments }: &Check) -> ExitCode {
     let mut output = Output::stdout(options.output);
     let done = check::run(&arguments.data, &mut output);
+    ended(done, output)
+}
+
+/// Makes a data folder from a backup.
+pub(crate) fn restore(Restore { options, arguments }: &Restore) -> ExitCode {
+    let mut output = Output::stdout(options.output);
+    let done = restore::run(arguments, &mut output);
     ended(done, output)
 }
 
@@ -126,6 +145,7 @@ async fn run_verb(command: Command, output: &mut Output) -> Result<(), Failure> 
             delete::run(&connect(&options).await?, &arguments, output).await
         }
         ClientVerb::Cluster(verb) => cluster::run(&connect(&options).await?, &verb, output).await,
+        ClientVerb::Backup(arguments) => backup::run(&options, &arguments.folder, output).await,
         ClientVerb::Demo(arguments) => demo::run(&arguments, output).await,
     }
 }
