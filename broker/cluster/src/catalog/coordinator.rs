@@ -12,16 +12,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use sampan_core::{CatalogCommand, CatalogRecord, Command, QueueState, Reply};
-use sampan_protocol::{
-    AttributeChanges, ErrorCode, FrameHeader, Name, QueueAttributes, QueueCreate, QueueSet,
-    Request, SetId,
-};
+use sampan_protocol::{AttributeChanges, ErrorCode, Name, QueueAttributes, SetId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::calls::Method;
+use crate::calls::{self, Method};
 use crate::reach::Reach;
 use crate::set::{Refused, SetRequest};
 
@@ -61,7 +57,7 @@ pub enum CatalogRequest {
     },
 }
 
-type Waiting = (CatalogRequest, oneshot::Sender<Result<(), Refused>>);
+type Waiting = (CatalogCommand, oneshot::Sender<Result<(), Refused>>);
 
 /// The way to the coordinator, from any core.
 #[derive(Clone)]
@@ -80,11 +76,12 @@ impl Catalog {
     pub async fn request(&self, request: CatalogRequest) -> Result<(), Refused> {
         let no_leader = || Refused::retry_after(ErrorCode::NoLeader, 100);
         let reach = self.reach.get().ok_or_else(no_leader)?;
+        let command = request.into_command()?;
         if reach.leads(CATALOG) {
-            return self.request_here(request).await;
+            return self.request_here(command).await;
         }
         let leader = reach.board.leader(CATALOG).ok_or_else(no_leader)?;
-        let payload = encode(request);
+        let payload = calls::encode_command(Command::Catalog(command));
         reach.call(leader, None, Method::Catalog, payload).await?;
         // The change stands; a client that is faster than this node's replica asks again.
         drop(reach.confirm(CATALOG).await);
@@ -92,10 +89,10 @@ impl Catalog {
     }
 
     /// Carries a change out at this node, which leads set 0.
-    pub(crate) async fn request_here(&self, request: CatalogRequest) -> Result<(), Refused> {
+    pub(crate) async fn request_here(&self, command: CatalogCommand) -> Result<(), Refused> {
         let (done, answer) = oneshot::channel();
         self.sender
-            .try_send((request, done))
+            .try_send((command, done))
             .map_err(|_| Refused::retry_after(ErrorCode::QueueBusy, 100))?;
         answer
             .await
@@ -103,20 +100,25 @@ impl Catalog {
     }
 }
 
-/// Kind u8 and payload of the client's frame for the same change.
-fn encode(request: CatalogRequest) -> Bytes {
-    let request = match request {
-        CatalogRequest::Create { name, changes } => {
-            Request::QueueCreate(QueueCreate { name, changes })
-        }
-        CatalogRequest::Set { name, changes } => Request::QueueSet(QueueSet { name, changes }),
-        CatalogRequest::Delete { name } => Request::QueueDelete { name },
-    };
-    let mut frame = BytesMut::new();
-    request.encode(0, &mut frame);
-    let mut out = BytesMut::from(&[request.kind()][..]);
-    out.extend_from_slice(&frame[FrameHeader::LEN..]);
-    out.freeze()
+impl CatalogRequest {
+    /// What the catalog is to decide. The leader of set 0 chooses the set of a new queue.
+    fn into_command(self) -> Result<CatalogCommand, Refused> {
+        let account = ACCOUNT;
+        Ok(match self {
+            CatalogRequest::Create { name, changes } => CatalogCommand::Create {
+                account,
+                name,
+                attributes: changes.applied_to(QueueAttributes::default())?,
+                set: CATALOG,
+            },
+            CatalogRequest::Set { name, changes } => CatalogCommand::Set {
+                account,
+                name,
+                changes,
+            },
+            CatalogRequest::Delete { name } => CatalogCommand::Delete { account, name },
+        })
+    }
 }
 
 /// The task itself. Runs on the core of set 0.
@@ -151,9 +153,9 @@ impl Coordinator {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                request = self.requests.recv() => {
-                    let Some((request, done)) = request else { return };
-                    let result = self.carry_out(&reach, request).await;
+                command = self.requests.recv() => {
+                    let Some((command, done)) = command else { return };
+                    let result = self.carry_out(&reach, command).await;
                     // Whoever asked may be gone; the change stands all the same.
                     drop(done.send(result));
                 }
@@ -184,25 +186,10 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn carry_out(&self, reach: &Reach, request: CatalogRequest) -> Result<(), Refused> {
-        let account = ACCOUNT;
-        let command = match request {
-            CatalogRequest::Create { name, changes } => {
-                let attributes = changes.applied_to(QueueAttributes::default())?;
-                CatalogCommand::Create {
-                    account,
-                    name,
-                    attributes,
-                    set: emptiest_set(reach),
-                }
-            }
-            CatalogRequest::Set { name, changes } => CatalogCommand::Set {
-                account,
-                name,
-                changes,
-            },
-            CatalogRequest::Delete { name } => CatalogCommand::Delete { account, name },
-        };
+    async fn carry_out(&self, reach: &Reach, mut command: CatalogCommand) -> Result<(), Refused> {
+        if let CatalogCommand::Create { set, .. } = &mut command {
+            *set = emptiest_set(reach);
+        }
         let record = decide(reach, command).await?;
         self.finish(reach, record).await
     }

@@ -6,13 +6,13 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use sampan_core::NodeState;
-use sampan_protocol::{ErrorCode, Request, SetId};
+use sampan_core::{CatalogCommand, Command, NodeState, Reply};
+use sampan_protocol::{ErrorCode, SetId};
 use tokio::sync::mpsc;
 
 use super::joining::Invitations;
 use crate::calls::{self, Admission, Method};
-use crate::catalog::{Catalog, CatalogRequest};
+use crate::catalog::Catalog;
 use crate::peer::{CallError, CallReply, Caller, IncomingAppends, PeerService, PulseSource};
 use crate::reach::{Reach, to_call_error};
 use crate::set::{Refused, ToReplica};
@@ -52,10 +52,13 @@ impl PeerService for NodeService {
     }
 
     fn open_append(&self, _from: u64, set: SetId, stream: IncomingAppends) {
-        // A stream that is dropped is ended, and the leader told.
-        match self.replicas.get(set.0 as usize) {
-            Some(replica) => drop(replica.try_send(ToReplica::Append(stream))),
-            None => tracing::debug!(%set, "appends for a set that is not here"),
+        let Some(replica) = self.replicas.get(set.0 as usize) else {
+            return stream.refuse(&unknown_set());
+        };
+        if let Err(error) = replica.try_send(ToReplica::Append(stream))
+            && let ToReplica::Append(stream) = error.into_inner()
+        {
+            stream.refuse(&busy());
         }
     }
 }
@@ -127,11 +130,9 @@ impl MemberService {
             record.is_some_and(|record| record.state == NodeState::Replaced)
         };
         let node = join.node;
-        let command = sampan_core::CatalogCommand::NodeJoin(join);
-        let reply = reach
-            .propose(SetId(0), sampan_core::Command::Catalog(command))
-            .await?;
-        if let sampan_core::Reply::Refused(refusal) = reply {
+        let command = CatalogCommand::NodeJoin(join);
+        let reply = reach.propose(SetId(0), Command::Catalog(command)).await?;
+        if let Reply::Refused(refusal) = reply {
             tracing::error!(node, error = refusal.text.as_deref(), "a node may not join");
             return Err(refusal.into());
         }
@@ -144,25 +145,12 @@ impl MemberService {
     }
 
     /// A peer's client changes a queue.
-    async fn change_catalog(&self, mut payload: Bytes) -> Result<Bytes, Refused> {
-        let malformed = || Refused::new(ErrorCode::MalformedFrame);
-        if payload.is_empty() {
-            return Err(malformed());
-        }
-        let kind = payload.split_to(1)[0];
-        let request = match Request::decode(kind, payload).map_err(|_| malformed())? {
-            Request::QueueCreate(create) => CatalogRequest::Create {
-                name: create.name,
-                changes: create.changes,
-            },
-            Request::QueueSet(set) => CatalogRequest::Set {
-                name: set.name,
-                changes: set.changes,
-            },
-            Request::QueueDelete { name } => CatalogRequest::Delete { name },
-            _ => return Err(malformed()),
+    async fn change_catalog(&self, payload: Bytes) -> Result<Bytes, Refused> {
+        let command = match calls::decode_command(payload) {
+            Some(Command::Catalog(command)) => command,
+            _ => return Err(Refused::new(ErrorCode::MalformedFrame)),
         };
-        self.catalog.request_here(request).await?;
+        self.catalog.request_here(command).await?;
         Ok(Bytes::new())
     }
 }
@@ -175,14 +163,14 @@ fn refusal(code: ErrorCode, text: &str) -> CallError {
 }
 
 fn not_a_member() -> CallError {
-    refusal(
-        ErrorCode::ClusterRefused,
+    CallError::new(
+        CallError::NOT_A_MEMBER,
         "only members of the cluster may ask that",
     )
 }
 
 fn unknown_set() -> CallError {
-    refusal(ErrorCode::ClusterRefused, "this node has no such set")
+    CallError::new(CallError::UNKNOWN_SET, "this node has no such set")
 }
 
 fn busy() -> CallError {

@@ -25,7 +25,6 @@ mod transport;
 mod writer;
 
 pub(crate) use append_channel::AppendChannel;
-pub(crate) use clocks::PeerClocks;
 pub(crate) use error::PeerError;
 pub(crate) use frame::{
     AppendBytes, AppendHead, Appended, CallError, EntryHead, EntryPieces, Fields, FrameError,
