@@ -94,7 +94,8 @@ impl Peers {
         (peers, task)
     }
 
-    /// What greetings say of this node from now on.
+    /// What greetings say of this node from now on: as if it were opened again with a cluster.
+    #[cfg(test)]
     pub(crate) fn set_local(&self, local: LocalNode) {
         let mut current = self
             .greeter
