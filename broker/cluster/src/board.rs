@@ -3,13 +3,20 @@
 //! A set's core thread writes its line when something changes, a few times a second at most; the
 //! other threads read it: to know who leads, to tell peers, to answer operators. Nothing on the way
 //! of a message reads or writes it but for the leader's number, which is an atomic.
+//!
+//! A node that is no member of a set is told nothing by the set's leader, and would believe in the
+//! last one that it followed, or in none. So it also takes in what peers say of themselves: of two
+//! leaders, the one of the higher term; and only for as long as it goes on saying so.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use sampan_protocol::SetId;
 
+/// A peer that has not said again within this time that it leads is not believed any more.
+const HEARD_AGE_MAX: Duration = Duration::from_secs(1);
 /// Hash points that a set remembers for comparison with its peers.
 pub(crate) const HASH_POINT_COUNT: usize = 64;
 
@@ -89,6 +96,14 @@ pub(crate) struct SetLine {
     pub(crate) overlay_len: u64,
 }
 
+/// A peer that says that it leads a set.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    leader: u64,
+    term: u64,
+    at: Instant,
+}
+
 /// One line per set. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
@@ -97,10 +112,32 @@ pub(crate) struct Board {
 
 #[derive(Debug, Default)]
 struct Place {
-    /// 0 for none.
+    /// 0 for none. By the line, or by what a peer says of itself.
     leader: AtomicU64,
     line: Mutex<SetLine>,
+    /// A peer that says that it leads. Locked before the line where both are.
+    heard: Mutex<Option<Heard>>,
     hash_points: Mutex<VecDeque<HashPoint>>,
+}
+
+impl Place {
+    /// Leader and term by this replica itself, or by a peer of a higher term.
+    fn known(&self, heard: Option<Heard>) -> (Option<u64>, u64) {
+        let line = lock(&self.line);
+        let is_later = |heard: &Heard| {
+            heard.term > line.term || heard.term == line.term && line.leader.is_none()
+        };
+        match heard.filter(is_later) {
+            Some(heard) => (Some(heard.leader), heard.term),
+            None => (line.leader, line.term),
+        }
+    }
+
+    /// Whoever calls holds the lock of `heard`, so that the last one to settle knows all.
+    fn settle(&self, heard: Option<Heard>) {
+        let (leader, _) = self.known(heard);
+        self.leader.store(leader.unwrap_or(0), Ordering::Release);
+    }
 }
 
 impl Board {
@@ -126,6 +163,42 @@ impl Board {
         (leader != 0).then_some(leader)
     }
 
+    /// Who leads the set and in which term, as far as this node knows.
+    pub(crate) fn leader_and_term(&self, set: SetId) -> (Option<u64>, u64) {
+        let place = self.place(set);
+        place.map_or((None, 0), |place| place.known(*lock(&place.heard)))
+    }
+
+    /// A peer says whether it leads the set.
+    pub(crate) fn hear(&self, set: SetId, peer: u64, line: &SetLine) {
+        let Some(place) = self.place(set) else { return };
+        let mut heard = lock(&place.heard);
+        match (line.role, *heard) {
+            (Role::Leader, Some(before)) if before.term > line.term => return,
+            (Role::Leader, _) => {
+                *heard = Some(Heard {
+                    leader: peer,
+                    term: line.term,
+                    at: Instant::now(),
+                });
+            }
+            (_, Some(before)) if before.leader == peer => *heard = None,
+            _ => return,
+        }
+        place.settle(*heard);
+    }
+
+    /// Forgets leaders that have said nothing for too long. To be called often.
+    pub(crate) fn forget_silent(&self) {
+        for place in self.sets.iter() {
+            let mut heard = lock(&place.heard);
+            if heard.is_some_and(|heard| heard.at.elapsed() > HEARD_AGE_MAX) {
+                *heard = None;
+                place.settle(None);
+            }
+        }
+    }
+
     /// What the set says of itself.
     pub(crate) fn line(&self, set: SetId) -> SetLine {
         let line = self.place(set).map(|place| lock(&place.line).clone());
@@ -135,11 +208,10 @@ impl Board {
     /// The set's core thread says something new; `points` are the newest of its state hashes.
     pub(crate) fn publish(&self, set: SetId, line: SetLine, points: &VecDeque<HashPoint>) {
         let Some(place) = self.place(set) else { return };
-        place
-            .leader
-            .store(line.leader.unwrap_or(0), Ordering::Release);
         lock(&place.hash_points).clone_from(points);
         *lock(&place.line) = line;
+        let heard = lock(&place.heard);
+        place.settle(*heard);
     }
 
     /// This replica's hash after the entry `index`, while it is remembered.
@@ -177,6 +249,34 @@ mod tests {
         assert_eq!(board.leader(SetId(1)), Some(3));
         assert_eq!(board.line(SetId(1)), line);
         assert_eq!(board.line(SetId(9)), SetLine::default());
+    }
+
+    #[test]
+    fn a_peer_that_leads_is_believed_when_its_term_is_later() {
+        let (board, set) = (Board::new(1), SetId(0));
+        let line = |role, leader, term| SetLine {
+            role,
+            leader,
+            term,
+            ..SetLine::default()
+        };
+        let publish = |leader, term| {
+            board.publish(set, line(Role::Follower, leader, term), &VecDeque::new());
+        };
+        board.hear(set, 3, &line(Role::Follower, Some(1), 4));
+        assert_eq!(board.leader(set), None);
+        board.hear(set, 3, &line(Role::Leader, Some(3), 4));
+        assert_eq!(board.leader_and_term(set), (Some(3), 4));
+        publish(Some(1), 3);
+        assert_eq!(board.leader(set), Some(3));
+        publish(Some(2), 5);
+        assert_eq!(board.leader_and_term(set), (Some(2), 5));
+        board.hear(set, 1, &line(Role::Leader, Some(1), 4));
+        assert_eq!(board.leader(set), Some(2));
+        publish(None, 4);
+        assert_eq!(board.leader(set), Some(1));
+        board.hear(set, 1, &line(Role::Follower, None, 4));
+        assert_eq!(board.leader(set), None);
     }
 
     #[test]

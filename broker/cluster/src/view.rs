@@ -57,6 +57,7 @@ impl View {
         };
         for (set, line) in &lines {
             self.compare(from, *set, line.hash_point);
+            self.board.hear(*set, from, line);
         }
         self.lock().insert(from, lines);
     }

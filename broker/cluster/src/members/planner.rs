@@ -66,6 +66,7 @@ impl Planner {
         loop {
             tokio::time::sleep(INTERVAL).await;
             self.connect_members();
+            self.reach.board.forget_silent();
             self.watch_leaders();
             if !self.reach.leads(CATALOG) {
                 continue;

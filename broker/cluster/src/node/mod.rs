@@ -292,10 +292,7 @@ impl Node {
     /// Who leads a set, as far as this node knows, and in which term.
     pub fn leader(&self, set: SetId) -> (Option<u64>, u64) {
         match &self.member {
-            Some(member) => {
-                let line = member.reach.board.line(set);
-                (line.leader, line.term)
-            }
+            Some(member) => member.reach.board.leader_and_term(set),
             None => (None, 0),
         }
     }
