@@ -3,6 +3,7 @@
 
 #[path = "cluster"]
 mod claims {
+    pub(crate) mod backups;
     pub(crate) mod damage;
     pub(crate) mod forming;
     pub(crate) mod intruders;

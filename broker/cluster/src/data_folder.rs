@@ -5,8 +5,8 @@
 //! store and log must agree on is compared last: a store may be ahead of neither what its log still
 //! has nor behind what its log has purged, or acknowledged messages are missing.
 //!
-//! A node that has peers goes further: what is damaged moves to quarantine and is filled again from
-//! the peers, and a replica that may have lost entries becomes suspect, which is written down before
+//! A node that has peers goes further: what is damaged moves to quarantine and is filled again
+//! from the peers, and a replica that may have lost entries becomes suspect, which is written down before
 //! anything is repaired. A log that ends before its store goes on behind it; one that begins behind
 //! its store begins again there, for what is between the two is nowhere on this node.
 //!
@@ -165,8 +165,8 @@ impl Opening<'_> {
         OpenError::Io(self.folder.path(), error)
     }
 
-    /// Looks at everything but the log. Without peers nothing is changed; with peers a damaged store
-    /// goes to quarantine, and its name to `anew`.
+    /// Looks at everything but the log. Without peers nothing is changed; with peers a damaged
+    /// store goes to quarantine, and its name to `anew`.
     fn examine(&self, anew: &mut Vec<String>) -> Result<(), OpenError> {
         let folders = self.folder.folders().map_err(|error| self.io(error))?;
         let names =

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &RestoreArguments, output: &mut Output) -> Result<(
         queue_count,
     } = restored;
     let text = format!(
-        "{queue_count} queues in {set_count} sets are restored to {}, as node {node_id} of the new \
+        "restored to {} (queues: {queue_count}, sets: {set_count}): node {node_id} of the new \
          cluster {cluster:032x}; other nodes join it with empty folders",
         data.display()
     );

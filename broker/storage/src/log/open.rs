@@ -8,8 +8,8 @@
 //! What was cut off is forgotten by that batch. Whoever must not forget it is told before: a crash
 //! after the repair then finds the note, a crash before it finds the torn end again.
 //!
-//! Invariants: nothing is written before the walk is done and the caller was told. Once open returns, all that the
-//! recovery saw is synced, and the next batch follows it in the chain.
+//! Invariants: nothing is written before the walk is done and the caller was told. Once open
+//! returns, all that the recovery saw is synced, and the next batch follows it in the chain.
 //! Spec: spec/storage.md, "The log".
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! Goal: a set whose store was lost begins again before what its log has purged, and nothing from
-//! before comes back, whatever waits meanwhile. Method: one small story each, on the simulated disk.
+//! before comes back, whatever waits meanwhile. Method: one small story each, on a simulated disk.
 
 use bytes::Bytes;
 use sampan_storage::io::SimulatedDisk;
