@@ -6,9 +6,9 @@
 //! has nor behind what its log has purged, or acknowledged messages are missing.
 //!
 //! A node that has peers goes further: what is damaged moves to quarantine and is filled again
-//! from the peers, and a replica that may have lost entries becomes suspect, which is written down before
-//! anything is repaired. A log that ends before its store goes on behind it; one that begins behind
-//! its store begins again there, for what is between the two is nowhere on this node.
+//! from the peers, and a replica that may have lost entries becomes suspect, which is written down
+//! before anything is repaired. A log that ends before its store goes on behind it; one that begins
+//! behind its store begins again there, for what is between the two is nowhere on this node.
 //!
 //! A new folder gets its identity's name last, so that a folder half made is told from one that
 //! lost its parts. Spec: spec/storage.md, "The data folder", "Quarantine", "Suspect replicas".
