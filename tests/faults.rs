@@ -24,6 +24,7 @@ mod faults {
     pub(crate) mod report;
     pub(crate) mod round;
     pub(crate) mod run;
+    pub(crate) mod terms;
 }
 
 use faults::options::Options;

@@ -19,6 +19,7 @@ use super::load::{self, Load, LoadOptions, QUEUES, Stage};
 use super::metrics;
 use super::options::Options;
 use super::report::{Availability, Round};
+use super::terms::TermWatch;
 use crate::cluster::Cluster;
 
 /// A cluster that is not whole that long after a fault never will be.
@@ -88,6 +89,8 @@ pub(crate) fn run(
         numbers: stand.numbers.clone(),
     });
     let mut seen = Seen::new();
+    let endpoints = stand.cluster.nodes.values().map(|node| node.http_address());
+    let watch = TermWatch::start(endpoints.collect(), history.clone());
     let lasting = Duration::from_secs(options.load_seconds);
     let mut random = StdRng::seed_from_u64(seed);
     let scene = Scene {
@@ -99,6 +102,12 @@ pub(crate) fn run(
     settle(&stand.cluster, &load, &history, &mut seen);
     load.end();
     look_at_nodes(&stand.cluster, &mut seen);
+    let changes = watch.end();
+    seen.leader_changes = changes.len() as u64;
+    let stretches = changes
+        .iter()
+        .map(|change| (change.from_us, change.until_us));
+    seen.disturbed.extend(stretches);
     let (events, notes) = history.take();
     let case = Case {
         events: &events,
@@ -131,7 +140,6 @@ pub(crate) fn run(
 fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut Seen) {
     wait_for_first_events(history);
     std::thread::sleep(scene.lasting);
-    let before = status(scene.cluster);
     let began_us = history.now_us();
     let done = panic::catch_unwind(AssertUnwindSafe(|| carry_out(fault, &mut scene)));
     match done {
@@ -139,20 +147,12 @@ fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut See
         Err(panic) => seen.trouble("the fault can be carried out", text_of(&*panic)),
     }
     seen.healed_at_us = history.now_us();
-    let during = status(scene.cluster);
     let healed = Instant::now();
     if let Err(trouble) = scene.cluster.wait_until_whole(WHOLE_MAX, LAG_MAX) {
         seen.trouble("the cluster is whole again after the fault", trouble);
     }
     seen.disturbed.push((began_us, history.now_us()));
     std::thread::sleep(scene.lasting.saturating_sub(healed.elapsed()));
-    let after = status(scene.cluster);
-    let looks = [before, during, after].into_iter().flatten();
-    let looks: Vec<_> = looks.collect();
-    let changes = looks
-        .windows(2)
-        .map(|pair| pair[1].leader_changes_since(&pair[0]));
-    seen.leader_changes = changes.sum();
 }
 
 fn wait_for_first_events(history: &History) {
@@ -161,13 +161,6 @@ fn wait_for_first_events(history: &History) {
         assert!(began.elapsed() < WHOLE_MAX, "the load does not begin");
         std::thread::sleep(PAUSE);
     }
-}
-
-fn status(cluster: &Cluster) -> Option<crate::cluster::status::Status> {
-    if cluster.is_single() {
-        return None;
-    }
-    cluster.nodes.keys().find_map(|id| cluster.status_at(*id))
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

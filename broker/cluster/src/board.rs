@@ -90,6 +90,8 @@ pub(crate) struct SetLine {
     /// The last entry of the log here, synced or not.
     pub(crate) last_index: u64,
     pub(crate) is_suspect: bool,
+    /// It has no room for further messages.
+    pub(crate) is_full: bool,
     pub(crate) hash_point: HashPoint,
     pub(crate) voters: Vec<u64>,
     pub(crate) learners: Vec<u64>,

@@ -5,7 +5,7 @@
 //! with. A pulse that is not understood is left out; nothing of Raft depends on one.
 //!
 //! Layout of a pulse (little-endian): version u8 (1), count u16, then per set: number u32, role u8,
-//! flags u8 (bit 0 suspect), voter count u8, learner count u8, leader u64 (0 none), term u64,
+//! flags u8 (bit 0 suspect, bit 1 full), voter count u8, learner count u8, leader u64 (0 none), term u64,
 //! applied index u64, last index u64, hash index u64, hash u64, the voters and learners u64 each
 //! (a leader names them, others none). Spec: spec/peer.md, "Pulse".
 
@@ -20,6 +20,7 @@ use crate::board::{Board, HashPoint, Role, SetLine};
 
 const VERSION: u8 = 1;
 const SUSPECT: u8 = 1;
+const FULL: u8 = 2;
 const LINE_LEN: usize = 56;
 
 /// What one peer said last.
@@ -107,7 +108,8 @@ fn encode(lines: &[(SetId, SetLine)]) -> Bytes {
         let (voters, learners) = (named(&line.voters), named(&line.learners));
         out.put_u32_le(set.0);
         out.put_u8(line.role.number());
-        out.put_u8(if line.is_suspect { SUSPECT } else { 0 });
+        let suspect = if line.is_suspect { SUSPECT } else { 0 };
+        out.put_u8(suspect | if line.is_full { FULL } else { 0 });
         out.put_u8(voters);
         out.put_u8(learners);
         out.put_u64_le(line.leader.unwrap_or(0));
@@ -143,12 +145,13 @@ fn decode_line(bytes: &mut Bytes) -> Option<(SetId, SetLine)> {
     }
     let set = SetId(bytes.get_u32_le());
     let role = Role::from_number(bytes.get_u8())?;
-    let is_suspect = bytes.get_u8() & SUSPECT != 0;
+    let flags = bytes.get_u8();
     let (voter_count, learner_count) = (bytes.get_u8(), bytes.get_u8());
     let leader = bytes.get_u64_le();
     let mut line = SetLine {
         role,
-        is_suspect,
+        is_suspect: flags & SUSPECT != 0,
+        is_full: flags & FULL != 0,
         leader: (leader != 0).then_some(leader),
         term: bytes.get_u64_le(),
         applied_index: bytes.get_u64_le(),
@@ -180,6 +183,7 @@ mod tests {
             applied_index: 4,
             last_index: 5,
             is_suspect: true,
+            is_full: true,
             hash_point: HashPoint { index: 6, hash },
             voters: vec![1, 2, 3],
             learners: vec![4],

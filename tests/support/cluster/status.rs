@@ -63,16 +63,6 @@ impl Status {
             .iter()
             .find_map(|set| set.trouble(voter_count, lag_max))
     }
-
-    /// Sets whose leader differs from that of an earlier look.
-    pub(crate) fn leader_changes_since(&self, earlier: &Status) -> u64 {
-        let leaders: BTreeMap<_, _> = earlier.sets.iter().map(|set| (set.set, set)).collect();
-        let changed = |set: &&SetStatus| {
-            let before = leaders.get(&set.set).and_then(|before| before.leader);
-            before.is_some() && set.leader.is_some() && before != set.leader
-        };
-        self.sets.iter().filter(changed).count() as u64
-    }
 }
 
 impl SetStatus {
@@ -164,8 +154,5 @@ mod tests {
                 .trouble(&[1, 2], 2, 4)
                 .is_some_and(|text| text.contains("no leader"))
         );
-        assert_eq!(status.leader_changes_since(&before), 0);
-        status.sets[0].leader = Some(2);
-        assert_eq!(status.leader_changes_since(&before), 1);
     }
 }

@@ -308,7 +308,7 @@ fn could_lead(reach: &Reach, view: &View, node: u64, set: SetId, last_index: u64
     let line = line_of(reach, view, node, set);
     is_connected(reach, node)
         && is_sound(reach, view, node, set)
-        && line.is_some_and(|line| line.last_index + LAG_OF_HEIR_MAX >= last_index)
+        && line.is_some_and(|line| !line.is_full && line.last_index + LAG_OF_HEIR_MAX >= last_index)
 }
 
 /// Asks a set's leader to hand over; `payload` names the heir, 0 for anybody.

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::answers::Answers;
 use super::checkpoints::{CheckpointPolicy, Checkpointer, Checkpoints};
 use super::gather::{Asker, ENTRIES_IN_FLIGHT_MAX, Expected, Gather, Gathered};
+use super::hold::Hold;
 use super::leadership::Leadership;
 use super::reads::Reads;
 use super::receives::Receives;
@@ -76,6 +77,7 @@ pub(crate) struct Driver {
     pub(super) suspicion: Suspicion,
     pub(super) gather: Gather,
     in_flight: InFlight,
+    pub(super) hold: Hold,
     pub(super) wake: Rc<Notify>,
     pub(super) receives: Receives,
     pub(super) reads: Reads,
@@ -102,6 +104,7 @@ impl Driver {
             clock: None,
             gather: Gather::default(),
             in_flight: InFlight::default(),
+            hold: Hold::default(),
             reads: Reads::new(wake.clone()),
             wake,
             receives: Receives::default(),
@@ -165,6 +168,7 @@ impl Driver {
                 SetRequest::Checkpoint(done) => drop(done.send(Err(refused.clone()))),
                 // Whoever asked has no use for the counts of a set that stops.
                 SetRequest::Counts(done) => drop(done),
+                SetRequest::Hold(idle) => drop(idle),
                 SetRequest::Drain(done) => done.send(()).unwrap_or(()),
                 SetRequest::Forget(_) => {}
             }
@@ -205,6 +209,10 @@ impl Driver {
             SetRequest::Confirm(done) => self.reads.confirm(done),
             SetRequest::Checkpoint(done) => self.checkpoints.ask(&self.state.borrow(), done),
             SetRequest::Counts(done) => self.on_counts(done),
+            SetRequest::Hold(idle) => {
+                let now_ms = self.time.read().monotonic_ms;
+                self.hold.begin(now_ms, idle);
+            }
             SetRequest::Forget(client) => self.receives.forget(client),
             SetRequest::Drain(done) => self.on_drain(done),
         }
@@ -238,7 +246,7 @@ impl Driver {
     }
 
     /// Whether there is no room for further messages.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.storage_full.load(Ordering::Relaxed)
             || self.log_full
             || self.checkpoints.is_stuck(&self.state.borrow())
@@ -305,6 +313,12 @@ impl Driver {
     }
 
     async fn propose_gathered(&mut self) {
+        if self.hold.is_on(self.time.read().monotonic_ms) {
+            if self.in_flight.is_empty() {
+                self.hold.on_idle();
+            }
+            return;
+        }
         while self.in_flight.count() < ENTRIES_IN_FLIGHT_MAX {
             let Some(gathered) = self.gather.pop() else {
                 return;

@@ -83,6 +83,7 @@ impl Driver {
             self.end_waits(ErrorCode::LeaderChanged);
         }
         if self.clock.is_none() {
+            self.hold.end();
             self.refuse_gathered();
         }
     }
@@ -145,6 +146,7 @@ impl Driver {
             applied_index: state.applied().map_or(0, |id| id.index),
             last_index: state.last_log_index(),
             is_suspect: self.suspicion.is_suspect(self.set),
+            is_full: self.is_full(),
             hash_point: state.hash_points().back().copied().unwrap_or_default(),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),

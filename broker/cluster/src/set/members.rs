@@ -9,9 +9,10 @@ use std::time::Duration;
 use openraft::type_config::async_runtime::WatchReceiver;
 use openraft::{BasicNode, ChangeMembers, ServerState};
 use sampan_protocol::ErrorCode;
+use tokio::sync::oneshot;
 
 use super::replica::Replica;
-use super::request::Refused;
+use super::request::{Refused, SetRequest};
 use crate::calls::Members;
 use crate::raft::types::Membership;
 
@@ -19,6 +20,8 @@ use crate::raft::types::Membership;
 const LAG_OF_VOTER_MAX: u64 = 2_048;
 /// A hand-over that takes longer has failed; an election follows by itself.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+/// What is on its way has this long to come back before a hand-over.
+const HOLD_MAX: Duration = Duration::from_millis(500);
 /// A change of membership that takes longer is looked at again later.
 const CHANGE_MAX: Duration = Duration::from_secs(5);
 
@@ -119,8 +122,10 @@ pub(super) async fn hand_over(replica: &Replica, to: Option<u64>) -> Result<(), 
         Some(to) => heirs.iter().find(|heir| **heir == to),
         None => heirs.first(),
     };
-    let nobody = || not_now("no other voter is connected, sound and close to the leader's log");
+    let nobody =
+        || not_now("no other voter is connected, sound, with room and close to the leader's log");
     let heir = *heir.ok_or_else(nobody)?;
+    hold(replica).await?;
     let stopped = |_| Refused::new(ErrorCode::ShuttingDown);
     let transferred = replica.raft.trigger().transfer_leader(heir).await;
     transferred.map_err(stopped)?;
@@ -133,6 +138,15 @@ pub(super) async fn hand_over(replica: &Replica, to: Option<u64>) -> Result<(), 
         Ok(Err(_)) => Err(Refused::new(ErrorCode::ShuttingDown)),
         Err(_) => Err(not_now("nobody took the lead over in time")),
     }
+}
+
+/// Returns when nothing is on its way in the set, or after a moment.
+async fn hold(replica: &Replica) -> Result<(), Refused> {
+    let (idle, is_idle) = oneshot::channel();
+    replica.handle.request(SetRequest::Hold(idle)).await?;
+    // What does not come back in time is cut off, as in a failover.
+    drop(tokio::time::timeout(HOLD_MAX, is_idle).await);
+    Ok(())
 }
 
 /// The other voters that could lead, the closest first; those that are draining last.
@@ -161,7 +175,9 @@ fn heirs(replica: &Replica) -> Vec<u64> {
             .peers()
             .is_some_and(|peers| peers.is_connected(*node));
         let line = replica.view.line_of(*node, replica.set);
-        is_connected && line.is_some_and(|line| !line.is_suspect) && has_caught_up(replica, *node)
+        is_connected
+            && line.is_some_and(|line| !line.is_suspect && !line.is_full)
+            && has_caught_up(replica, *node)
     };
     let mut heirs: Vec<u64> = voters
         .into_iter()

@@ -8,6 +8,7 @@ mod driver;
 mod gather;
 mod guard;
 mod handle;
+mod hold;
 mod intake;
 mod leadership;
 mod members;

@@ -277,12 +277,28 @@ impl Replica {
         if self.leads() {
             absolutions.look_after(self);
             self.watch_clock();
+            self.watch_room();
         } else {
             absolutions.clear();
             if self.suspicion.is_suspect(self.set) {
                 trial.look_after(self);
             }
         }
+    }
+
+    /// A leader without room refuses sends; another one may have some.
+    fn watch_room(&self) {
+        if !self.reach.board.line(self.set).is_full {
+            return;
+        }
+        let replica = self.clone();
+        tokio::task::spawn_local(async move {
+            let set = replica.set;
+            match members::hand_over(&replica, None).await {
+                Ok(()) => tracing::warn!(%set, "no room for messages: leadership handed over"),
+                Err(error) => tracing::debug!(%set, %error, "nobody takes the lead over"),
+            }
+        });
     }
 
     /// A leader whose clock has left the others' hands over: its time would only be slewed.

@@ -87,6 +87,9 @@ pub enum SetRequest {
     Confirm(oneshot::Sender<Result<u64, Refused>>),
     /// Write down all that is applied here; the answer is the entry up to which that is durable.
     Checkpoint(oneshot::Sender<Result<u64, Refused>>),
+    /// Propose nothing for a moment, and say when nothing is on its way: leadership is about to be
+    /// handed over.
+    Hold(oneshot::Sender<()>),
     /// Counts of all queues, as far as they are applied on this node.
     Counts(oneshot::Sender<CountsOfSet>),
     /// Carry a command out for the node itself.
