@@ -188,3 +188,35 @@ fn a_log_whose_store_is_behind_makes_its_set_suspect_and_begins_again_there() {
         assert!(opened.suspicion.is_suspect(SET));
     }
 }
+
+#[test]
+fn an_entry_of_a_newer_format_is_refused_by_name_and_taken_for_no_damage() {
+    let on_disk = OnDisk::with_log(4);
+    let folder = on_disk.folder.folder(LOG_FOLDER).unwrap();
+    let identity = LogIdentity {
+        node: IDENTITY.node,
+        cluster: IDENTITY.cluster,
+    };
+    let options = LogOptions {
+        file_len: 64 * 1024,
+        ..LogOptions::default()
+    };
+    let (log, _) = Log::<bytes::Bytes>::open(folder, identity, options).unwrap();
+    let newer = sampan_core::FORMAT_VERSION_MAX + 1;
+    let mut payload = vec![0; 15];
+    payload[..3].copy_from_slice(&[1, 1, u8::try_from(newer).unwrap()]);
+    let entry = LogEntry {
+        id: id(5),
+        payload: payload.into(),
+    };
+    wait_for(|done| log.append(SET, vec![entry], done)).unwrap();
+    log.close().unwrap();
+
+    let opened = on_disk.open(true).unwrap();
+    assert!(opened.suspicion.all().is_empty());
+    assert!(!on_disk.temp.path().join("quarantine").exists());
+    let error = opened.log.read(SET, 5, 6, 4_096).map(drop).unwrap_err();
+    assert!(!is_damage(&error), "{error}");
+    let expected = format!("entry of format version {newer}, this release reads up to");
+    assert!(error.to_string().contains(&expected), "{error}");
+}

@@ -160,30 +160,36 @@ impl Joiner {
     }
 }
 
-/// Tells the cluster where this node is reached, until it knows.
+/// Tells the cluster where this node is reached and what it runs, until it knows.
 pub(crate) async fn announce(reach: Reach, facts: NodeFacts) {
     loop {
-        let directory = reach.directory();
-        let record = directory.map().node(facts.node);
-        if record.is_some_and(|record| facts.is_known_by(record)) {
-            return;
-        }
-        // Without the catalog nobody knows yet whether it is known.
-        if directory.is_known() {
-            let command = Command::Catalog(CatalogCommand::NodeJoin(facts.join()));
-            match reach.propose(SetId(0), command).await {
-                Ok(Reply::Refused(refusal)) => {
-                    tracing::error!(
-                        error = refusal.text.as_deref(),
-                        "the cluster refuses this node"
-                    );
-                }
-                Ok(_) => {}
-                Err(refused) => tracing::debug!(error = %refused, "not announced yet"),
-            }
+        match announce_once(&reach, &facts).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(refused) => tracing::debug!(error = %refused, "not announced yet"),
         }
         tokio::time::sleep(ANNOUNCE_PAUSE).await;
     }
+}
+
+/// Whether the cluster knows it all. The replica of the catalog here may be behind: what it says of
+/// this node may have been true two restarts ago.
+async fn announce_once(reach: &Reach, facts: &NodeFacts) -> Result<bool, Refused> {
+    reach.confirm(SetId(0)).await?;
+    let directory = reach.directory();
+    let record = directory.map().node(facts.node);
+    if record.is_some_and(|record| facts.is_known_by(record)) {
+        return Ok(true);
+    }
+    // Without the catalog nobody knows yet whether it is known.
+    if directory.is_known() {
+        let command = Command::Catalog(CatalogCommand::NodeJoin(facts.join()));
+        if let Reply::Refused(refusal) = reach.propose(SetId(0), command).await? {
+            let error = refusal.text.as_deref();
+            tracing::error!(error, "the cluster refuses this node");
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

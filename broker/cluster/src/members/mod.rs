@@ -13,5 +13,5 @@ mod planner;
 pub(crate) use gate::ClusterGate;
 pub(crate) use joining::{Invitations, Joined, Joiner, NodeFacts, announce};
 pub(crate) use node_service::{MemberService, NodePulses, NodeService};
-pub(crate) use operator::{Operator, can_stop};
+pub(crate) use operator::{Operator, can_stop, leader_line};
 pub(crate) use planner::Planner;

@@ -30,6 +30,7 @@ const CATALOG: SetId = SetId(0);
 /// Carries requests of operators out. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Operator {
+    pub(crate) cluster: u128,
     pub(crate) reach: Reach,
     pub(crate) view: View,
     pub(crate) backups: Backups,
@@ -237,7 +238,7 @@ impl Operator {
         let directory = self.reach.directory();
         let map = directory.map();
         ClusterStatus {
-            cluster: map.cluster.as_ref().map(|cluster| cluster.cluster),
+            cluster: Some(self.cluster),
             format_version: map.cluster.as_ref().map(|cluster| cluster.format_version),
             this_node: self.reach.node,
             nodes: self.node_statuses(map),
@@ -326,12 +327,17 @@ pub(crate) fn is_sound(reach: &Reach, view: &View, node: u64, set: SetId) -> boo
 
 /// Each set whose leader is known, as its leader describes it.
 pub(crate) fn led_sets(reach: &Reach, view: &View) -> Vec<(SetId, SetLine)> {
-    let led = reach.board.sets().filter_map(|set| {
-        let leader = reach.board.leader(set)?;
-        let line = line_of(reach, view, leader, set)?;
-        (line.role == Role::Leader).then_some((set, line))
-    });
-    led.collect()
+    let led = reach.board.sets();
+    led.filter_map(|set| Some((set, leader_line(reach, view, set)?)))
+        .collect()
+}
+
+/// What the set's leader says of itself: a node that is connected and says that it leads. A replica
+/// by itself may believe for long in a leader that is gone.
+pub(crate) fn leader_line(reach: &Reach, view: &View, set: SetId) -> Option<SetLine> {
+    let leader = reach.board.leader(set)?;
+    let line = line_of(reach, view, leader, set)?;
+    (line.role == Role::Leader).then_some(line)
 }
 
 /// Whether every set keeps its majority while `node` is stopped.

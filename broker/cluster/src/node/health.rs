@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Node;
 use crate::board::Role;
-use crate::members::can_stop;
+use crate::members::{can_stop, leader_line};
 use crate::set::{CountsOfSet, SetRequest};
 use crate::status::{Health, LogMetrics, NodeMetrics, QueueMetrics, SetMetrics};
 
@@ -36,14 +36,13 @@ impl Node {
             if !is_member {
                 continue;
             }
-            match line.leader {
+            match leader_line(&member.reach, &member.view, set) {
                 None => reasons.push(format!("set {set} has no leader")),
                 Some(_) if line.is_suspect => {
                     reasons.push(format!("set {set} here is being brought back"));
                 }
                 Some(leader) => {
-                    let theirs = member.view.line_of(leader, set);
-                    let last = theirs.map_or(line.last_index, |line| line.last_index);
+                    let last = leader.last_index;
                     if line.applied_index + LAG_OF_READY_MAX < last {
                         reasons.push(format!(
                             "set {set} here is {} entries behind",

@@ -563,6 +563,7 @@ impl Opening {
             joiner: None,
         };
         let operator = Operator {
+            cluster: identity.cluster,
             reach: reach.clone(),
             view: view.clone(),
             backups: self.backups(),
@@ -575,10 +576,11 @@ impl Opening {
             ..
         } = self;
         let readers = folder.stores.iter().map(|(store, _)| store.reader());
+        let repairer = Repairer::new(reach.clone());
         let member = Member {
             folder: options.folder.clone(),
             readers: readers.collect(),
-            repairer: Repairer::new(reach.clone()),
+            repairer: repairer.clone(),
             lock: folder.lock,
             log: folder.log.clone(),
             sets,
@@ -595,6 +597,7 @@ impl Opening {
             time,
             checkpointer,
             reach,
+            repairer,
             view,
             suspicion: folder.suspicion,
             publisher: Some(DirectoryPublisher::new(publisher)),
@@ -669,6 +672,7 @@ struct SharedParts<'a> {
     time: Arc<ClusterTime>,
     checkpointer: Checkpointer,
     reach: Reach,
+    repairer: Repairer,
     view: View,
     suspicion: Suspicion,
     publisher: Option<DirectoryPublisher>,
@@ -718,6 +722,7 @@ impl SharedParts<'_> {
                     identity: store_identity(&self.identity, set),
                 },
                 pace: pace.clone(),
+                repairer: self.repairer.clone(),
                 is_founder,
             });
         }

@@ -22,6 +22,7 @@ use crate::raft::network;
 use crate::raft::payload::LogPayload;
 use crate::raft::types::SetRaft;
 use crate::reach::Reach;
+use crate::repair::Repairer;
 use crate::set::{
     CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Pace, Replica, Sender,
     SetRequest, SetState, ToReplica, serve,
@@ -52,6 +53,7 @@ pub(super) struct SetPart {
     pub(super) suspicion: Suspicion,
     pub(super) intake: IntakePart,
     pub(super) pace: Arc<Pace>,
+    pub(super) repairer: Repairer,
     /// The node makes a new cluster.
     pub(super) is_founder: bool,
 }
@@ -89,6 +91,7 @@ impl SetPart {
                     set,
                     incarnation: self.incarnation,
                     store: state.borrow().reader(),
+                    repairer: self.repairer,
                     transfers: state.borrow().transfers(),
                     pace: self.pace,
                 };

@@ -29,6 +29,7 @@ use crate::calls::{self, Method};
 use crate::peer::PeerError;
 use crate::raft::network::{PeerOf, SnapshotSender};
 use crate::raft::types::{RaftLogId, RaftVote, SetConfig, Snapshot, StoredMembership, from_stored};
+use crate::repair::Repairer;
 
 /// A transfer that nothing was heard of for this long is given up.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -154,6 +155,7 @@ pub(crate) struct Sender {
     pub(crate) set: SetId,
     pub(crate) incarnation: u128,
     pub(crate) store: Reader,
+    pub(crate) repairer: Repairer,
     pub(crate) transfers: Transfers,
     pub(crate) pace: Arc<Pace>,
 }
@@ -257,7 +259,10 @@ impl Sender {
             let (back, chunk) = match read_chunk(transfer, next).await {
                 Ok(read) => read,
                 // A snapshot that cannot be read is of no use any more.
-                Err(error) => return Err((None, error)),
+                Err(error) => {
+                    self.mend(&error).await;
+                    return Err((None, StreamingError::Network(NetworkError::new(&error))));
+                }
             };
             transfer = back;
             let Some(chunk) = chunk else { return Ok(()) };
@@ -270,19 +275,35 @@ impl Sender {
     }
 }
 
+impl Sender {
+    /// Brings damaged messages back, so that a later checkpoint can be sent.
+    async fn mend(&self, error: &StoreError) {
+        let StoreError::DamagedMessages { queue, ids, .. } = error else {
+            return;
+        };
+        let read = self.repairer.read(self.set, &self.store, *queue, ids);
+        if let Err(error) = read.await {
+            tracing::error!(set = %self.set, %error, "damaged messages could not be mended");
+        }
+    }
+}
+
 /// Chunk `number` of the transfer, read on a blocking thread.
 async fn read_chunk(
     mut transfer: Transfer,
     number: u64,
-) -> Result<(Transfer, Option<Bytes>), SendError> {
-    blocking(move || {
+) -> Result<(Transfer, Option<Bytes>), StoreError> {
+    let read = move || {
         if transfer.reader.next_number() != number {
             transfer.reader.seek(number)?;
         }
         let chunk = transfer.reader.next_chunk()?;
         Ok((transfer, chunk))
-    })
-    .await
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(chunk) => chunk,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::replica::Replica;
 use crate::calls::{Method, Standing};
+use crate::members::leader_line;
 use crate::peer::CallError;
 use crate::raft::network::{candidate_log, encode_denial};
 use crate::raft::payload::LogPayload;
@@ -78,7 +79,7 @@ impl Trial {
     pub(super) fn look_after(&self, replica: &Replica) {
         let mut inner = self.inner.borrow_mut();
         let is_recent = inner.asked_at.is_some_and(|at| at.elapsed() < ROUND_PAUSE);
-        let has_leader = replica.reach.board.leader(replica.set).is_some();
+        let has_leader = leader_line(&replica.reach, &replica.view, replica.set).is_some();
         if inner.is_asking || is_recent || has_leader {
             return;
         }
