@@ -346,7 +346,7 @@ fn answer(
 }
 
 /// The damage of one extent, with the messages that it takes along.
-fn messages_lost(entry: &ExtentEntry, error: Option<StoreError>) -> StoreError {
+pub(super) fn messages_lost(entry: &ExtentEntry, error: Option<StoreError>) -> StoreError {
     let what = match error {
         Some(StoreError::Damaged { what, .. }) => what,
         Some(other) => return other,

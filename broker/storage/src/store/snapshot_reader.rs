@@ -23,7 +23,7 @@ use sampan_protocol::QueueId;
 
 use super::apply_removals::is_row_of_queue;
 use super::chunk::{ChunkBuilder, ChunkPlace, SnapshotTotals};
-use super::disk_reader::check_extent;
+use super::disk_reader::{check_extent, messages_lost};
 use super::error::StoreError;
 use super::extent_entry::{EXTENT_KEY_LEN, ExtentEntry};
 use super::index::{EXTENTS, Indexed, ROWS, guarded};
@@ -273,9 +273,11 @@ impl SnapshotReader {
     ) -> Result<(), StoreError> {
         let place = entry.place;
         let name = segment_name(place.segment);
+        let lost = |error: StoreError| messages_lost(entry, Some(error));
         let failed = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound => {
-                StoreError::damaged_at(name.as_str(), place.offset, "it is missing or cut short")
+                let what = "it is missing or cut short";
+                lost(StoreError::damaged_at(name.as_str(), place.offset, what))
             }
             _ => StoreError::io("read", name.as_str(), source),
         };
@@ -284,7 +286,7 @@ impl SnapshotReader {
         let mut bytes = vec![0; place.len as usize];
         file.read_exact_at(&mut bytes, place.offset)
             .map_err(failed)?;
-        let extent = check_extent(entry, Bytes::from(bytes))?;
+        let extent = check_extent(entry, Bytes::from(bytes)).map_err(lost)?;
         let living: Vec<_> = extent
             .messages()
             .filter(|message| entry.is_alive(message.id))
