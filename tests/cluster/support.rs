@@ -20,11 +20,12 @@ impl Cluster {
 
 /// Three nodes and a few sets.
 pub(crate) fn three_nodes() -> Cluster {
-    Cluster::start(ClusterOptions {
+    let options = ClusterOptions {
         node_count: 3,
         set_count: 3,
         storage: String::new(),
-    })
+    };
+    Cluster::start(options, &Default::default())
 }
 
 /// A client by the variables of an environment.

@@ -74,11 +74,14 @@ fn plan(options: &Options) -> Vec<Fault> {
 
 fn fresh(options: &Options) -> Stand {
     Stand {
-        cluster: Cluster::start(ClusterOptions {
-            node_count: options.node_count,
-            set_count: SET_COUNT,
-            storage: format!("used_len_max = {USED_LEN_MAX}"),
-        }),
+        cluster: Cluster::start(
+            ClusterOptions {
+                node_count: options.node_count,
+                set_count: SET_COUNT,
+                storage: format!("used_len_max = {USED_LEN_MAX}"),
+            },
+            &Default::default(),
+        ),
         past: Past::default(),
         numbers: Arc::new(AtomicU64::new(1)),
     }

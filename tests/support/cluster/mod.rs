@@ -57,13 +57,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Forms a cluster and waits until it is whole.
-    pub(crate) fn start(options: ClusterOptions) -> Cluster {
-        Cluster::start_with(options, &Launch::default())
-    }
-
-    /// The same of nodes that are all started in one way.
-    pub(crate) fn start_with(options: ClusterOptions, launch: &Launch) -> Cluster {
+    /// Forms a cluster of nodes that are all started in one way, and waits until it is whole.
+    pub(crate) fn start(options: ClusterOptions, launch: &Launch) -> Cluster {
         let (node_count, set_count) = (options.node_count, options.set_count);
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
