@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sampan_client::{Client, Error, Queue, QueueOptions};
+use sampan_client::{Client, Error, ErrorCode, Queue, QueueOptions};
 use tokio::task::JoinSet;
 
 use crate::access::Access;
@@ -80,9 +80,12 @@ impl Load {
         }
         for number in 0..load.options.queues {
             let name = load.queue_name(number);
-            load.clients[0]
-                .create_queue(name, QueueOptions::new())
-                .await?;
+            let created = load.clients[0].create_queue(name, QueueOptions::new());
+            match created.await {
+                // An earlier load of the same run has made it.
+                Err(error) if error.code() == Some(ErrorCode::QueueAlreadyExists) => {}
+                created => drop(created?),
+            }
         }
         for number in 0..load.options.connections {
             load.spawn(number)?;
