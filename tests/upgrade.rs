@@ -159,7 +159,8 @@ fn assert_not_finished(cluster: &Cluster, node: u64) {
 /// The release before does not come up as this node, which is stopped, and sets nothing aside.
 fn assert_refused(cluster: &mut Cluster, id: u64) {
     let from = cluster.nodes[&id].log().len();
-    drop(cluster.spawn(id, &before()));
+    // Held: a node that cannot say that it is ready ends for that reason.
+    let stdout = cluster.spawn(id, &before());
     wait_for("a refusal of the release before", || {
         let log = cluster.nodes[&id].log();
         let words = ["format version 2", "reads up to 1"];
@@ -170,6 +171,7 @@ fn assert_refused(cluster: &mut Cluster, id: u64) {
     if node.ended().is_none() {
         node.kill();
     }
+    drop(stdout);
     assert!(!node.data().join("quarantine").exists());
 }
 
