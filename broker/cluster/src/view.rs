@@ -43,6 +43,11 @@ impl View {
         }
     }
 
+    /// What this node's sets say of themselves.
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// This node's pulse.
     pub(crate) fn pulse(&self) -> Bytes {
         let lines = self.board.sets().map(|set| (set, self.board.line(set)));

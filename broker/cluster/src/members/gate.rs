@@ -2,13 +2,16 @@
 //! knows, and nodes that want to join.
 //!
 //! A node that has not heard of the catalog yet (it has just joined) lets in whoever belongs to its
-//! cluster; one without a cluster lets in whoever has a certificate, to be invited.
+//! cluster; one without a cluster lets in whoever has a certificate, to be invited. What a node has
+//! of the catalog may be old after a restart, so a node that it does not know is let in when some
+//! set names it: without it there might never be a leader to learn more from.
 
 use std::sync::Arc;
 
 use sampan_core::{ClusterRecord, NodeState};
 use tokio::sync::watch;
 
+use crate::board::Board;
 use crate::catalog::Directory;
 use crate::peer::{Gate, Hello, PeerRefusal, RefusalReason};
 
@@ -18,6 +21,7 @@ pub(crate) struct ClusterGate {
     /// None for a node without a cluster.
     pub(crate) cluster: Option<u128>,
     pub(crate) directory: watch::Receiver<Arc<Directory>>,
+    pub(crate) board: Board,
 }
 
 impl Gate for ClusterGate {
@@ -64,6 +68,9 @@ impl ClusterGate {
         };
         check_format(cluster, hello)?;
         let Some(record) = map.node(hello.node) else {
+            if self.is_in_some_set(hello.node) {
+                return Ok(());
+            }
             let text = format!("the cluster does not know node {}", hello.node);
             return Err(PeerRefusal::new(RefusalReason::UnknownNode, text));
         };
@@ -94,6 +101,16 @@ fn check_format(cluster: &ClusterRecord, hello: &Hello) -> Result<(), PeerRefusa
     Err(PeerRefusal::new(RefusalReason::OldFormat, text))
 }
 
+impl ClusterGate {
+    fn is_in_some_set(&self, node: u64) -> bool {
+        let names = |set| {
+            let line = self.board.line(set);
+            line.voters.contains(&node) || line.learners.contains(&node)
+        };
+        self.board.sets().any(names)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +139,7 @@ mod tests {
             node: 1,
             cluster,
             directory,
+            board: Board::new(1),
         };
         gate.admit(hello, certificate)
             .err()

@@ -7,6 +7,8 @@
 //! Spec: spec/semantics.md, "Nodes and sets".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use super::operator::{is_connected, is_sound, led_sets, line_of};
 use crate::calls::{Members, Method};
 use crate::catalog::ClusterMap;
 use crate::reach::Reach;
-use crate::set::{Refused, ToReplica};
+use crate::set::{Refused, SetRequest, ToReplica};
 use crate::status::LeaderMove;
 use crate::view::View;
 
@@ -46,6 +48,9 @@ pub(crate) struct Planner {
     leaders: BTreeMap<SetId, u64>,
     calm_since: Instant,
     spread_at: Instant,
+    /// What the last checkpoint of set 0 here says of nodes and sets.
+    written: Arc<Mutex<Option<Arc<ClusterMap>>>>,
+    is_writing: Arc<AtomicBool>,
 }
 
 impl Planner {
@@ -58,6 +63,8 @@ impl Planner {
             leaders: BTreeMap::new(),
             calm_since: Instant::now(),
             spread_at: Instant::now(),
+            written: Arc::default(),
+            is_writing: Arc::default(),
         }
     }
 
@@ -66,6 +73,7 @@ impl Planner {
         loop {
             tokio::time::sleep(INTERVAL).await;
             self.connect_members();
+            self.write_down();
             self.reach.board.forget_silent();
             self.watch_leaders();
             if !self.reach.leads(CATALOG) {
@@ -91,6 +99,36 @@ impl Planner {
             .filter(|record| record.state != NodeState::Replaced && !record.peer_address.is_empty())
             .map(|record| (record.node, record.peer_address.clone()));
         peers.set_members(members.collect());
+    }
+
+    /// Has set 0 written down here when nodes or sets changed: after a power cut the nodes must know
+    /// each other before there is a leader to ask.
+    fn write_down(&self) {
+        let map = self.reach.directory().map().clone();
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = written
+            .as_ref()
+            .is_some_and(|written| written.nodes == map.nodes && written.sets == map.sets);
+        drop(written);
+        let Ok(catalog) = self.reach.set(CATALOG) else {
+            return;
+        };
+        if is_same || self.is_writing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (catalog, written, is_writing) = (
+            catalog.clone(),
+            self.written.clone(),
+            self.is_writing.clone(),
+        );
+        tokio::task::spawn_local(async move {
+            let (done, durable) = oneshot::channel();
+            let asked = catalog.request(SetRequest::Checkpoint(done)).await;
+            if asked.is_ok() && matches!(durable.await, Ok(Ok(_))) {
+                *written.lock().unwrap_or_else(PoisonError::into_inner) = Some(map);
+            }
+            is_writing.store(false, Ordering::Relaxed);
+        });
     }
 
     fn watch_leaders(&mut self) {

@@ -472,6 +472,7 @@ fn make_peers(
             node: options.node,
             cluster: (cluster != 0).then_some(cluster),
             directory,
+            board: view.board().clone(),
         }),
         pulses: Arc::new(NodePulses { view }),
         service: Arc::new(service),

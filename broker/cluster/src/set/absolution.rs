@@ -3,8 +3,8 @@
 //! A suspect replica may have confirmed entries that it no longer has. The leader lets it start over
 //! (openraft would take its log for sound), remembers where its own log ended when it heard of the
 //! suspicion, and absolves the replica once that has arrived there. Before it does, a majority of
-//! replicas that are not suspect must have answered the leader: without that, a second leader could
-//! hold a vote that the suspect has forgotten.
+//! replicas that are not suspect must have answered the leader, or all voters: without that, a second
+//! leader could hold a vote that the suspect has forgotten.
 
 use std::collections::BTreeMap;
 
@@ -93,24 +93,22 @@ fn is_suspect(replica: &Replica, node: u64) -> bool {
     line.is_some_and(|line| line.is_suspect)
 }
 
-/// Whether a majority of voters that are not suspect has answered since `at`.
+/// Whether a majority of voters that are not suspect has answered since `at`, or all voters have.
 fn is_heard_since(replica: &Replica, voters: &[u64], at: RaftInstant) -> bool {
     let metrics = replica.raft.data_metrics();
     let metrics = metrics.borrow_watched();
     let Some(heartbeats) = &metrics.heartbeat else {
         return false;
     };
-    let heard = voters.iter().filter(|node| {
-        let is_me = **node == replica.node;
-        let has_answered = || {
-            let acked = heartbeats.iter().find(|(acked, _)| acked == node);
-            acked
-                .and_then(|(_, acked)| *acked)
-                .is_some_and(|acked| *acked > at)
-        };
-        !is_suspect(replica, **node) && (is_me || has_answered())
-    });
-    heard.count() > voters.len() / 2
+    let has_answered = |node: &&u64| {
+        let node = *node;
+        let acked = heartbeats.iter().find(|(acked, _)| acked == node);
+        let acked = acked.and_then(|(_, acked)| *acked);
+        *node == replica.node || acked.is_some_and(|acked| *acked > at)
+    };
+    let answered: Vec<u64> = voters.iter().filter(has_answered).copied().collect();
+    let sound = answered.iter().filter(|node| !is_suspect(replica, **node));
+    sound.count() > voters.len() / 2 || answered.len() == voters.len()
 }
 
 fn absolve(replica: &Replica, node: u64, absolution: Absolution) {
