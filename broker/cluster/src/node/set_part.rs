@@ -20,6 +20,7 @@ use crate::raft::log_store::LogStore;
 use crate::raft::machine::StateMachine;
 use crate::raft::network;
 use crate::raft::payload::LogPayload;
+use crate::raft::timing;
 use crate::raft::types::SetRaft;
 use crate::reach::Reach;
 use crate::repair::Repairer;
@@ -197,9 +198,9 @@ fn raft_config(set: SetId, has_peers: bool) -> Config {
     };
     match has_peers {
         true => Config {
-            heartbeat_interval: 50,
-            election_timeout_min: 250,
-            election_timeout_max: 400,
+            heartbeat_interval: timing::HEARTBEAT_INTERVAL_MS,
+            election_timeout_min: timing::ELECTION_TIMEOUT_MIN_MS,
+            election_timeout_max: timing::ELECTION_TIMEOUT_MAX_MS,
             ..config
         },
         // openraft wakes several times per heartbeat. The only voter has nobody to send one to and

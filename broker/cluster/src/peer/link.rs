@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sampan_protocol::SetId;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::append_channel::AppendChannel;
@@ -32,15 +32,18 @@ pub(crate) struct Link {
     current: Arc<Mutex<Option<Outbox>>>,
     /// How many connections there were.
     count: Arc<AtomicU64>,
+    /// Counts the connections that ended, of all links of the node.
+    losses: Arc<watch::Sender<u64>>,
 }
 
 impl Link {
-    /// A link to `node` that is not connected.
-    pub(crate) fn new(node: u64) -> Self {
+    /// A link to `node` that is not connected; `losses` counts the connections that end.
+    pub(crate) fn new(node: u64, losses: Arc<watch::Sender<u64>>) -> Self {
         Link {
             node,
             current: Arc::default(),
             count: Arc::default(),
+            losses,
         }
     }
 
@@ -82,10 +85,14 @@ impl Link {
     }
 
     fn set(&self, outbox: Option<Outbox>) {
-        if outbox.is_some() {
+        let is_loss = outbox.is_none();
+        if !is_loss {
             self.count.fetch_add(1, Ordering::AcqRel);
         }
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = outbox;
+        if is_loss {
+            self.losses.send_modify(|count| *count += 1);
+        }
     }
 }
 
@@ -209,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_without_a_connection_says_so_at_once() {
-        let link = Link::new(7);
+        let link = Link::new(7, Arc::default());
         let time_max = Duration::from_secs(3600);
         let error = link
             .call(None, 16, Bytes::new(), time_max)

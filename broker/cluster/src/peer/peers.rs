@@ -52,6 +52,7 @@ pub(crate) struct Peers {
     links: Arc<Mutex<BTreeMap<u64, Link>>>,
     members: Arc<watch::Sender<BTreeMap<u64, String>>>,
     stop: Arc<watch::Sender<bool>>,
+    losses: Arc<watch::Sender<u64>>,
 }
 
 /// What runs on the peers' thread.
@@ -83,6 +84,7 @@ impl Peers {
             links: Arc::default(),
             members: Arc::new(members),
             stop: Arc::new(stop),
+            losses: Arc::new(watch::Sender::new(0)),
         };
         let task = PeersTask {
             peers: peers.clone(),
@@ -121,7 +123,7 @@ impl Peers {
         if let Some(link) = links.get(&node) {
             return link.clone();
         }
-        let link = Link::new(node);
+        let link = Link::new(node, self.losses.clone());
         if links.len() < LINK_COUNT_MAX {
             links.insert(node, link.clone());
         }
@@ -131,6 +133,11 @@ impl Peers {
     /// Whether a request to `node` would be sent now.
     pub(crate) fn is_connected(&self, node: u64) -> bool {
         self.link(node).is_connected()
+    }
+
+    /// Changes whenever a connection to a peer ends.
+    pub(crate) fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
     }
 
     /// What the peers' clocks say.

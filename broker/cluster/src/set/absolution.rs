@@ -102,7 +102,7 @@ fn is_heard_since(replica: &Replica, voters: &[u64], at: RaftInstant) -> bool {
     };
     let has_answered = |node: &&u64| {
         let node = *node;
-        let acked = heartbeats.iter().find(|(acked, _)| acked == node);
+        let acked = heartbeats.iter().find(|(acked, _)| *acked == node);
         let acked = acked.and_then(|(_, acked)| *acked);
         *node == replica.node || acked.is_some_and(|acked| *acked > at)
     };

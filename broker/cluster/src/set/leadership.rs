@@ -57,13 +57,29 @@ impl Driver {
         if self.is_draining() {
             return Some(Refused::new(ErrorCode::ShuttingDown));
         }
-        self.clock.is_none().then(|| self.no_leader())
+        let is_refused = self.clock.is_none() && !self.is_between_leaders();
+        is_refused.then(|| self.no_leader())
+    }
+
+    /// Whether leadership was just handed over, and nobody is known to have it yet: what comes now
+    /// waits for that moment, so that it can be told where to go.
+    fn is_between_leaders(&self) -> bool {
+        self.hold.is_on(self.time.read().monotonic_ms) && self.other_leader().is_none()
+    }
+
+    fn other_leader(&self) -> Option<u64> {
+        let by_raft = {
+            let metrics = self.raft.server_metrics();
+            metrics.borrow_watched().current_leader
+        };
+        let is_other = |leader: &u64| *leader != self.node;
+        let by_board = || self.board.leader(self.set).filter(is_other);
+        by_raft.filter(is_other).or_else(by_board)
     }
 
     /// The refusal of a node that does not lead: whether another one does.
     pub(super) fn no_leader(&self) -> Refused {
-        let leader = self.board.leader(self.set);
-        match leader.is_some_and(|leader| leader != self.node) {
+        match self.other_leader().is_some() {
             true => Refused::new(ErrorCode::NotLeader),
             false => Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS),
         }
@@ -83,7 +99,7 @@ impl Driver {
             tracing::warn!(set = %self.set, "no longer leading the set");
             self.end_waits(ErrorCode::LeaderChanged);
         }
-        if self.clock.is_none() {
+        if self.clock.is_none() && !self.is_between_leaders() {
             self.hold.end();
             self.refuse_gathered();
         }

@@ -16,7 +16,7 @@ use openraft::ServerState;
 use openraft::type_config::async_runtime::WatchReceiver;
 use sampan_protocol::{ErrorCode, SetId};
 use sampan_storage::log::Log;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::absolution::Absolutions;
 use super::bodies;
@@ -28,9 +28,10 @@ use super::state::SetState;
 use super::trial::Trial;
 use crate::calls::{self, Absolution, Members, Method, Standing};
 use crate::clock::ClusterTime;
-use crate::peer::{CallError, CallReply, IncomingAppends};
+use crate::peer::{CallError, CallReply, IncomingAppends, Peers};
 use crate::raft::network::{is_vote, serve_append, serve_raft_call};
 use crate::raft::payload::LogPayload;
+use crate::raft::timing;
 use crate::raft::types::SetRaft;
 use crate::reach::{Reach, to_call_error};
 use crate::suspicion::Suspicion;
@@ -42,6 +43,9 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) const REPLICA_WAITING_MAX: usize = 1_024;
 /// A leader whose wall clock is further from the median of the cluster's hands over.
 const CLOCK_DISTANCE_MAX_MS: u64 = 500;
+
+/// Voters that miss their leader at one time ask for votes this far apart.
+const ELECTION_STEP_MS: u64 = 40;
 
 /// What a replica is asked.
 pub(crate) enum ToReplica {
@@ -89,9 +93,14 @@ pub(crate) async fn serve(replica: Replica, mut messages: mpsc::Receiver<ToRepli
     let (mut absolutions, trial) = (Absolutions::default(), Trial::default());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut losses = replica.reach.peers().map(Peers::losses);
     loop {
         let message = tokio::select! {
             message = messages.recv() => message,
+            () = lost(&mut losses) => {
+                replica.on_loss();
+                continue;
+            }
             _ = ticks.tick() => {
                 replica.tick(&mut absolutions, &trial);
                 continue;
@@ -99,6 +108,17 @@ pub(crate) async fn serve(replica: Replica, mut messages: mpsc::Receiver<ToRepli
         };
         let Some(message) = message else { return };
         replica.on_message(message, &trial);
+    }
+}
+
+/// Returns when a connection to a peer has ended.
+async fn lost(losses: &mut Option<watch::Receiver<u64>>) {
+    let is_known = match losses {
+        Some(losses) => losses.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_known {
+        std::future::pending().await
     }
 }
 
@@ -271,6 +291,43 @@ impl Replica {
             }
             Err(_) => Err(Refused::new(ErrorCode::ShuttingDown)),
         }
+    }
+
+    /// A connection to the leader that ends mostly means that the leader has: this replica need not
+    /// wait for the silence. The others grant no vote before their leader's time is over, and none
+    /// at all if they still hear it.
+    fn on_loss(&self) {
+        let Some((term, leader, rank)) = self.lost_leader() else {
+            return;
+        };
+        let pause = timing::ELECTION_TIMEOUT_MAX_MS + ELECTION_STEP_MS * (1 + rank);
+        let replica = self.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let now = replica.lost_leader();
+            let is_same = now.is_some_and(|(now, who, _)| (now, who) == (term, leader));
+            if is_same && let Err(error) = replica.raft.trigger().elect(true).await {
+                tracing::debug!(set = %replica.set, %error, "the set has stopped");
+            }
+        });
+    }
+
+    /// The term and the leader that this voter follows and is not connected to, and this voter's
+    /// place among those that could follow it.
+    fn lost_leader(&self) -> Option<(u64, u64, u64)> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics
+            .current_leader
+            .filter(|leader| *leader != self.node)?;
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().filter(|id| *id != leader).collect();
+        let rank = voters.iter().position(|voter| *voter == self.node)?;
+        let is_connected = self.reach.peers()?.is_connected(leader);
+        let is_free = metrics.state == ServerState::Follower
+            && !is_connected
+            && !self.suspicion.is_suspect(self.set);
+        is_free.then_some((metrics.vote.leader_id.term, leader, rank as u64))
     }
 
     fn tick(&self, absolutions: &mut Absolutions, trial: &Trial) {

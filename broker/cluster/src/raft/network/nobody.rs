@@ -1,6 +1,7 @@
 //! The network of a set with a single voter: there is nobody to reach.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -46,7 +47,7 @@ impl RaftNetworkFactory<SetConfig> for Peers {
 
     async fn new_client(&mut self, target: u64, _node: &BasicNode) -> PeerOf {
         PeerOf {
-            link: Link::new(target),
+            link: Link::new(target, Arc::default()),
             set: SetId(0),
             guard: Rc::new(Nobody),
             snapshots: Rc::new(Nobody),
