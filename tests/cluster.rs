@@ -14,7 +14,5 @@ mod claims {
 }
 #[path = "support/cluster/mod.rs"]
 mod cluster;
-#[path = "faults/metrics.rs"]
-mod metrics;
 #[path = "support/proxy.rs"]
 mod proxy;
