@@ -15,7 +15,7 @@ use bytes::Bytes;
 use openraft::ServerState;
 use openraft::type_config::async_runtime::WatchReceiver;
 use sampan_protocol::{ErrorCode, SetId};
-use sampan_storage::log::Log;
+use sampan_storage::log::{Log, LogId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::absolution::Absolutions;
@@ -245,20 +245,22 @@ impl Replica {
         if term != absolution.term {
             return Err(not_yet());
         }
-        if let Some(last) = absolution.last {
-            let flushed = self.log.flushed(self.set);
-            let state = self.log.state(self.set);
-            let is_purged = state
-                .purged
-                .is_some_and(|purged| purged.index >= last.index);
-            let here = self.log.log_id(self.set, last.index);
-            let is_same = here.is_some_and(|here| here.term == last.term);
-            let is_synced = flushed.is_some_and(|flushed| flushed >= last.index);
-            if !is_purged && !(is_same && is_synced) {
-                return Err(not_yet());
-            }
+        if absolution.last.is_some_and(|last| !self.has_synced(last)) {
+            return Err(not_yet());
         }
         self.absolve().await
+    }
+
+    /// Whether the entry, and so everything before it, is synced here or was purged.
+    fn has_synced(&self, last: LogId) -> bool {
+        let purged = self.log.state(self.set).purged;
+        if purged.is_some_and(|purged| purged.index >= last.index) {
+            return true;
+        }
+        let here = self.log.log_id(self.set, last.index);
+        let flushed = self.log.flushed(self.set);
+        here.is_some_and(|here| here.term == last.term)
+            && flushed.is_some_and(|flushed| flushed >= last.index)
     }
 
     /// This replica may vote again.
