@@ -11,8 +11,8 @@ use crate::peer::Transport;
 
 /// Bytes of the newest log files that are kept for peers that paused: 2 GiB.
 pub const LOG_KEPT_LEN_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
-/// Bytes per second at which a node sends snapshots, all together: 64 MiB.
-pub const SNAPSHOT_RATE_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Bytes per second at which a node sends snapshots, all together: 32 MiB.
+pub const SNAPSHOT_RATE_DEFAULT: u64 = 32 * 1024 * 1024;
 
 /// What a node needs to know.
 #[derive(Clone)]

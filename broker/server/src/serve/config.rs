@@ -69,6 +69,8 @@ pub(super) struct Config {
     pub(super) set_count: Option<u32>,
     /// Bytes of the log that are kept for peers that lag; `None`: the default.
     pub(super) log_kept_len: Option<u64>,
+    /// Bytes a second at which snapshots are sent to peers; `None`: the default.
+    pub(super) snapshot_rate: Option<u64>,
     pub(super) cores: usize,
     pub(super) dev: bool,
     pub(super) storage: StorageLimits,
@@ -123,6 +125,7 @@ pub(super) fn load(arguments: &ServeArguments) -> anyhow::Result<Config> {
         peer: peer::load(arguments, file.peer.take(), listen)?,
         set_count: set_count(arguments, &file)?,
         log_kept_len: file.log_kept_len,
+        snapshot_rate: file.snapshot_rate,
         cores: cores(arguments, &file)?,
         dev: arguments.dev,
         storage: StorageLimits {

@@ -194,7 +194,7 @@ impl Process {
             storage_full: self.storage_full.clone(),
             overlay_len: self.config.storage.overlay_len,
             log_kept_len: self.config.log_kept_len.unwrap_or(LOG_KEPT_LEN_DEFAULT),
-            snapshot_rate: SNAPSHOT_RATE_DEFAULT,
+            snapshot_rate: self.config.snapshot_rate.unwrap_or(SNAPSHOT_RATE_DEFAULT),
             client_address: self.config.client_address(self.client_address()?),
             http_address: http.unwrap_or_default(),
             zone: self.config.zone.clone(),

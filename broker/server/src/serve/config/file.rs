@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
     pub(super) log_kept_len: Option<u64>,
+    pub(super) snapshot_rate: Option<u64>,
     pub(super) peer: Option<Peer>,
     #[serde(default)]
     pub(super) http: Http,

@@ -67,11 +67,12 @@ fn an_unknown_key_is_refused() {
 #[test]
 fn arguments_win_over_the_file() {
     let text = "cores = 3\nlisten = \"127.0.0.1:1\"\ntls = false\nnode_id = 2\nzone = \"a\"\n\
-        sets = 7\nlog_kept_len = 10\n[http]\nlisten = \"127.0.0.1\"\n\
+        sets = 7\nlog_kept_len = 10\nsnapshot_rate = 11\n[http]\nlisten = \"127.0.0.1\"\n\
         [peer]\nlisten = \"127.0.0.1:5\"\njoin = [\"a:1\"]\n";
     let config = with_file(text).unwrap();
     assert_eq!((config.node_id, config.zone.as_str()), (2, "a"));
     assert_eq!((config.set_count, config.log_kept_len), (Some(7), Some(10)));
+    assert_eq!(config.snapshot_rate, Some(11));
     assert_eq!(config.peer.unwrap().join, ["a:1"]);
     let arguments = ServeArguments {
         cores: Some(5),
