@@ -95,7 +95,8 @@ pub(crate) fn decode_command(payload: Bytes) -> Option<Command> {
 const REPLY_DONE: u8 = 0;
 const REPLY_REFUSED: u8 = 1;
 
-/// The reply to a command that a node carries out for itself: done, or refused with number and text.
+/// The reply to a command that a node carries out for itself: done, or refused with number and
+/// text.
 pub(crate) fn encode_reply(reply: &Reply) -> Bytes {
     let mut out = Vec::new();
     match reply {

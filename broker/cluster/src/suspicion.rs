@@ -4,8 +4,8 @@
 //! where the leader was, and says so. Suspecting a sound replica costs a few seconds without its
 //! vote; trusting one that has lost entries can lose an acknowledged message. So everything that
 //! could have cost entries raises suspicion: a log that was cut off or damaged, a machine that
-//! stopped without closing the log, a log shorter than what the leader saw of it, a new folder under
-//! an old id.
+//! stopped without closing the log, a log shorter than what the leader saw of it, a new folder
+//! under an old id.
 //!
 //! The suspicion is written down before what causes it is repaired, so a crash in between does not
 //! forget it. The file `suspect` holds the sets; without suspects there is no file.

@@ -5,9 +5,9 @@
 //! with. A pulse that is not understood is left out; nothing of Raft depends on one.
 //!
 //! Layout of a pulse (little-endian): version u8 (1), count u16, then per set: number u32, role u8,
-//! flags u8 (bit 0 suspect, bit 1 full), voter count u8, learner count u8, leader u64 (0 none), term u64,
-//! applied index u64, last index u64, hash index u64, hash u64, the voters and learners u64 each
-//! (a leader names them, others none). Spec: spec/peer.md, "Pulse".
+//! flags u8 (bit 0 suspect, bit 1 full), voter count u8, learner count u8, leader u64 (0 none),
+//! term u64, applied index u64, last index u64, hash index u64, hash u64, the voters and learners
+//! u64 each (a leader names them, others none). Spec: spec/peer.md, "Pulse".
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

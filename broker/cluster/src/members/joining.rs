@@ -1,8 +1,8 @@
 //! How this node comes into a cluster, and keeps what the cluster knows of it true.
 //!
-//! A node without a cluster asks at every address it was given (or invited by) until one lets it in;
-//! a refusal is said once and tried again, for an operator may change what caused it. A node that
-//! is in says where it is reached whenever it starts.
+//! A node without a cluster asks at every address it was given (or invited by) until one lets it
+//! in; a refusal is said once and tried again, for an operator may change what caused it. A node
+//! that is in says where it is reached whenever it starts.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,7 +135,8 @@ impl Joiner {
                     Err(error) => {
                         let text = format!("{address}: {error}");
                         if text != said {
-                            tracing::error!(node = self.facts.node, error = %text, "not let in yet");
+                            let node = self.facts.node;
+                            tracing::error!(node, error = %text, "not let in yet");
                             said = text;
                         }
                     }

@@ -1,8 +1,8 @@
 //! The nodes of a cluster: how they come in, who may speak, who votes where, how they go.
 //!
 //! The catalog in set 0 says who belongs to the cluster. [`gate`] lets peers speak by it,
-//! [`joining`] brings this node in, [`planner`] (at the leader of set 0) makes the sets' memberships
-//! what the catalog wants, and [`operator`] carries out what people ask.
+//! [`joining`] brings this node in, [`planner`] (at the leader of set 0) makes the sets'
+//! memberships what the catalog wants, and [`operator`] carries out what people ask.
 
 mod gate;
 mod joining;

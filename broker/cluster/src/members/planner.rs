@@ -101,8 +101,8 @@ impl Planner {
         peers.set_members(members.collect());
     }
 
-    /// Has set 0 written down here when nodes or sets changed: after a power cut the nodes must know
-    /// each other before there is a leader to ask.
+    /// Has set 0 written down here when nodes or sets changed: after a power cut the nodes must
+    /// know each other before there is a leader to ask.
     fn write_down(&self) {
         let map = self.reach.directory().map().clone();
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -147,7 +147,8 @@ impl SetPart {
 }
 
 /// Makes the set one of this node alone when a cluster is founded. The only voter elects itself at
-/// once instead of waiting for an election timeout, and replays. Returns whether it is the only one.
+/// once instead of waiting for an election timeout, and replays. Returns whether it is the only
+/// one.
 async fn found(
     raft: &SetRaft,
     node: u64,

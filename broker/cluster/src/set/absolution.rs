@@ -1,10 +1,10 @@
 //! The leader's side of suspicion: brings suspect replicas back to where it is, and says so.
 //!
-//! A suspect replica may have confirmed entries that it no longer has. The leader lets it start over
-//! (openraft would take its log for sound), remembers where its own log ended when it heard of the
-//! suspicion, and absolves the replica once that has arrived there. Before it does, a majority of
-//! replicas that are not suspect must have answered the leader, or all voters: without that, a second
-//! leader could hold a vote that the suspect has forgotten.
+//! A suspect replica may have confirmed entries that it no longer has. The leader lets it start
+//! over (openraft would take its log for sound), remembers where its own log ended when it heard of
+//! the suspicion, and absolves the replica once that has arrived there. Before it does, a majority
+//! of replicas that are not suspect must have answered the leader, or all voters: without that, a
+//! second leader could hold a vote that the suspect has forgotten.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A pause before leadership is handed over: nothing is proposed, and what is on its way comes back.
+//! A pause before leadership is handed over: nothing is proposed, and what is on its way comes
+//! back.
 //!
 //! So nobody's request is cut off in the middle by a planned hand-over: what was not proposed is
 //! refused as such, and goes to the next leader.

@@ -1,8 +1,8 @@
 //! Whether this node leads the set, what it answers when it does not, and what it says of itself.
 //!
 //! A node leads when openraft says so, when it has applied an entry of its own term (so that the
-//! set's state and time are all there), and while a majority answers it. A leader that a majority no
-//! longer hears takes nothing in: another one may lead already.
+//! set's state and time are all there), and while a majority answers it. A leader that a majority
+//! no longer hears takes nothing in: another one may lead already.
 
 use std::cell::Cell;
 use std::rc::Rc;

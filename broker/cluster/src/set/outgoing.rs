@@ -1,7 +1,7 @@
 //! Snapshots on their way to peers that the log can no longer bring up to date.
 //!
-//! What is sent is the store's newest checkpoint, opened when the sending begins and pinned until it
-//! ends. A transfer that is interrupted stays open for [`IDLE_MAX`], and goes on where the peer
+//! What is sent is the store's newest checkpoint, opened when the sending begins and pinned until
+//! it ends. A transfer that is interrupted stays open for [`IDLE_MAX`], and goes on where the peer
 //! says it was. While one is open, openraft is told of its log id as the newest snapshot, and the
 //! log behind it is kept: otherwise the peer would be behind the log again when it has arrived.
 //!
@@ -177,7 +177,8 @@ impl SnapshotSender for Rc<Sender> {
                 closed = cancel => Err(StreamingError::Closed(closed)),
                 sent = sending => {
                     if let Err(error) = &sent {
-                        tracing::warn!(set = %sender.set, node, %error, "a snapshot is interrupted");
+                        let set = sender.set;
+                        tracing::warn!(%set, node, %error, "a snapshot is interrupted");
                     }
                     sent
                 }

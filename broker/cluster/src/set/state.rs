@@ -5,8 +5,8 @@
 //! the set's core thread and neither holds it across an await.
 //!
 //! Invariants: `applied` is the log id of the last entry that both the core and the store have
-//! seen. A checkpoint covers exactly the entries up to the id it names. The store is away only while
-//! a snapshot takes its place, when nothing is applied.
+//! seen. A checkpoint covers exactly the entries up to the id it names. The store is away only
+//! while a snapshot takes its place, when nothing is applied.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -2,9 +2,9 @@
 //!
 //! Suspects grant no vote. When so many are suspect that the others are no majority (the whole
 //! cluster lost power), nobody could ever be elected. Then an election needs all voters: if every
-//! one of them answers, nothing that any of them has can be missed, and the one with the longest log
-//! may lead; each suspect votes for a candidate whose log is as long as the longest it was told of.
-//! While a voter is missing there is no leader; an operator may override that (`--trust-log`).
+//! one of them answers, nothing that any of them has can be missed, and the one with the longest
+//! log may lead; each suspect votes for a candidate whose log is as long as the longest it was told
+//! of. While a voter is missing there is no leader; an operator may override that (`--trust-log`).
 //!
 //! Spec: spec/storage.md, "Suspect replicas".
 

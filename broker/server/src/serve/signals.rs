@@ -47,8 +47,8 @@ impl Signals {
         })
     }
 
-    /// Blocks until one has come, or until `other` is done. Stopping goes before reloading, and both
-    /// before the other.
+    /// Blocks until one has come, or until `other` is done. Stopping goes before reloading, and
+    /// both before the other.
     pub(super) fn next_or<T>(&mut self, other: impl Future<Output = T>) -> Result<Signal, T> {
         let Signals {
             runtime,

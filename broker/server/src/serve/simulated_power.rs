@@ -1,8 +1,8 @@
-//! A test build's power: a killed broker's files go back to their last sync when it starts again, as
-//! after a power cut, and the machine counts as started again.
+//! A test build's power: a killed broker's files go back to their last sync when it starts again,
+//! as after a power cut, and the machine counts as started again.
 //!
-//! With `SAMPAN_SIMULATED_POWER_CUT=0` in the environment only the process was killed: the files are
-//! taken as they are. The file `DATA.power-cuts` counts the cuts, which tell the boots apart.
+//! With `SAMPAN_SIMULATED_POWER_CUT=0` in the environment only the process was killed: the files
+//! are taken as they are. The file `DATA.power-cuts` counts the cuts, which tell the boots apart.
 
 use std::path::Path;
 use std::sync::Arc;

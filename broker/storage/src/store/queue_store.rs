@@ -84,10 +84,10 @@ impl Store {
         examine_store(folder, identity, options)
     }
 
-    /// Opens the store in `folder`; makes it when the folder is empty. What replaced generations and
-    /// crashes left is removed; a snapshot that was begun stays, to be resumed. The caller holds the lock
-    /// of the data folder, and has let go of every reader and job of a store that was open here
-    /// before.
+    /// Opens the store in `folder`; makes it when the folder is empty. What replaced generations
+    /// and crashes left is removed; a snapshot that was begun stays, to be resumed. The caller
+    /// holds the lock of the data folder, and has let go of every reader and job of a store that
+    /// was open here before.
     ///
     /// # Errors
     ///
