@@ -1,8 +1,8 @@
 //! The command line: every command but `serve`, which is only named here.
 //!
 //! [`parse`] reads the arguments and tells them apart; [`run`] carries out a client command on a
-//! runtime of its own, one thread, [`check`] and [`restore`] need none; all turn the outcome into
-//! an exit code (`failure`).
+//! runtime of its own, one thread, [`check()`] and [`restore()`] need none; all turn the outcome
+//! into an exit code (`failure`).
 
 mod args;
 mod backup;
@@ -42,9 +42,9 @@ pub(crate) enum Invocation {
     Serve(ServeArguments),
     /// Anything else, for [`run`].
     Client(Command),
-    /// The check of a data folder, for [`check`].
+    /// The check of a data folder, for [`check()`].
     Check(Check),
-    /// The restoring of a backup, for [`restore`].
+    /// The restoring of a backup, for [`restore()`].
     Restore(Restore),
 }
 
