@@ -40,6 +40,8 @@ const REQUEST_BURST_MAX: usize = 256;
 const STORAGE_FULL_RETRY_MS: u32 = 1_000;
 /// How often leadership and checkpoints are looked at when nothing happens.
 const IDLE_WAKE: Duration = Duration::from_millis(500);
+/// The same while requests wait for the next leader.
+const BETWEEN_LEADERS_WAKE: Duration = Duration::from_millis(20);
 /// Who was proposed and has no answer by then is told that the outcome is unknown.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -296,7 +298,11 @@ impl Driver {
 
     fn time_to_sleep(&mut self) -> Duration {
         let reading = self.time.read();
-        let mut sleep = IDLE_WAKE;
+        // What waits between two leaders is looked at often.
+        let mut sleep = match self.clock.is_none() && !self.gather.is_empty() {
+            true => BETWEEN_LEADERS_WAKE,
+            false => IDLE_WAKE,
+        };
         if let Some(end) = self.receives.next_end_ms() {
             sleep = sleep.min(Duration::from_millis(
                 end.saturating_sub(reading.monotonic_ms),
@@ -313,6 +319,9 @@ impl Driver {
     }
 
     async fn propose_gathered(&mut self) {
+        if self.clock.is_none() {
+            return;
+        }
         if self.hold.is_on(self.time.read().monotonic_ms) {
             if self.in_flight.is_empty() {
                 self.hold.on_idle();

@@ -24,6 +24,8 @@ use crate::raft::types::SetRaft;
 pub(super) const NO_LEADER_RETRY_MS: u32 = 20;
 /// A leader that a majority has not answered for this long refuses what it is asked.
 const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
+/// A leader that was just elected is ready within this time, or asks clients to look elsewhere.
+const TAKE_OVER_MAX_MS: u64 = 300;
 /// The set's line on the board is written this often at most, but for a change of leadership.
 const PUBLISH_INTERVAL_MS: u64 = 100;
 
@@ -32,6 +34,8 @@ pub(super) struct Leadership {
     /// Set when openraft's server metrics changed.
     changed: Rc<Cell<bool>>,
     published_at_ms: u64,
+    /// The term in which openraft last made this node the leader, and when that was seen.
+    elected: Option<(u64, u64)>,
 }
 
 impl Leadership {
@@ -47,6 +51,7 @@ impl Leadership {
         Leadership {
             changed,
             published_at_ms: 0,
+            elected: None,
         }
     }
 }
@@ -61,10 +66,22 @@ impl Driver {
         is_refused.then(|| self.no_leader())
     }
 
-    /// Whether leadership was just handed over, and nobody is known to have it yet: what comes now
-    /// waits for that moment, so that it can be told where to go.
+    /// Whether leadership was just handed over and nobody is known to have it yet, or this node is
+    /// about to have it: what comes now waits for that moment.
     fn is_between_leaders(&self) -> bool {
-        self.hold.is_on(self.time.read().monotonic_ms) && self.other_leader().is_none()
+        let now_ms = self.time.read().monotonic_ms;
+        let is_handed_over = self.hold.is_on(now_ms) && self.other_leader().is_none();
+        let is_elected = self.leadership.elected.is_some_and(|(term, at_ms)| {
+            self.elected_term() == Some(term) && now_ms < at_ms + TAKE_OVER_MAX_MS
+        });
+        is_handed_over || is_elected
+    }
+
+    /// The term in which openraft takes this node for the leader.
+    fn elected_term(&self) -> Option<u64> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.state == ServerState::Leader).then_some(metrics.vote.leader_id.term)
     }
 
     fn other_leader(&self) -> Option<u64> {
@@ -72,9 +89,13 @@ impl Driver {
             let metrics = self.raft.server_metrics();
             metrics.borrow_watched().current_leader
         };
-        let is_other = |leader: &u64| *leader != self.node;
-        let by_board = || self.board.leader(self.set).filter(is_other);
-        by_raft.filter(is_other).or_else(by_board)
+        match by_raft {
+            Some(leader) => (leader != self.node).then_some(leader),
+            None => {
+                let leader = self.board.leader(self.set);
+                leader.filter(|leader| *leader != self.node)
+            }
+        }
     }
 
     /// The refusal of a node that does not lead: whether another one does.
@@ -87,6 +108,14 @@ impl Driver {
 
     /// Starts the clock when this node begins to lead, ends the waits when it stops.
     pub(super) fn follow_leadership(&mut self) {
+        if let Some(term) = self.elected_term()
+            && self
+                .leadership
+                .elected
+                .is_none_or(|(before, _)| before != term)
+        {
+            self.leadership.elected = Some((term, self.time.read().monotonic_ms));
+        }
         let leads = self.leads();
         if leads && self.clock.is_none() {
             let last_stamp = self.state.borrow().broker.now();
@@ -102,6 +131,7 @@ impl Driver {
         if self.clock.is_none() && !self.is_between_leaders() {
             self.hold.end();
             self.refuse_gathered();
+            self.end_waits(ErrorCode::LeaderChanged);
         }
     }
 
