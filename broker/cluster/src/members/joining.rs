@@ -154,10 +154,34 @@ impl Joiner {
             .call_address(address, method, payload, ANSWER_MAX)
             .await;
         let answer = answer.map_err(|error| match error {
-            PeerError::Failed(refusal) => refusal.text,
+            PeerError::Failed(refusal) => format!("refused: {}", refusal.text),
             other => other.to_string(),
         })?;
         Admission::decode(answer).ok_or_else(|| "the answer is not understood".to_owned())
+    }
+}
+
+/// Looks whether the addresses that a node of a cluster is told to join belong to that cluster:
+/// somebody may have named the wrong ones, or have started with the wrong folder.
+pub(crate) async fn check_addresses(reach: Reach, facts: NodeFacts, addresses: Vec<String>) {
+    let Some(peers) = reach.peers().cloned() else {
+        return;
+    };
+    tokio::time::sleep(ANNOUNCE_PAUSE).await;
+    for address in addresses {
+        let directory = reach.directory();
+        let mut known = directory.map().nodes.iter();
+        if known.any(|record| record.peer_address == address) {
+            continue;
+        }
+        let payload = calls::encode_join(facts.join());
+        let method = Method::Join.number();
+        let asked = peers
+            .call_address(&address, method, payload, ANSWER_MAX)
+            .await;
+        if let Err(error) = asked {
+            tracing::error!(address, %error, "an address to join is of another cluster, or of none");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod operator;
 mod planner;
 
 pub(crate) use gate::ClusterGate;
-pub(crate) use joining::{Invitations, Joined, Joiner, NodeFacts, announce};
+pub(crate) use joining::{Invitations, Joined, Joiner, NodeFacts, announce, check_addresses};
 pub(crate) use node_service::{MemberService, NodePulses, NodeService};
 pub(crate) use operator::{Operator, can_stop, leader_line};
 pub(crate) use planner::Planner;

@@ -133,7 +133,11 @@ impl MemberService {
         let command = CatalogCommand::NodeJoin(join);
         let reply = reach.propose(SetId(0), Command::Catalog(command)).await?;
         if let Reply::Refused(refusal) = reply {
-            tracing::error!(node, error = refusal.text.as_deref(), "a node may not join");
+            tracing::error!(
+                node,
+                error = refusal.text.as_deref(),
+                "a node that wants to join is refused"
+            );
             return Err(refusal.into());
         }
         let admission = Admission {

@@ -9,7 +9,7 @@ use super::StartError;
 use super::set_part::SetPart;
 use crate::catalog::Coordinator;
 use crate::clock::{ClusterTime, TimeSource};
-use crate::members::{Joiner, NodeFacts, Planner, announce};
+use crate::members::{Joiner, NodeFacts, Planner, announce, check_addresses};
 use crate::peer::{Peers, PeersTask};
 use crate::reach::Reach;
 
@@ -29,6 +29,8 @@ pub(super) struct FirstCore {
     pub(super) coordinator: Option<Coordinator>,
     pub(super) planner: Option<Planner>,
     pub(super) announcement: Option<(Reach, NodeFacts)>,
+    /// Addresses that this node, which is in a cluster, is told to join.
+    pub(super) join: Vec<String>,
     pub(super) peers: Option<PeersPart>,
     pub(super) joiner: Option<Joiner>,
 }
@@ -70,6 +72,8 @@ impl CorePart {
             tokio::task::spawn_local(planner.run());
         }
         if let Some((reach, facts)) = first.announcement {
+            let checked = check_addresses(reach.clone(), facts.clone(), first.join);
+            tokio::task::spawn_local(checked);
             tokio::task::spawn_local(announce(reach, facts));
         }
         if let Some(joiner) = first.joiner {

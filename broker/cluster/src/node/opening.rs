@@ -111,6 +111,11 @@ impl Opening {
                 identity.set_count,
             )),
             // Alone, there is nobody to tell.
+            join: self
+                .options
+                .peers
+                .as_ref()
+                .map_or(Vec::new(), |peers| peers.join.clone()),
             announcement: reach
                 .peers()
                 .is_some()
