@@ -123,7 +123,8 @@ impl Nodes {
                     && record.state != NodeState::Replaced =>
             {
                 Err(Refusal::by_cluster(format!(
-                    "node {node} has another data folder; if that is lost, replace the node first"
+                    "node {node} has another data folder; if that one is lost, \
+                     `sampan cluster replace-node {node}` lets a fresh one in"
                 )))
             }
             _ => Ok(()),
