@@ -100,8 +100,8 @@ async fn connected(env: &BTreeMap<String, String>) -> Queues {
         .expect("a new queue");
     let (mut producers, mut consumers) = (Vec::new(), Vec::new());
     for _ in 0..PRODUCER_COUNT {
-        // A send that the SDK repeats may be stored twice; the ledger allows no such thing, so it is
-        // told which ones nobody knows about.
+        // A send that the SDK repeats may be stored twice; the ledger allows no such thing, so it
+        // is told which ones nobody knows about.
         let client = builder(env).resend_unknown(false).connect().await;
         let client = client.expect("the broker is there");
         producers.push(client.queue(QUEUE));

@@ -180,7 +180,7 @@ pub(crate) async fn check_addresses(reach: Reach, facts: NodeFacts, addresses: V
             .call_address(&address, method, payload, ANSWER_MAX)
             .await;
         if let Err(error) = asked {
-            tracing::error!(address, %error, "an address to join is of another cluster, or of none");
+            tracing::error!(address, %error, "an address to join is of no node of this cluster");
         }
     }
 }
