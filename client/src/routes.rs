@@ -29,6 +29,8 @@ const ASK_INTERVAL_MAX: Duration = Duration::from_millis(200);
 const QUESTIONS_MAX: usize = 64;
 /// After so many questions in a row, servers that refused before are tried again.
 const REFUSALS_KEPT_ROUNDS: u32 = 8;
+/// After so many questions in a row, half a second, those who were asked are not the ones to know.
+const LOSS_COUNT: u32 = 8;
 
 /// The catalog's place among the queues.
 pub(crate) const CATALOG: &str = "";
@@ -178,6 +180,12 @@ impl Routes {
         {
             route.refused = 0;
         }
+    }
+
+    /// Whether many questions about a queue brought nothing.
+    pub(crate) fn is_at_a_loss(&self, queue: &str) -> bool {
+        let query = self.queries.get(queue);
+        query.is_some_and(|query| query.failed_count >= LOSS_COUNT)
     }
 
     /// From now on the catalog's leader is asked, who knows every queue.

@@ -6,7 +6,8 @@
 //!
 //! While there is no connection at all, all servers are tried at once, each with its own back-off;
 //! that is a **series**, and it ends with a connection or gives up. With one connection, others are
-//! made only for what leads a set that is asked for.
+//! made only for what leads a set that is asked for, and for all when nobody who is connected knows
+//! who does: a node may be cut off from the others.
 //!
 //! Invariants: at most [`CONNECTIONS_MAX`] slots; `home` is live.
 
@@ -251,6 +252,13 @@ impl Servers {
         let server = &mut self.list[slot];
         server.is_wanted = true;
         server.failed_count > 0
+    }
+
+    /// A connection to every server is needed.
+    pub(crate) fn want_all(&mut self) {
+        for server in &mut self.list {
+            server.is_wanted = !server.is_live;
+        }
     }
 
     /// Slots that are to be dialed now; they count as being dialed from here on.

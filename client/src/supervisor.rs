@@ -240,7 +240,7 @@ fn on_routed(
             state.routes.begin(CATALOG, now);
             state.routes.ask_catalog(queue, now);
         }
-        Err(_) => state.routes.ask_again(queue, now),
+        Err(_) => ask_again(state, queue, now),
     }
     state.place_held();
 }
@@ -251,12 +251,16 @@ fn on_route(state: &mut State, question: &Question, route: &RouteReply, now: Ins
     state.servers.learn(&route.nodes);
     let live_count = state.servers.live_slots().count();
     let Some(node) = route.leader else {
-        return state.routes.ask_again(queue, now);
+        return ask_again(state, queue, now);
     };
     if !state.routes.is_news(queue, set, term, live_count) {
-        return state.routes.ask_again(queue, now);
+        return ask_again(state, queue, now);
     }
     let leader = state.servers.slot_of(node);
+    if state.routes.is_at_a_loss(queue) {
+        // Who was asked first knew nobody.
+        state.servers.set_home(question.slot);
+    }
     if !state.routes.has_query(queue) {
         // Nobody waits for it; whoever needs the leader later connects to it then.
         if let Some(slot) = leader {
@@ -281,6 +285,15 @@ fn on_route(state: &mut State, question: &Question, route: &RouteReply, now: Ins
         .find(|slot| !state.routes.has_refused(set, *slot));
     match other.filter(|_| !has_way) {
         Some(slot) => state.routes.learn(queue, set, slot, term),
-        None => state.routes.ask_again(queue, now),
+        None => ask_again(state, queue, now),
+    }
+}
+
+/// A question brought nothing. After many, servers without a connection are asked too: those with
+/// one may be cut off from the others.
+fn ask_again(state: &mut State, queue: &str, now: Instant) {
+    state.routes.ask_again(queue, now);
+    if state.routes.is_at_a_loss(queue) {
+        state.servers.want_all();
     }
 }

@@ -119,6 +119,20 @@ async fn without_a_leader_requests_wait_for_one() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_cut_off_from_the_others_keeps_no_client_from_them() {
+    let cluster = Cluster::new(3, None).await;
+    cluster.world().lead(3);
+    cluster.world().cut_off.insert(1);
+    let client = cluster.client(&[1]).await;
+    client.queue("orders").send("one").await.unwrap();
+    let in_vain = cluster.world().count(1, kind::SEND);
+    client.queue("others").send("two").await.unwrap();
+    let world = cluster.world();
+    assert_eq!(world.stored, [(3, "one".to_owned()), (3, "two".to_owned())]);
+    assert_eq!(world.count(1, kind::SEND), in_vain, "{:?}", world.asked);
+}
+
+#[tokio::test]
 async fn a_leader_that_hangs_is_left_for_the_next_and_a_long_poll_goes_on_there() {
     let script = once(1, kind::SEND, |world| {
         world.lead(2);

@@ -45,6 +45,8 @@ pub struct World {
     pub queues: BTreeSet<String>,
     /// Requests that are not pings nor questions for the catalog, by node and kind.
     pub asked: Vec<(u64, u8)>,
+    /// Nodes that hear nothing of the others, and so know of no leader.
+    pub cut_off: BTreeSet<u64>,
     stopped: BTreeSet<u64>,
 }
 
@@ -61,12 +63,13 @@ impl World {
     }
 
     fn serve(&mut self, node: u64, request: &Request) -> Reply {
+        let leader = self.leader.filter(|_| !self.cut_off.contains(&node));
         match request {
             Request::Ping => return Reply::Pong,
             Request::Route(_) => {
                 return Reply::Route(RouteReply {
                     set: SetId(0),
-                    leader: self.leader,
+                    leader,
                     term: self.term,
                     nodes: self.nodes.clone(),
                 });
@@ -77,7 +80,7 @@ impl World {
             }
             _ => {}
         }
-        match self.leader {
+        match leader {
             Some(leader) if leader == node => self.lead_request(node, request),
             Some(_) => refusal(ErrorCode::NotLeader),
             None => refusal(ErrorCode::NoLeader),
