@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::error::StoreError;
 use super::options::{EXTENT_LEN_MAX, WRITE_LEN};
 use super::segment_account::SegmentAccount;
-use super::segment_extent::{EXTENT_HEADER_LEN, Extent, ExtentHeader, Outgoing};
+use super::segment_extent::{EXTENT_HEADER_LEN, Extent, ExtentHeader};
 use super::segment_header::{SEGMENT_HEADER_LEN, segment_name};
 use super::segments::Segments;
 use super::survivors::ExtentSink;
@@ -52,19 +52,10 @@ fn copy_living(
     if (entry.place.segment, entry.place.offset) != (number, offset) {
         return Ok(());
     }
-    let living: Vec<_> = extent
+    let outgoing: Vec<_> = extent
         .messages()
         .filter(|message| entry.is_alive(message.id))
-        .map(|message| (message, extent.content(&message)))
-        .collect();
-    let outgoing: Vec<_> = living
-        .iter()
-        .map(|(message, content)| Outgoing {
-            id: message.id,
-            sent_at: message.sent_at,
-            record: message.record,
-            content,
-        })
+        .map(|message| extent.outgoing(&message))
         .collect();
     if outgoing.len() != usize::from(entry.alive_count) {
         let what = "an extent lacks messages that the index names";

@@ -199,6 +199,16 @@ impl Extent {
         })
     }
 
+    /// A message as it goes into another segment.
+    pub(super) fn outgoing(&self, message: &Found) -> Outgoing<'_> {
+        Outgoing {
+            id: message.id,
+            sent_at: message.sent_at,
+            record: message.record,
+            content: &self.bytes[message.start..message.start + message.record.content_len()],
+        }
+    }
+
     /// Headers, keys and body of a message, shared, not copied.
     pub(super) fn content(&self, message: &Found) -> Bytes {
         self.bytes

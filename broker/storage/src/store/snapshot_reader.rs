@@ -30,7 +30,6 @@ use super::index::{EXTENTS, Indexed, ROWS, guarded};
 use super::inspect::{read_meta, read_removals, read_segments};
 use super::options::{CHUNK_LEN, SNAPSHOT_MARK_SPACING};
 use super::seal::{Table, unseal};
-use super::segment_extent::Outgoing;
 use super::segment_header::segment_name;
 use super::shared::Shared;
 use super::snapshot_id::SnapshotId;
@@ -287,24 +286,15 @@ impl SnapshotReader {
         file.read_exact_at(&mut bytes, place.offset)
             .map_err(failed)?;
         let extent = check_extent(entry, Bytes::from(bytes)).map_err(lost)?;
-        let living: Vec<_> = extent
+        let outgoing: Vec<_> = extent
             .messages()
             .filter(|message| entry.is_alive(message.id))
-            .map(|message| (message, extent.content(&message)))
+            .map(|message| extent.outgoing(&message))
             .collect();
-        if living.len() != usize::from(entry.alive_count) {
+        if outgoing.len() != usize::from(entry.alive_count) {
             let what = "an extent lacks messages that the index names";
             return Err(StoreError::damaged_at(name, place.offset, what));
         }
-        let outgoing: Vec<_> = living
-            .iter()
-            .map(|(message, content)| Outgoing {
-                id: message.id,
-                sent_at: message.sent_at,
-                record: message.record,
-                content,
-            })
-            .collect();
         let len = chunk.push_extent(entry.queue, &outgoing);
         totals.add_extent(outgoing.len(), len);
         Ok(())

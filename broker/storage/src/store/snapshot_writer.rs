@@ -27,7 +27,7 @@ use super::open::examine_generation;
 use super::options::{INDEX_FILE, StoreIdentity, StoreOptions};
 use super::seal::Tally;
 use super::segment_account::SegmentAccounts;
-use super::segment_extent::{Extent, Outgoing};
+use super::segment_extent::Extent;
 use super::segment_writer::SegmentWriter;
 use super::segments::Segments;
 use super::snapshot_id::{SnapshotId, read_incoming, write_incoming};
@@ -341,18 +341,9 @@ impl SnapshotWriter {
             books,
         };
         for extent in &self.extents {
-            let messages: Vec<_> = extent
+            let outgoing: Vec<_> = extent
                 .messages()
-                .map(|message| (message, extent.content(&message)))
-                .collect();
-            let outgoing: Vec<_> = messages
-                .iter()
-                .map(|(message, content)| Outgoing {
-                    id: message.id,
-                    sent_at: message.sent_at,
-                    record: message.record,
-                    content,
-                })
+                .map(|message| extent.outgoing(&message))
                 .collect();
             sink.put(extent.header().queue, &outgoing)?;
         }
