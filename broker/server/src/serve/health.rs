@@ -9,16 +9,17 @@ use sampan_cluster::{Health, Node, NodeMetrics};
 use tokio::sync::watch;
 
 use super::http::HealthSource;
+use super::life::Lent;
 
 /// See the module's documentation.
 pub(super) struct NodeHealth {
-    node: watch::Receiver<Weak<Node>>,
+    node: watch::Receiver<Weak<Lent>>,
     connection_count: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl NodeHealth {
     pub(super) fn new(
-        node: watch::Receiver<Weak<Node>>,
+        node: watch::Receiver<Weak<Lent>>,
         connection_count: Arc<std::sync::atomic::AtomicUsize>,
     ) -> Self {
         NodeHealth {

@@ -2,11 +2,14 @@
 //!
 //! A process has one life, or two: a node without a cluster begins anew when it gets one.
 
+use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sampan_cluster::{Founding, Node, TimeSource};
 use tokio::sync::watch;
 
@@ -48,9 +51,26 @@ pub(super) enum Ended {
     Founded(Founding),
 }
 
+/// The node, lent to those who only look at it. The life that ends waits until they have let go.
+pub(super) struct Lent {
+    node: Arc<Node>,
+    /// Dropped after the node, which tells the life.
+    _token: mpsc::Sender<Infallible>,
+}
+
+impl Deref for Lent {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Life {
-    node: Arc<Node>,
+    lent: Arc<Lent>,
+    /// Disconnected once nobody has [`Lent`] any longer.
+    returned: mpsc::Receiver<Infallible>,
     cores: Vec<CoreThread>,
     phase: watch::Sender<Phase>,
 }
@@ -84,18 +104,28 @@ impl Life {
         wait_for_sets(&cores)?;
         node.started().context("finishing the new data folder")?;
         phase.send_replace(Phase::Serving);
-        Ok(Life { node, cores, phase })
+        let (token, returned) = mpsc::channel();
+        let lent = Arc::new(Lent {
+            node,
+            _token: token,
+        });
+        Ok(Life {
+            lent,
+            returned,
+            cores,
+            phase,
+        })
     }
 
     /// The node, for those who only look at it.
-    pub(super) fn node(&self) -> Weak<Node> {
-        Arc::downgrade(&self.node)
+    pub(super) fn node(&self) -> Weak<Lent> {
+        Arc::downgrade(&self.lent)
     }
 
     /// Waits for its end; meanwhile `reload` is called when a signal asks for it.
     pub(super) fn wait(&self, signals: &mut Signals, reload: impl Fn()) -> Ended {
         loop {
-            match signals.next_or(self.node.founding()) {
+            match signals.next_or(self.lent.founding()) {
                 Ok(Signal::Stop) => return Ended::Stopped,
                 Ok(Signal::Reload) => reload(),
                 Err(founding) => return Ended::Founded(founding),
@@ -111,23 +141,13 @@ impl Life {
         for core in self.cores {
             core.join(DRAIN_MAX.saturating_sub(began.elapsed()))?;
         }
-        let node = let_go(self.node).context("a connection outlived its core")?;
-        node.close().context("closing the log")
-    }
-}
-
-/// The node, once nobody else has it: a health check may be looking at it.
-fn let_go(mut node: Arc<Node>) -> Option<Node> {
-    let began = Instant::now();
-    loop {
-        match Arc::try_unwrap(node) {
-            Ok(node) => return Some(node),
-            Err(_) if began.elapsed() > LET_GO_MAX => return None,
-            Err(shared) => {
-                node = shared;
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        let node = self.lent.node.clone();
+        drop(self.lent);
+        if let Err(RecvTimeoutError::Timeout) = self.returned.recv_timeout(LET_GO_MAX) {
+            bail!("a health check did not let go of the node within {LET_GO_MAX:?}");
         }
+        let node = Arc::into_inner(node).context("a connection outlived its core")?;
+        node.close().context("closing the log")
     }
 }
 

@@ -35,8 +35,7 @@ use std::sync::{Arc, Weak};
 
 use anyhow::Context;
 use sampan_cluster::{
-    Founding, LOG_KEPT_LEN_DEFAULT, Node, NodeOptions, PeerOptions, SNAPSHOT_RATE_DEFAULT,
-    TimeSource,
+    Founding, LOG_KEPT_LEN_DEFAULT, NodeOptions, PeerOptions, SNAPSHOT_RATE_DEFAULT, TimeSource,
 };
 use sampan_storage::io::Folder;
 use tokio::sync::watch;
@@ -45,7 +44,7 @@ use self::config::Config;
 use self::dev::DevMaterial;
 use self::health::NodeHealth;
 use self::http::HttpServer;
-use self::life::{Ended, Life};
+use self::life::{Ended, Lent, Life};
 pub(crate) use self::life::{Phase, Shared};
 use self::reload::Security;
 use self::signals::Signals;
@@ -106,7 +105,7 @@ struct Process {
     time: Arc<dyn TimeSource>,
     next_client: Arc<AtomicU64>,
     connection_count: Arc<AtomicUsize>,
-    node: watch::Sender<Weak<Node>>,
+    node: watch::Sender<Weak<Lent>>,
 }
 
 impl Process {
