@@ -25,7 +25,7 @@ const MAGIC: &[u8; 8] = b"SMPNBKP1";
 /// Longest name of a release that is written down.
 const RELEASE_LEN_MAX: usize = 255;
 /// Longer than any manifest: 256 sets of 20 bytes, a release, and the rest.
-const LEN_MAX: u64 = 16 * 1024;
+const MANIFEST_LEN_MAX: u64 = 16 * 1024;
 const CHECKSUM_LEN: usize = 4;
 
 /// What a backup says of itself.
@@ -79,7 +79,7 @@ impl Manifest {
             _ => failed(error),
         })?;
         let len = file.len().map_err(failed)?;
-        if len > LEN_MAX {
+        if len > MANIFEST_LEN_MAX {
             return Err(damaged(&path));
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| damaged(&path))?];

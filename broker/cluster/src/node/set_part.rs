@@ -28,7 +28,7 @@ use crate::set::{
     CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Pace, Replica, Sender,
     SetRequest, SetState, ToReplica, serve,
 };
-use crate::suspicion::Suspicion;
+use crate::suspicion::{Suspicion, Voters};
 use crate::view::View;
 
 /// Pause between two looks at a set that is about to lead.
@@ -83,7 +83,8 @@ impl SetPart {
         let config = raft_config(set, self.reach.peers().is_some()).validate();
         let config = Arc::new(config.map_err(|error| failed(&error))?);
         let machine = StateMachine::new(state.clone());
-        let log_store = LogStore::new(self.log.clone(), set);
+        let voters = self.suspicion.voters().clone();
+        let log_store = LogStore::new(self.log.clone(), set, voters);
         let guard = LogGuard::new(self.reach.clone());
         let raft = match self.reach.peers().cloned() {
             None => SetRaft::new(self.node, config, network::Peers, log_store, machine).await,
@@ -161,18 +162,21 @@ async fn found(
         let members = std::collections::BTreeMap::from([(node, openraft::BasicNode::new(""))]);
         raft.initialize(members).await?;
     }
-    // Asked of openraft's core: what it publishes may be a moment old.
-    let voters = raft.with_raft_state(|state| {
-        let membership = state.membership_state.effective().membership();
-        membership.voter_ids().collect::<Vec<u64>>()
+    let voters = Voters::effective(raft).await?;
+    let is_alone = voters.nodes().iter().eq([&node]);
+    let suspicion = suspicion.clone();
+    let compared = tokio::task::spawn_blocking(move || {
+        let is_known = compare_voters(&suspicion, set, &voters)?;
+        if is_alone && is_known {
+            // All voters are here, and this one's log is the longest.
+            suspicion.absolve(set)?;
+        }
+        std::io::Result::Ok(is_known)
     });
-    let voters = voters.await?;
-    if voters != [node] {
+    let is_known = compared.await??;
+    if !is_alone || !is_known {
         return Ok(false);
     }
-    // All voters are here, and this one's log is the longest.
-    let suspicion = suspicion.clone();
-    tokio::task::spawn_blocking(move || suspicion.absolve(set)).await??;
     if !is_new {
         raft.trigger().elect(false).await?;
     }
@@ -186,6 +190,18 @@ async fn found(
     Ok(true)
 }
 
+/// Whether the log knows the newest voters that this node heard of. One that does not has lost its
+/// end, whatever else was found out about it or said by an operator.
+fn compare_voters(suspicion: &Suspicion, set: SetId, voters: &Voters) -> std::io::Result<bool> {
+    let Some(newer) = suspicion.voters().newer_than(set, voters) else {
+        suspicion.voters().note(set, voters)?;
+        return Ok(true);
+    };
+    tracing::error!(%set, here = ?voters, known = ?newer, "the log lacks a change of voters");
+    suspicion.raise([set])?;
+    Ok(false)
+}
+
 fn raft_config(set: SetId, has_peers: bool) -> Config {
     let config = Config {
         cluster_name: format!("set-{set}"),
@@ -195,6 +211,8 @@ fn raft_config(set: SetId, has_peers: bool) -> Config {
         purge_batch_size: 1,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
+        // Not before it is known whether the replica is suspect.
+        enable_elect: false,
         ..Config::default()
     };
     match has_peers {

@@ -18,7 +18,10 @@ use sampan_storage::log::{Log, LogEntry, Vote};
 use tokio::sync::oneshot;
 
 use super::payload::LogPayload;
-use super::types::{RaftEntry, RaftLogId, RaftVote, SetConfig, from_stored, to_stored};
+use super::types::{
+    RaftEntry, RaftLogId, RaftPayload, RaftVote, SetConfig, from_stored, to_stored,
+};
+use crate::suspicion::{KnownVoters, Voters};
 
 /// Longest piece of the log that is read at one time.
 const READ_LEN_MAX: usize = 2 * 1024 * 1024;
@@ -28,11 +31,26 @@ const READ_LEN_MAX: usize = 2 * 1024 * 1024;
 pub(crate) struct LogStore {
     log: Log<LogPayload>,
     set: SetId,
+    voters: KnownVoters,
 }
 
 impl LogStore {
-    pub(crate) fn new(log: Log<LogPayload>, set: SetId) -> Self {
-        LogStore { log, set }
+    pub(crate) fn new(log: Log<LogPayload>, set: SetId, voters: KnownVoters) -> Self {
+        LogStore { log, set, voters }
+    }
+
+    /// Writes the voters down that one of `entries` brings, before that entry is in the log.
+    async fn note_voters(&self, entries: &[RaftEntry]) -> io::Result<()> {
+        let newest = entries.iter().rev().find_map(|entry| match &entry.payload {
+            RaftPayload::Membership(members) => Some(Voters::of(Some(&entry.log_id), members)),
+            RaftPayload::Blank | RaftPayload::Normal(_) => None,
+        });
+        let Some(newest) = newest else {
+            return Ok(());
+        };
+        let (voters, set) = (self.voters.clone(), self.set);
+        let noted = tokio::task::spawn_blocking(move || voters.note(set, &newest));
+        noted.await.map_err(io::Error::other)?
     }
 
     /// One piece of `from..until`: at least one entry, when there is one.
@@ -171,6 +189,8 @@ impl RaftLogStorage<SetConfig> for LogStore {
     where
         I: IntoIterator<Item = RaftEntry>,
     {
+        let entries: Vec<RaftEntry> = entries.into_iter().collect();
+        self.note_voters(&entries).await?;
         let entries = entries
             .into_iter()
             .map(|entry| LogEntry {

@@ -71,6 +71,7 @@ pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId
 pub(crate) type Snapshot =
     openraft::storage::Snapshot<CommittedLeaderId, u64, BasicNode, SnapshotData>;
 pub(crate) type SetRaft = openraft::Raft<SetConfig, StateMachine>;
+pub(crate) type Fatal = openraft::errors::Fatal<SetConfig>;
 pub(crate) type WriteResult = openraft::raft::ClientWriteResult<SetConfig>;
 
 impl RaftTypeConfig for SetConfig {

@@ -18,6 +18,7 @@ use super::request::Refused;
 use super::state::membership_of;
 use crate::calls;
 use crate::raft::types::{Snapshot, SnapshotData, SnapshotMeta, from_stored};
+use crate::suspicion::Voters;
 
 /// The intake of one set. Clones are one.
 #[derive(Clone)]
@@ -68,7 +69,7 @@ impl Intake {
         let mut writer = self.take()?;
         let (writer, next) = blocking(move || {
             let next = writer.write_chunk(payload)?;
-            Ok((writer, next))
+            Ok::<_, StoreError>((writer, next))
         })
         .await?;
         *self.receiving.borrow_mut() = Some(writer);
@@ -86,6 +87,10 @@ impl Intake {
             last_log_id: Some(from_stored(id.applied)),
             last_membership: membership_of(&id.membership).ok_or_else(damaged)?,
         };
+        let members = &meta.last_membership;
+        let voters = Voters::of(members.log_id().as_ref(), members.membership());
+        let (known, set) = (replica.suspicion.voters().clone(), replica.set);
+        blocking(move || known.note(set, &voters)).await?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotData::Received(Box::new(incoming)),
@@ -104,8 +109,8 @@ impl Intake {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+async fn blocking<T: Send + 'static, E: std::error::Error + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Refused> {
     let failed = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "receiving a snapshot failed");

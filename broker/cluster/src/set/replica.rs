@@ -34,7 +34,7 @@ use crate::raft::payload::LogPayload;
 use crate::raft::timing;
 use crate::raft::types::SetRaft;
 use crate::reach::{Reach, to_call_error};
-use crate::suspicion::Suspicion;
+use crate::suspicion::{Suspicion, Voters};
 use crate::view::View;
 
 /// How often the replica looks after itself and its peers.
@@ -266,7 +266,16 @@ impl Replica {
     /// This replica may vote again.
     pub(super) async fn absolve(&self) -> Result<(), Refused> {
         let (suspicion, set) = (self.suspicion.clone(), self.set);
-        let written = tokio::task::spawn_blocking(move || suspicion.absolve(set)).await;
+        let voters = Voters::effective(&self.raft).await;
+        let voters = voters.map_err(|_| Refused::new(ErrorCode::ShuttingDown))?;
+        let written = tokio::task::spawn_blocking(move || {
+            let known = suspicion.voters();
+            if let Some(lost) = known.newer_than(set, &voters) {
+                known.forget(set, &lost, &voters)?;
+            }
+            suspicion.absolve(set)
+        });
+        let written = written.await;
         let failed = |error: &dyn std::fmt::Display| {
             tracing::error!(%set, %error, "a suspicion could not be taken back");
             Refused::new(ErrorCode::Internal)

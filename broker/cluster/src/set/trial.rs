@@ -5,10 +5,12 @@
 //! one of them answers, nothing that any of them has can be missed, and the one with the longest
 //! log may lead; each suspect votes for a candidate whose log is as long as the longest it was told
 //! of. While a voter is missing there is no leader; an operator may override that (`--trust-log`).
+//! Voters are also those that only [`crate::suspicion::KnownVoters`] remembers.
 //!
 //! Spec: spec/storage.md, "Suspect replicas".
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use crate::peer::CallError;
 use crate::raft::network::{candidate_log, encode_denial};
 use crate::raft::payload::LogPayload;
 use crate::raft::types::{SetRaft, from_stored, to_stored};
+use crate::suspicion::Voters;
 
 /// What all voters said is used for this long.
 const FINDING_AGE_MAX: Duration = Duration::from_secs(3);
@@ -131,14 +134,19 @@ fn rank(last: Option<LogId>) -> Option<(u64, u64)> {
 
 /// The standings of all voters by node; `None` when one did not answer.
 async fn ask_all(replica: &Replica) -> Option<Vec<(u64, Standing)>> {
-    let voters: Vec<u64> = {
+    let voters = {
         let metrics = replica.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().voter_ids().collect()
+        let stored = &metrics.membership_config;
+        Voters::of(stored.log_id().as_ref(), stored.membership())
     };
-    if !voters.contains(&replica.node) {
+    if !voters.nodes().contains(&replica.node) {
         return None;
     }
+    // What is left of the log may name fewer than there are.
+    let known = replica.suspicion.voters().newer_than(replica.set, &voters);
+    let known = known.as_ref().map(Voters::nodes).into_iter().flatten();
+    let voters: BTreeSet<u64> = voters.nodes().iter().chain(known).copied().collect();
     let ask = voters.into_iter().map(|node| async move {
         if node == replica.node {
             return Some((node, replica.standing()));

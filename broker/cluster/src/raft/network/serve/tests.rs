@@ -39,6 +39,7 @@ use crate::raft::types::{
     Applied, Proposal, RaftLogId, RaftPayload, RaftVote, Responder, Snapshot, SnapshotMeta,
     StoredMembership, WriteResult,
 };
+use crate::suspicion::Suspicion;
 
 const SET: SetId = SetId(3);
 /// Fails a test that waits for longer; nothing is measured by it.
@@ -200,7 +201,7 @@ impl Replica {
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(DiskFolder::open(folder.path()).unwrap());
         let identity = LogIdentity { node, cluster: 9 };
-        let (log, _) = Log::open(disk, identity, LogOptions::default()).unwrap();
+        let (log, _) = Log::open(disk.clone(), identity, LogOptions::default()).unwrap();
         let collector = Collector::default();
         let network = PeerNetwork {
             peers: peers.clone(),
@@ -208,7 +209,8 @@ impl Replica {
             guard: Rc::new(Trusting),
             snapshots: Rc::new(Trusting),
         };
-        let store = LogStore::new(log, SET);
+        let suspicion = Suspicion::open(disk).unwrap();
+        let store = LogStore::new(log, SET, suspicion.voters().clone());
         let raft = TestRaft::new(node, config(), network, store, collector.clone());
         let raft = raft.await.unwrap();
         spawn_local(serve(raft.clone(), work));
