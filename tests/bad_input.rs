@@ -12,6 +12,8 @@ mod cli;
 mod connections;
 #[path = "bad_input/disk_full.rs"]
 mod disk_full;
+#[path = "support/first_line.rs"]
+mod first_line;
 #[path = "support/folder.rs"]
 mod folder;
 #[path = "bad_input/folders.rs"]

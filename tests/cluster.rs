@@ -11,8 +11,17 @@ mod claims {
     pub(crate) mod leaders;
     pub(crate) mod operators;
     pub(crate) mod support;
+    pub(crate) mod suspects;
 }
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "support/first_line.rs"]
+mod first_line;
+#[path = "support/log_batches.rs"]
+mod log_batches;
+#[path = "support/patience.rs"]
+mod patience;
 #[path = "support/proxy.rs"]
 mod proxy;
+#[path = "support/sender.rs"]
+mod sender;

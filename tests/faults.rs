@@ -9,6 +9,10 @@
 
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "support/first_line.rs"]
+mod first_line;
+#[path = "support/log_batches.rs"]
+mod log_batches;
 #[path = "support/proxy.rs"]
 mod proxy;
 

@@ -8,6 +8,8 @@
 mod broker;
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/first_line.rs"]
+mod first_line;
 #[path = "support/process.rs"]
 mod process;
 
@@ -17,8 +19,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sampan_client::{Queue, QueueOptions, Sending};
 
-use self::broker::{Broker, START_MAX, Setup};
+use self::broker::{Broker, Setup};
 use self::client::connect;
+use self::first_line::START_MAX;
 
 const BODY_LEN: usize = 1_024;
 const WINDOW: usize = 2_048;

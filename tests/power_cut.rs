@@ -8,6 +8,8 @@
 mod broker;
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/first_line.rs"]
+mod first_line;
 #[path = "support/kill.rs"]
 mod kill;
 #[path = "support/kills.rs"]

@@ -7,27 +7,28 @@
 
 #[path = "support/cluster/mod.rs"]
 mod cluster;
+#[path = "support/first_line.rs"]
+mod first_line;
+#[path = "support/patience.rs"]
+mod patience;
 #[path = "support/proxy.rs"]
 mod proxy;
+#[path = "support/sender.rs"]
+mod sender;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sampan_client::{Client, Error};
 use serde_json::Value;
 
 use crate::cluster::node::Launch;
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::patience::{PATIENCE, block_on, connect, wait_for};
+use crate::sender::Sender;
 
-/// What has not come by then never will; only a bound for broken clusters.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(100);
-/// Between two messages, so that a slow machine has few to receive in the end.
-const SEND_PAUSE: Duration = Duration::from_millis(2);
+/// Enough that the upgrade happens under load.
+const SEND_COUNT: u64 = 100;
 
 fn before() -> Launch {
     let binary = std::env::var_os("SAMPAN_BEFORE");
@@ -40,71 +41,6 @@ fn before() -> Launch {
 
 fn next() -> Launch {
     Launch::default()
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(future)
-}
-
-async fn connect(env: &BTreeMap<String, String>) -> Client {
-    let builder = Client::builder()
-        .server(&env["SAMPAN_SERVER"])
-        .ca_file(&env["SAMPAN_CA"])
-        .secret_id(&env["SAMPAN_SECRET_ID"])
-        .secret_key(&env["SAMPAN_SECRET_KEY"])
-        .retry_deadline(PATIENCE)
-        .request_timeout(PATIENCE)
-        .reconnect_deadline(PATIENCE);
-    builder.connect().await.expect("a node is there")
-}
-
-fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(PAUSE);
-    }
-}
-
-/// Sends one numbered message after another until it is stopped.
-struct Sender {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<u64, Error>>,
-}
-
-impl Sender {
-    fn start(cluster: &Cluster) -> Sender {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (env, stopped) = (cluster.env(), stop.clone());
-        let run = async move {
-            let client = connect(&env).await;
-            let queue = client.create_queue("orders", Default::default()).await?;
-            let mut count: u64 = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                queue.send(count.to_string()).await?;
-                count += 1;
-                tokio::time::sleep(SEND_PAUSE).await;
-            }
-            Ok(count)
-        };
-        Sender {
-            stop,
-            thread: std::thread::spawn(|| block_on(run)),
-        }
-    }
-
-    /// How many were sent; no send may have failed.
-    fn finish(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        let sent = self.thread.join().expect("the sender does not panic");
-        sent.expect("no error surfaces from the SDK")
-    }
 }
 
 /// Receives and deletes everything there is. One that was sent twice, its first outcome unknown,
@@ -184,7 +120,13 @@ fn nodes_go_to_the_next_release_and_back_until_the_upgrade_is_finished() {
     };
     let mut cluster = Cluster::start(options, &before());
     wait_for_formats(&cluster, [1, 1, 1]);
-    let sender = Sender::start(&cluster);
+    block_on(async {
+        let client = connect(&cluster.env()).await;
+        let created = client.create_queue("orders", Default::default()).await;
+        created.expect("a queue");
+    });
+    let sender = Sender::start(&cluster, "orders");
+    sender.wait_for_sends(SEND_COUNT);
     restart(&mut cluster, 1, &next());
     wait_for_formats(&cluster, [2, 1, 1]);
     assert_not_finished(&cluster, 2);

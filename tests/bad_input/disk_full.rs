@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use sampan_protocol::ErrorCode;
 
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
 use crate::cli::Ended;
+use crate::first_line::START_MAX;
 
 /// More than a broker takes that does next to nothing.
 const USED_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
+use crate::first_line::START_MAX;
 use crate::folder::{Content, content, files};
 
 /// A stopped broker whose folder has messages in the log and, after a checkpoint, in segments.

@@ -9,7 +9,8 @@ use sampan_protocol::{
 };
 
 use super::batches::{Message, send_frame};
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
+use crate::first_line::START_MAX;
 use crate::wire::Wire;
 
 /// The shortest there is.

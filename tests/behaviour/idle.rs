@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use sampan_protocol::{AttributeChanges, QueueCreate, Receive, Reply, Request};
 
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
+use crate::first_line::START_MAX;
 use crate::folder::{Content, content};
 use crate::wire::Wire;
 

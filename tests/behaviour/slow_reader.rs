@@ -12,7 +12,8 @@ use sampan_protocol::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
+use crate::first_line::START_MAX;
 use crate::wire::Wire;
 
 /// What waits in the queue: far more than the broker may hold for one client.

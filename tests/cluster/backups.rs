@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::support::{PATIENCE, assert_works, block_on, connect, leader_of, three_nodes};
+use super::support::{assert_works, leader_of, three_nodes};
 use crate::cluster::Cluster;
 use crate::cluster::node::SAMPAN;
+use crate::patience::{PATIENCE, block_on, connect};
 
 const MESSAGE_COUNT: u64 = 300;
 

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::support::{
-    PATIENCE, block_on, connect, leader_of, three_nodes, wait_for, wait_for_line,
-};
+use super::support::{leader_of, three_nodes, wait_for_line};
 use crate::cluster::Cluster;
+use crate::log_batches::files;
+use crate::patience::{PATIENCE, block_on, connect, wait_for};
 
 const MESSAGE_COUNT: usize = 5_000;
 /// Of the queue's messages in segment files before the node is stopped.
@@ -60,19 +60,6 @@ fn drain(cluster: &Cluster) -> BTreeMap<String, u32> {
     })
 }
 
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("the folder can be read") {
-        let path = entry.expect("it can be looked at").path();
-        if path.is_dir() {
-            found.extend(segments(&path));
-        } else if path.extension().is_some_and(|end| end == "seg") {
-            found.push(path);
-        }
-    }
-    found
-}
-
 fn len_of(files: &[PathBuf]) -> u64 {
     let len = |file| fs::metadata(file).map_or(0, |found| found.len());
     files.iter().map(len).sum()
@@ -116,11 +103,11 @@ fn a_body_that_changed_on_disk_comes_from_another_replica() {
         .data()
         .join(format!("set-{set:04}"));
     wait_for("messages in segments", || {
-        (len_of(&segments(&folder)) >= SEGMENT_LEN_MIN).then_some(())
+        (len_of(&files(&folder, "seg")) >= SEGMENT_LEN_MIN).then_some(())
     });
     let node = cluster.nodes.get_mut(&follower).expect("a node");
     assert!(node.terminate().success());
-    flip(&segments(&folder));
+    flip(&files(&folder, "seg"));
     let from = cluster.nodes[&follower].log().len();
     cluster.launch(follower, &Default::default());
     let whole = cluster.wait_until_whole(PATIENCE, 100);

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::support::{block_on, connect, three_nodes};
+use super::support::three_nodes;
+use crate::patience::{block_on, connect};
 
 #[test]
 fn three_nodes_form_a_cluster_and_a_queue_made_at_one_is_used_at_another() {
@@ -53,7 +54,7 @@ fn a_cluster_that_was_stopped_whole_comes_back_whole() {
     for id in [3, 1, 2] {
         cluster.launch(id, &Default::default());
     }
-    let whole = cluster.wait_until_whole(super::support::PATIENCE, 0);
+    let whole = cluster.wait_until_whole(crate::patience::PATIENCE, 0);
     whole.expect("all come back");
     super::support::assert_works(&cluster, "orders");
 }

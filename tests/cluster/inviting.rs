@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 
-use super::support::{PATIENCE, assert_works, block_on, connect, three_nodes, wait_for};
+use super::support::{assert_works, three_nodes};
 use crate::cluster::Cluster;
 use crate::cluster::node::Launch;
+use crate::patience::{PATIENCE, block_on, connect, wait_for};
 
 /// Whether a node is a replica of the catalog's set, as node 1 describes it.
 fn has_catalog(cluster: &Cluster, id: u64) -> bool {

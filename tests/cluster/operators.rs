@@ -1,7 +1,8 @@
 //! Goal: what operators ask for is done, and what would cost a majority is refused. Method: the
 //! command line on a cluster of three.
 
-use super::support::{PATIENCE, assert_works, three_nodes, wait_for};
+use super::support::{assert_works, three_nodes};
+use crate::patience::{PATIENCE, wait_for};
 
 #[test]
 fn a_node_can_be_stopped_only_while_the_others_are_a_majority() {

@@ -1,15 +1,10 @@
 //! What several claims need: a usual cluster, its clients, and waiting for what must come.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-use sampan_client::Client;
+use std::time::Duration;
 
 use crate::cluster::{Cluster, ClusterOptions};
-
-/// What has not come by then never will; only a bound for broken clusters.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::patience::{block_on, connect, wait_for};
 
 impl Cluster {
     /// The variables of a client that knows one node.
@@ -26,39 +21,6 @@ pub(crate) fn three_nodes() -> Cluster {
         storage: String::new(),
     };
     Cluster::start(options, &Default::default())
-}
-
-/// A client by the variables of an environment.
-pub(crate) async fn connect(env: &BTreeMap<String, String>) -> Client {
-    let builder = Client::builder()
-        .server(&env["SAMPAN_SERVER"])
-        .ca_file(&env["SAMPAN_CA"])
-        .secret_id(&env["SAMPAN_SECRET_ID"])
-        .secret_key(&env["SAMPAN_SECRET_KEY"])
-        .retry_deadline(PATIENCE)
-        .request_timeout(PATIENCE)
-        .reconnect_deadline(PATIENCE);
-    builder.connect().await.expect("a node is there")
-}
-
-/// Runs a future to its end.
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(future)
-}
-
-/// Waits until `found` finds something.
-pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(PAUSE);
-    }
 }
 
 /// Waits until the log of a node, after what it had before, has a line with all these words.

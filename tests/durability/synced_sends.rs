@@ -11,7 +11,8 @@ use bytes::Bytes;
 use sampan_protocol::{BatchBuilder, NewMessage, QueueCreate, Reply, Request, Send};
 
 use super::strace::{self, Edge, Event};
-use crate::broker::{Broker, START_MAX, Setup};
+use crate::broker::{Broker, Setup};
+use crate::first_line::START_MAX;
 use crate::wire::Wire;
 
 const SEND_COUNT: usize = 100;

@@ -12,21 +12,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use crate::first_line::first_line;
+
 /// The binary under test.
 pub(crate) const SAMPAN: &str = env!("CARGO_BIN_EXE_sampan");
-/// A broker that is not ready by then has failed; only a bound for broken ones.
-pub(crate) const START_MAX: Duration = Duration::from_secs(120);
 
 /// What is special about a test's broker.
 #[derive(Default)]
@@ -171,23 +168,6 @@ fn reserve_port() -> (Socket, SocketAddr) {
         .as_socket()
         .expect("an IP address");
     (socket, address)
-}
-
-/// The first line of `stdout`, without its end; empty when there is none. Whatever follows is read
-/// and dropped, so that the process never waits for us.
-pub(super) fn first_line(stdout: ChildStdout) -> String {
-    let (sender, line) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut stdout = BufReader::new(stdout);
-        let mut first = String::new();
-        let read = stdout.read_line(&mut first).map(|_| first);
-        drop(sender.send(read));
-        io::copy(&mut stdout, &mut io::sink())
-    });
-    let line = line
-        .recv_timeout(START_MAX)
-        .expect("the broker says something within its bound");
-    line.expect("stdout can be read").trim_end().to_owned()
 }
 
 fn read_env(path: &Path) -> BTreeMap<String, String> {

@@ -1,6 +1,7 @@
 //! Starts that must be refused.
 
-use crate::broker::{Broker, first_line};
+use crate::broker::Broker;
+use crate::first_line::first_line;
 
 /// How a refused start ended.
 pub(crate) struct Refused {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, START_MAX};
+use crate::broker::Broker;
+use crate::first_line::START_MAX;
 use crate::folder::files;
 
 impl Broker {

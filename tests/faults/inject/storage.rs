@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::{Scene, damage};
+use crate::log_batches;
 
 /// More than a node of a round ever takes; the ballast is sparse and takes nothing.
 pub(crate) const USED_LEN_MAX: u64 = 1 << 40;
@@ -39,7 +40,7 @@ fn damaged(
 /// In half of the cases in the newest entries that it acknowledged.
 pub(super) fn flip_log(scene: &mut Scene<'_>) -> String {
     damaged(scene, |scene, data| {
-        let batches = damage::batches(&data.join("log"));
+        let batches = log_batches::batches(&data.join("log"));
         let batch = match scene.random.random_bool(0.5) {
             true => batches.last(),
             false => batches.choose(scene.random),
@@ -52,8 +53,8 @@ pub(super) fn flip_log(scene: &mut Scene<'_>) -> String {
 /// In an index file or, where there is one, a segment.
 pub(super) fn flip_store(scene: &mut Scene<'_>) -> String {
     damaged(scene, |scene, data| {
-        let segments = damage::files(&data, "seg");
-        let index_files = damage::files(&data, "redb");
+        let segments = log_batches::files(&data, "seg");
+        let index_files = log_batches::files(&data, "redb");
         let files = match !segments.is_empty() && scene.random.random_bool(0.5) {
             true => segments,
             false => index_files,
@@ -67,7 +68,7 @@ pub(super) fn flip_store(scene: &mut Scene<'_>) -> String {
 /// The end of the log is missing: cut off, or as if it had never been written.
 pub(super) fn truncate_log(scene: &mut Scene<'_>) -> String {
     damaged(scene, |scene, data| {
-        let batches = damage::batches(&data.join("log"));
+        let batches = log_batches::batches(&data.join("log"));
         let newest = &batches[batches.len().saturating_sub(20)..];
         let batch = newest.choose(scene.random).expect("something was written");
         match scene.random.random_bool(0.5) {

@@ -4,21 +4,18 @@
 //! Invariant: the process is gone when the value is dropped, whatever the test came to.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::ports::Port;
+use crate::first_line::first_line;
 
 /// The binary under test.
 pub(crate) const SAMPAN: &str = env!("CARGO_BIN_EXE_sampan");
-/// A node that is not ready by then has failed; only a bound for broken ones.
-const START_MAX: Duration = Duration::from_secs(120);
 /// A node that has not ended by then hangs; only a bound for broken ones.
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// Small, so that checkpoints happen during a test.
@@ -217,22 +214,4 @@ impl Drop for Node {
             drop(child.wait());
         }
     }
-}
-
-/// The first line of `stdout`, without its end; empty when there is none. Whatever follows is read
-/// and dropped, so that the process never waits for us.
-fn first_line(stdout: ChildStdout) -> String {
-    let (sender, line) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut stdout = BufReader::new(stdout);
-        let mut first = String::new();
-        let read = stdout.read_line(&mut first).map(|_| first);
-        // Whoever waited may have given up.
-        drop(sender.send(read));
-        io::copy(&mut stdout, &mut io::sink())
-    });
-    let line = line
-        .recv_timeout(START_MAX)
-        .expect("a node says something within its bound");
-    line.expect("stdout can be read").trim_end().to_owned()
 }

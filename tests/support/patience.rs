@@ -1,0 +1,43 @@
+//! Waiting for what must come, and clients that wait as long.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use sampan_client::Client;
+
+/// What has not come by then never will; only a bound for broken clusters.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A client by the variables of an environment.
+pub(crate) async fn connect(env: &BTreeMap<String, String>) -> Client {
+    let builder = Client::builder()
+        .server(&env["SAMPAN_SERVER"])
+        .ca_file(&env["SAMPAN_CA"])
+        .secret_id(&env["SAMPAN_SECRET_ID"])
+        .secret_key(&env["SAMPAN_SECRET_KEY"])
+        .retry_deadline(PATIENCE)
+        .request_timeout(PATIENCE)
+        .reconnect_deadline(PATIENCE);
+    builder.connect().await.expect("a node is there")
+}
+
+/// Runs a future to its end.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+/// Waits until `found` finds something.
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "never came: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
