@@ -47,7 +47,7 @@ impl Voters {
         }
     }
 
-    /// Those that a replica goes by. Asked of openraft itself: what it publishes may be a moment old.
+    /// Those that a replica goes by. Asked of openraft: what it publishes may be a moment old.
     pub(crate) async fn effective(raft: &SetRaft) -> Result<Self, Fatal> {
         raft.with_raft_state(|state| {
             let effective = state.membership_state.effective();
