@@ -12,6 +12,7 @@ mod calls;
 mod catalog;
 mod clock;
 mod data_folder;
+mod grid;
 mod identity;
 mod members;
 mod node;

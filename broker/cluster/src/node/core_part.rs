@@ -9,12 +9,13 @@ use super::StartError;
 use super::set_part::SetPart;
 use crate::catalog::Coordinator;
 use crate::clock::{ClusterTime, TimeSource};
+use crate::grid;
 use crate::members::{Joiner, NodeFacts, Planner, announce, check_addresses};
 use crate::peer::{Peers, PeersTask};
 use crate::reach::Reach;
 
 /// How often the peers' wall clocks are taken in.
-const CLOCK_INTERVAL: Duration = Duration::from_millis(100);
+const CLOCK_INTERVAL: Duration = Duration::from_millis(120);
 
 /// The share of one core: started on the core's own thread.
 #[derive(Default)]
@@ -84,8 +85,9 @@ impl CorePart {
 }
 
 async fn watch_clocks(peers: Peers, time: Arc<ClusterTime>) {
+    let mut ticks = grid::interval(CLOCK_INTERVAL);
     loop {
         time.update(&peers.clocks().estimates(time.read().monotonic_ms));
-        tokio::time::sleep(CLOCK_INTERVAL).await;
+        ticks.tick().await;
     }
 }

@@ -8,12 +8,12 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::MissedTickBehavior;
 
 use super::frame::{OutFrame, Pulse};
 use super::limits::PULSE_INTERVAL;
 use super::outbox::{Lanes, Outgoing};
 use super::pending::PendingTable;
+use crate::grid;
 
 /// Pieces of one vectored write.
 const SLICE_COUNT_MAX: usize = 64;
@@ -27,8 +27,7 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
     pending: &RefCell<PendingTable>,
     mut pulse: impl FnMut() -> Pulse,
 ) -> io::Error {
-    let mut ticks = tokio::time::interval(PULSE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = grid::interval(PULSE_INTERVAL);
     let mut batch: Vec<Outgoing> = Vec::new();
     let mut pieces: Vec<Bytes> = Vec::new();
     loop {

@@ -31,6 +31,7 @@ use super::state::SetState;
 use super::ticket::{Askers, Completion, InFlight};
 use crate::board::Board;
 use crate::clock::{SetClock, TimeSource};
+use crate::grid;
 use crate::raft::types::{Proposal, Responder, SetRaft};
 use crate::suspicion::Suspicion;
 
@@ -140,7 +141,7 @@ impl Driver {
                     }
                     burst.drain(..).for_each(|request| self.on_request(request));
                 }
-                () = tokio::time::sleep(sleep) => {}
+                () = tokio::time::sleep_until(grid::end_of(sleep, IDLE_WAKE)) => {}
             }
         }
         self.refuse_the_rest();

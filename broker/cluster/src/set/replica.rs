@@ -28,6 +28,7 @@ use super::state::SetState;
 use super::trial::Trial;
 use crate::calls::{self, Absolution, Members, Method, Standing};
 use crate::clock::ClusterTime;
+use crate::grid;
 use crate::peer::{CallError, CallReply, IncomingAppends, Peers};
 use crate::raft::network::{is_vote, serve_append, serve_raft_call};
 use crate::raft::payload::LogPayload;
@@ -91,8 +92,7 @@ pub(crate) async fn serve(replica: Replica, mut messages: mpsc::Receiver<ToRepli
     let is_suspect = replica.suspicion.is_suspect(replica.set);
     replica.raft.runtime_config().elect(!is_suspect);
     let (mut absolutions, trial) = (Absolutions::default(), Trial::default());
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = grid::interval(TICK);
     let mut losses = replica.reach.peers().map(Peers::losses);
     loop {
         let message = tokio::select! {
