@@ -52,7 +52,7 @@ impl AsyncRuntime for CoreRuntime {
         if wait < TIMER_RESOLUTION {
             return Tokio::sleep_until(now - TIMER_RESOLUTION);
         }
-        // Only ticks wait until an instant, and each group's begin at random: on the grid they meet.
+        // Only ticks wait until an instant. Those of each group begin at random: here they meet.
         let deadline = grid::at_or_after(tokio::time::Instant::now() + wait);
         tokio::time::sleep_until(deadline)
     }
