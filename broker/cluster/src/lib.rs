@@ -16,6 +16,7 @@ mod grid;
 mod identity;
 mod members;
 mod node;
+mod pace;
 mod peer;
 mod raft;
 mod reach;

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::StartError;
 use crate::catalog::DirectoryPublisher;
 use crate::clock::ClusterTime;
+use crate::pace::Pace;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::StateMachine;
 use crate::raft::network;
@@ -25,7 +26,7 @@ use crate::raft::types::SetRaft;
 use crate::reach::Reach;
 use crate::repair::Repairer;
 use crate::set::{
-    CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Pace, Replica, Sender,
+    CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Replica, Sender,
     SetRequest, SetState, ToReplica, serve,
 };
 use crate::suspicion::{Suspicion, Voters};
@@ -53,7 +54,10 @@ pub(super) struct SetPart {
     pub(super) view: View,
     pub(super) suspicion: Suspicion,
     pub(super) intake: IntakePart,
+    /// For snapshots that this node sends.
     pub(super) pace: Arc<Pace>,
+    /// For old entries that it sends.
+    pub(super) catch_up_pace: Arc<Pace>,
     pub(super) repairer: Repairer,
     /// The node makes a new cluster.
     pub(super) is_founder: bool,
@@ -102,6 +106,7 @@ impl SetPart {
                     set,
                     guard: Rc::new(guard.clone()),
                     snapshots: Rc::new(Rc::new(sender)),
+                    catch_up_pace: self.catch_up_pace,
                 };
                 SetRaft::new(self.node, config, network, log_store, machine).await
             }

@@ -20,12 +20,17 @@ use crate::catalog::DirectoryPublisher;
 use crate::clock::ClusterTime;
 use crate::data_folder::{OpenError, folder_of_set, store_identity};
 use crate::identity::Identity;
+use crate::pace::Pace;
 use crate::raft::payload::LogPayload;
 use crate::reach::Reach;
 use crate::repair::Repairer;
-use crate::set::{CheckpointPolicy, Checkpointer, Pace, SetRequest, ToReplica};
+use crate::set::{CheckpointPolicy, Checkpointer, SetRequest, ToReplica};
 use crate::suspicion::Suspicion;
 use crate::view::View;
+
+/// Old entries may be sent so much faster than snapshots: they cost the peer less, and while they
+/// are on their way the log is kept.
+const CATCH_UP_FACTOR: u64 = 2;
 
 /// Bytes of messages in memory that all sets together may reach before they are written down.
 const OVERLAY_LEN_DEFAULT: u64 = 128 * 1024 * 1024;
@@ -61,7 +66,9 @@ impl SharedParts {
     ) -> Result<Vec<CorePart>, OpenError> {
         let is_founder = founding_mark::is_set(&*self.options.folder)
             .map_err(|error| OpenError::Io(self.options.folder.path(), error))?;
-        let pace = Arc::new(Pace::new(self.options.snapshot_rate));
+        let rate = self.options.snapshot_rate;
+        let pace = Arc::new(Pace::new(rate));
+        let catch_up_pace = Arc::new(Pace::new(rate.saturating_mul(CATCH_UP_FACTOR)));
         let core_count = self.options.core_count.max(1);
         let mut parts: Vec<_> = (0..core_count).map(|_| CorePart::default()).collect();
         parts[0].first = Some(first);
@@ -91,6 +98,7 @@ impl SharedParts {
                     identity: store_identity(&self.identity, set),
                 },
                 pace: pace.clone(),
+                catch_up_pace: catch_up_pace.clone(),
                 repairer: self.repairer.clone(),
                 is_founder,
             });

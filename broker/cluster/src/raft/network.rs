@@ -9,6 +9,7 @@
 
 mod append_stream;
 mod calls;
+mod catch_up;
 mod codec;
 mod nobody;
 mod pieces;
@@ -16,6 +17,7 @@ mod serve;
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,8 +34,10 @@ use openraft::raft::{
 use sampan_protocol::SetId;
 
 use super::types::{RaftVote, SetConfig, Snapshot, SnapshotData};
+use crate::pace::Pace;
 use crate::peer::{Link, PeerError};
 use append_stream::AppendStream;
+use catch_up::CatchUp;
 
 pub(crate) use calls::{candidate_log, encode_denial, is_vote};
 pub(crate) use nobody::Peers;
@@ -74,6 +78,8 @@ pub(crate) struct PeerNetwork {
     pub(crate) set: SetId,
     pub(crate) guard: Rc<dyn AppendGuard>,
     pub(crate) snapshots: Rc<dyn SnapshotSender>,
+    /// Old entries keep to it.
+    pub(crate) catch_up_pace: Arc<Pace>,
 }
 
 impl RaftNetworkFactory<SetConfig> for PeerNetwork {
@@ -85,6 +91,7 @@ impl RaftNetworkFactory<SetConfig> for PeerNetwork {
             set: self.set,
             guard: self.guard.clone(),
             snapshots: self.snapshots.clone(),
+            catch_up_pace: self.catch_up_pace.clone(),
         }
     }
 }
@@ -96,6 +103,7 @@ pub(crate) struct PeerOf {
     pub(crate) set: SetId,
     guard: Rc<dyn AppendGuard>,
     snapshots: Rc<dyn SnapshotSender>,
+    catch_up_pace: Arc<Pace>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +178,8 @@ impl RaftNetworkV2<SetConfig> for PeerOf {
             self.check_guard()?;
             let opened = self.link.open_append(self.set);
             let channel = opened.map_err(to_rpc_error)?;
-            let stream = AppendStream::new(channel, input);
+            let stream =
+                AppendStream::new(channel, input, CatchUp::new(self.catch_up_pace.clone()));
             Ok(stream.boxed_local())
         }
         .boxed_local()

@@ -30,7 +30,7 @@ pub use handle::SetHandle;
 pub(crate) use intake::Intake;
 #[cfg(feature = "next-version")]
 pub(crate) use notes::write_notes;
-pub(crate) use outgoing::{Pace, Sender};
+pub(crate) use outgoing::Sender;
 pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
     Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, Receive, Received, Refused,

@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::state::membership_of;
 use crate::calls::{self, Method};
+use crate::pace::Pace;
 use crate::peer::PeerError;
 use crate::raft::network::{PeerOf, SnapshotSender};
 use crate::raft::types::{RaftLogId, RaftVote, SetConfig, Snapshot, StoredMembership, from_stored};
@@ -42,37 +43,6 @@ const INSTALL_MAX: Duration = Duration::from_secs(300);
 
 type Answer = SnapshotResponse<SetConfig>;
 type SendError = StreamingError<SetConfig>;
-
-/// How fast the node sends snapshots, all sets together.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    /// Bytes per second.
-    rate: u64,
-    free_at: Mutex<Option<Instant>>,
-}
-
-impl Pace {
-    pub(crate) fn new(rate: u64) -> Self {
-        Pace {
-            rate: rate.max(1),
-            free_at: Mutex::new(None),
-        }
-    }
-
-    /// Waits until `len` more bytes may be sent.
-    async fn pass(&self, len: usize) {
-        tokio::time::sleep_until(self.begin_at(Instant::now(), len)).await;
-    }
-
-    /// When `len` more bytes may be sent.
-    fn begin_at(&self, now: Instant, len: usize) -> Instant {
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = free_at.unwrap_or(now).max(now);
-        let micros = (len as u64).saturating_mul(1_000_000) / self.rate;
-        *free_at = Some(begin + Duration::from_micros(micros));
-        begin
-    }
-}
 
 /// A transfer that was begun.
 struct Transfer {
@@ -267,7 +237,8 @@ impl Sender {
             };
             transfer = back;
             let Some(chunk) = chunk else { return Ok(()) };
-            self.pace.pass(chunk.len()).await;
+            let begin = self.pace.begin_at(Instant::now(), chunk.len());
+            tokio::time::sleep_until(begin).await;
             next = match ask(Method::SnapshotChunk, chunk).await {
                 Ok(next) => next,
                 Err(error) => return Err((Some(transfer), error)),
@@ -322,20 +293,4 @@ fn unreachable(error: PeerError) -> SendError {
 fn network(what: &str) -> SendError {
     let error = std::io::Error::other(what.to_owned());
     StreamingError::Network(NetworkError::new(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_leave_no_faster_than_the_pace() {
-        let pace = Pace::new(1_000_000);
-        let now = Instant::now();
-        let begins: Vec<_> = (0..11).map(|_| pace.begin_at(now, 100_000)).collect();
-        assert_eq!(begins[0], now);
-        assert_eq!(begins[10] - now, Duration::from_secs(1));
-        let later = now + Duration::from_secs(60);
-        assert_eq!(pace.begin_at(later, 1), later);
-    }
 }

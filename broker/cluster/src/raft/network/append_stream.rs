@@ -16,8 +16,9 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::catch_up::CatchUp;
 use super::codec::{from_wire_id, from_wire_vote, to_wire_id, to_wire_vote};
 use super::pieces::pieces_of;
 use super::{RpcError, to_rpc_error};
@@ -47,11 +48,14 @@ pub(super) struct AppendStream<S> {
     unanswered_len: usize,
     /// Runs while answers are missing.
     patience: Option<Pin<Box<Sleep>>>,
+    /// After old entries, so that others have room.
+    pause: Option<Pin<Box<Sleep>>>,
+    catch_up: CatchUp,
     is_over: bool,
 }
 
 impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
-    pub(super) fn new(channel: AppendChannel, input: S) -> Self {
+    pub(super) fn new(channel: AppendChannel, input: S, catch_up: CatchUp) -> Self {
         AppendStream {
             channel,
             input: Some(input),
@@ -60,6 +64,8 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
             unanswered: VecDeque::new(),
             unanswered_len: 0,
             patience: None,
+            pause: None,
+            catch_up,
             is_over: false,
         }
     }
@@ -73,6 +79,12 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
                     Poll::Ready(sent) => sent?,
                 }
                 self.sending = None;
+            }
+            if let Some(pause) = &mut self.pause {
+                if pause.poll_unpin(context).is_pending() {
+                    return Ok(());
+                }
+                self.pause = None;
             }
             if self.unanswered.len() >= APPENDS_UNANSWERED_MAX
                 || self.unanswered_len >= APPENDS_UNANSWERED_LEN_MAX
@@ -103,6 +115,8 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
     }
 
     fn send(&mut self, request: Request) -> Result<(), PeerError> {
+        let last = request.entries.last().map(|entry| entry.log_id.index);
+        let committed = request.leader_commit.map(|id| id.index);
         let head = AppendHead {
             vote: to_wire_vote(&request.vote),
             prev: request.prev_log_id.as_ref().map(to_wire_id),
@@ -130,6 +144,11 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
         let is_last = self.input.is_none() && self.next.is_none();
         if let Some(unsent) = self.channel.send(&head, entries, is_last)? {
             self.sending = Some(self.channel.wait_for_room(unsent).boxed_local());
+        }
+        if let (Some(last), Some(committed)) = (last, committed) {
+            let size = (count, len);
+            let pause = self.catch_up.pause(Instant::now(), size, last, committed);
+            self.pause = pause.map(|until| Box::pin(sleep_until(until)));
         }
         self.unanswered.push_back(len);
         self.unanswered_len += len;
@@ -175,8 +194,8 @@ impl<S: Stream<Item = Request> + Unpin> Stream for AppendStream<S> {
             return this.fail(error);
         }
         if this.unanswered.is_empty() {
-            // Nothing can wait for room then: what waits is unanswered.
-            if this.input.is_some() {
+            // Nothing can wait for room then: what waits is unanswered. But it may pause.
+            if this.input.is_some() || this.next.is_some() {
                 return Poll::Pending;
             }
             this.is_over = true;

@@ -12,6 +12,7 @@ use openraft::raft::SnapshotResponse;
 use sampan_protocol::SetId;
 
 use super::{AppendGuard, PeerOf, SnapshotSender};
+use crate::pace::Pace;
 use crate::peer::{Link, PeerError};
 use crate::raft::types::{RaftVote, SetConfig, Snapshot};
 
@@ -50,6 +51,7 @@ impl RaftNetworkFactory<SetConfig> for Peers {
             link: Link::new(target, Arc::default()),
             set: SetId(0),
             guard: Rc::new(Nobody),
+            catch_up_pace: Arc::new(Pace::new(u64::MAX)),
             snapshots: Rc::new(Nobody),
         }
     }

@@ -29,6 +29,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::clock::SystemTime;
+use crate::pace::Pace;
 use crate::peer::{
     CallReply, Caller, Gate, Hello, LocalNode, PeerRefusal, PeerService, Peers, PeersParts,
     PlainTransport, PulseSource, WireLogId, WireVote,
@@ -208,6 +209,7 @@ impl Replica {
             set: SET,
             guard: Rc::new(Trusting),
             snapshots: Rc::new(Trusting),
+            catch_up_pace: Arc::new(Pace::new(u64::MAX)),
         };
         let suspicion = Suspicion::open(disk).unwrap();
         let store = LogStore::new(log, SET, suspicion.voters().clone());
@@ -447,6 +449,7 @@ fn a_request_that_fits_no_frame_is_sent_as_far_as_it_does() {
             set: SET,
             guard: Rc::new(Trusting),
             snapshots: Rc::new(Trusting),
+            catch_up_pace: Arc::new(Pace::new(u64::MAX)),
         };
         let mut peer = network.new_client(2, &BasicNode::new("")).await;
         let vote = WireVote {
