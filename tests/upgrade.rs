@@ -18,14 +18,13 @@ mod sender;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::cluster::node::Launch;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::patience::{PATIENCE, block_on, connect, wait_for};
-use crate::sender::Sender;
+use crate::sender::{Sender, drain};
 
 /// Enough that the upgrade happens under load.
 const SEND_COUNT: u64 = 100;
@@ -41,27 +40,6 @@ fn before() -> Launch {
 
 fn next() -> Launch {
     Launch::default()
-}
-
-/// Receives and deletes everything there is. One that was sent twice, its first outcome unknown,
-/// may come twice.
-fn drain(cluster: &Cluster) -> BTreeSet<u64> {
-    block_on(async {
-        let queue = connect(&cluster.env()).await.queue("orders");
-        let mut numbers = BTreeSet::new();
-        loop {
-            let receive = queue.receive().max(256).wait(Duration::from_secs(2));
-            let deliveries = receive.await.expect("the cluster answers");
-            if deliveries.is_empty() {
-                return numbers;
-            }
-            for delivery in deliveries {
-                let text = std::str::from_utf8(&delivery.body).expect("bodies are text");
-                numbers.insert(text.parse().expect("bodies are numbers"));
-                delivery.delete().await.expect("it is ours");
-            }
-        }
-    })
 }
 
 fn restart(cluster: &mut Cluster, id: u64, launch: &Launch) {
@@ -164,7 +142,7 @@ fn nodes_go_to_the_next_release_and_back_until_the_upgrade_is_finished() {
     let whole = cluster.wait_until_whole(PATIENCE, u64::MAX);
     whole.expect("the node is back");
     let count = sender.finish();
-    let received = drain(&cluster);
+    let received = drain(&cluster, "orders");
     assert!(count > 0);
     assert_eq!(received, (0..count).collect::<BTreeSet<_>>());
 }

@@ -10,7 +10,7 @@ use sampan_client::{Client, ErrorCode};
 use super::support::{assert_works, three_nodes};
 use crate::cluster::Cluster;
 use crate::cluster::node::Launch;
-use crate::log_batches::{self, Batch};
+use crate::log_batches::{self, Batch, PAGE_LEN};
 use crate::patience::{PATIENCE, block_on, connect, wait_for};
 
 const MESSAGE_COUNT: u64 = 200;
@@ -27,8 +27,15 @@ fn newest_batch(cluster: &Cluster, id: u64) -> (File, Batch) {
 /// The last write of the node never got to the disk whole.
 fn tear_log(cluster: &Cluster, id: u64) {
     let (file, newest) = newest_batch(cluster, id);
-    let torn = file.write_all_at(&[0xa5; 16], newest.at + u64::from(newest.len) - 16);
+    let end = newest.at + u64::from(newest.len);
+    let torn = file.write_all_at(&[0xa5; 16], end - 16);
     torn.expect("the log can be written");
+    // A log that was idle before the kill has a closing batch behind it. With that the batch would
+    // be damaged and not torn; without it there are zeros, as nothing was ever written there.
+    let len = file.metadata().expect("the log can be looked at").len();
+    for len in [end.next_multiple_of(PAGE_LEN), len] {
+        file.set_len(len).expect("the log can be cut off");
+    }
 }
 
 /// The file with the newest entries is shorter than it was made.

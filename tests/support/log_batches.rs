@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-const PAGE_LEN: u64 = 4_096;
+pub(crate) const PAGE_LEN: u64 = 4_096;
 const HEAD_LEN: usize = 40;
 
 /// A batch of the log.

@@ -1,5 +1,6 @@
-//! A load that must not notice anything.
+//! A load that must not notice anything, and a look at what came of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -12,6 +13,8 @@ use crate::patience::{block_on, connect, wait_for};
 
 /// Between two messages, so that a slow machine has few to receive in the end.
 const SEND_PAUSE: Duration = Duration::from_millis(2);
+/// A queue that has given nothing for that long is empty.
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
 
 /// Sends one numbered message after another until it is stopped.
 pub(crate) struct Sender {
@@ -57,4 +60,25 @@ impl Sender {
         ended.expect("no error surfaces from the SDK");
         self.count.load(Ordering::Relaxed)
     }
+}
+
+/// Receives and deletes everything there is: the numbers that came. One that was sent twice, its
+/// first outcome unknown, may come twice.
+pub(crate) fn drain(cluster: &Cluster, queue: &str) -> BTreeSet<u64> {
+    block_on(async {
+        let queue = connect(&cluster.env()).await.queue(queue);
+        let mut numbers = BTreeSet::new();
+        loop {
+            let receive = queue.receive().max(256).wait(DRAIN_WAIT);
+            let deliveries = receive.await.expect("the cluster answers");
+            if deliveries.is_empty() {
+                return numbers;
+            }
+            for delivery in deliveries {
+                let text = std::str::from_utf8(&delivery.body).expect("bodies are text");
+                numbers.insert(text.parse().expect("bodies are numbers"));
+                delivery.delete().await.expect("it is ours");
+            }
+        }
+    })
 }
