@@ -8,7 +8,8 @@
 //! second. Any other failure latches the log.
 //!
 //! Invariants: a file has a name that recovery reads only while its header is synced. One file is
-//! given up at a time, and its folder synced before the next one.
+//! given up at a time, and its folder synced before the next one. No two spare files are given one
+//! name: a rename replaces what has the name without a word.
 //! Spec: spec/storage.md, "The log".
 
 use std::io;
@@ -87,7 +88,7 @@ impl FileMaker {
             return self.folder.sync();
         }
         let spare = Spare {
-            name: spare_name(file.generation),
+            name: self.free_spare_name(file.generation),
             file: file.file,
         };
         self.folder.rename(&name, &spare.name)?;
@@ -96,12 +97,21 @@ impl FileMaker {
         Ok(())
     }
 
+    /// A name for a spare file that no other has, by `number` or one of those behind it. A spare
+    /// that was made for a generation may still wait, unused, when a file of that generation is
+    /// given up: another spare became that file.
+    fn free_spare_name(&self, number: u64) -> String {
+        let is_free = |name: &String| self.spares.iter().all(|spare| spare.name != *name);
+        let mut names = (number..).map(spare_name);
+        names.find(is_free).expect("there are few spare files")
+    }
+
     fn make_spare(&self, number: u64, free_len_min: u64) -> io::Result<Spare> {
         let needed = self.options.file_len.saturating_add(free_len_min);
         if self.folder.available_len()? < needed {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        let name = spare_name(number);
+        let name = self.free_spare_name(number);
         let file = self.folder.create(&name)?;
         if let Err(error) = fill(&*file, self.options.file_len) {
             // What was filled so far is room that somebody else may need.
@@ -213,6 +223,58 @@ impl<P: Payload> Preparer<P> {
             Some(file) => Some(Job::GiveUp(file)),
             None if state.files.ready.len() < READY_COUNT => Some(Job::Make),
             None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::SimulatedDisk;
+
+    const FILE_LEN: u64 = 64 * 1024;
+
+    fn maker(folder: Arc<dyn Folder>, next_generation: u64) -> FileMaker {
+        FileMaker {
+            folder,
+            identity: LogIdentity {
+                node: 1,
+                cluster: 2,
+            },
+            options: LogOptions {
+                file_len: FILE_LEN,
+                ..LogOptions::default()
+            },
+            next_generation,
+            spares: Vec::new(),
+        }
+    }
+
+    fn names_on_disk_are_those_in_memory(maker: &FileMaker) {
+        let mut names: Vec<_> = maker.spares.iter().map(|spare| &spare.name).collect();
+        names.sort_unstable();
+        let found = maker.folder.list().unwrap();
+        let found = found.iter().filter(|name| name.ends_with(".spare"));
+        assert_eq!(found.collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn a_spare_that_was_made_for_a_generation_and_the_file_of_that_generation_never_meet() {
+        let mut maker = maker(SimulatedDisk::new().root(), 11);
+        let eleventh = maker.make(0).unwrap();
+        // Made for the twelfth, and left by a node that was killed before it was used.
+        let made = maker.make_spare(12, 0).unwrap();
+        maker.spares.push(made);
+        // What is given up lies on top, and becomes the twelfth instead.
+        maker.give_up(eleventh).unwrap();
+        let twelfth = maker.make(0).unwrap();
+        assert_eq!(twelfth.generation, 12);
+        maker.give_up(twelfth).unwrap();
+        names_on_disk_are_those_in_memory(&maker);
+        assert_eq!(maker.spares.len(), 2);
+        for generation in 13..16 {
+            assert_eq!(maker.make(0).unwrap().generation, generation);
+            names_on_disk_are_those_in_memory(&maker);
         }
     }
 }
