@@ -146,6 +146,12 @@ impl Generations {
 
     fn clear_up_newer(&self, number: u32) -> Result<Option<String>, StoreError> {
         let folder = self.make(number)?;
+        let _lock = match folder.lock() {
+            Ok(lock) => lock,
+            // A writer is at work there; it, or the next start, knows what to do with it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(source) => return Err(StoreError::io("lock", generation_name(number), source)),
+        };
         let names = list(&*folder)?;
         let has = |wanted: &str| names.iter().any(|name| name == wanted);
         let is_begun = names.iter().all(|name| name == NEW_INCOMING_FILE);
