@@ -197,6 +197,15 @@ impl Members {
 pub(crate) struct Standing {
     pub(crate) last: Option<LogId>,
     pub(crate) is_suspect: bool,
+    /// Of the last vote that it gave, or of the leader that it followed; 0: it knows of none.
+    pub(crate) term: u64,
+}
+
+impl Standing {
+    /// Whether it may have voted and not know it any more: its folder is new, its id is not.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.is_suspect && self.term == 0
+    }
 }
 
 impl Standing {
@@ -204,13 +213,19 @@ impl Standing {
         let mut out = Vec::new();
         out.put_u8(u8::from(self.is_suspect));
         put_log_id(&mut out, self.last);
+        out.put_u64_le(self.term);
         out.into()
     }
 
     pub(crate) fn decode(mut payload: Bytes) -> Option<Self> {
         let is_suspect = payload.try_get_u8().ok()? != 0;
         let last = take_log_id(&mut payload)?;
-        payload.is_empty().then_some(Standing { last, is_suspect })
+        let term = payload.try_get_u64_le().ok()?;
+        payload.is_empty().then_some(Standing {
+            last,
+            is_suspect,
+            term,
+        })
     }
 }
 
@@ -333,7 +348,9 @@ mod tests {
             let standing = Standing {
                 last,
                 is_suspect: true,
+                term: 5,
             };
+            assert!(!standing.has_forgotten());
             assert_eq!(Standing::decode(standing.encode()), Some(standing));
             let absolution = Absolution { term: 4, last };
             assert_eq!(Absolution::decode(absolution.encode()), Some(absolution));

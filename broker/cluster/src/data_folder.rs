@@ -5,7 +5,7 @@
 //! store and log must agree on is compared last: a store may be ahead of neither what its log still
 //! has nor behind what its log has purged, or acknowledged messages are missing.
 //!
-//! A node that has peers goes further: what is damaged moves to quarantine and is filled again
+//! A node that has peers, and is not the only voter of what it holds, goes further: what is damaged moves to quarantine and is filled again
 //! from the peers, and a replica that may have lost entries becomes suspect, which is written down
 //! before anything is repaired. A log that ends before its store goes on behind it; one that begins
 //! behind its store begins again there, for what is between the two is nowhere on this node.
@@ -105,6 +105,9 @@ impl DataFolder {
     ) -> Result<DataFolder, OpenError> {
         let lock = lock(folder)?;
         let io = |error| OpenError::Io(folder.path(), error);
+        // A process that was killed may have renamed files and not synced that. What is built on
+        // their names from here on must not outlive them.
+        folder.sync().map_err(io)?;
         let found = Identity::find(folder).map_err(OpenError::Identity)?;
         let is_new = found.is_none();
         let identity = match found {
@@ -165,6 +168,17 @@ impl Opening<'_> {
         OpenError::Io(self.folder.path(), error)
     }
 
+    /// Whether somebody else has what these sets hold: this node is not their only voter. An operator
+    /// may give it up.
+    fn can_be_refilled(&self, sets: impl IntoIterator<Item = SetId>) -> bool {
+        let is_only_copy = |set| {
+            let voters = self.suspicion.hard_state().voters(set);
+            voters.is_some_and(|voters| voters.are_only(self.identity.node))
+        };
+        let mut sets = sets.into_iter();
+        self.options.has_peers && (self.options.trust_log || !sets.any(is_only_copy))
+    }
+
     /// Looks at everything but the log. Without peers nothing is changed; with peers a damaged
     /// store goes to quarantine, and its name to `anew`.
     fn examine(&self, anew: &mut Vec<String>) -> Result<(), OpenError> {
@@ -185,7 +199,7 @@ impl Opening<'_> {
             let identity = store_identity(&self.identity, set);
             match Store::examine(set_folder, identity, StoreOptions::default()) {
                 Ok(_) => {}
-                Err(error) if error.is_damage() && self.options.has_peers => {
+                Err(error) if error.is_damage() && self.can_be_refilled([set]) => {
                     self.set_aside(&name, &error, [set], anew)?;
                 }
                 Err(error) => return Err(OpenError::Store(set, error)),
@@ -215,7 +229,9 @@ impl Opening<'_> {
 
     fn open_log(&self, anew: &mut Vec<String>) -> Result<Log<LogPayload>, OpenError> {
         match self.try_log() {
-            Err(OpenError::Log(error)) if is_damage(&error) && self.options.has_peers => {
+            Err(OpenError::Log(error))
+                if is_damage(&error) && self.can_be_refilled(self.identity.sets()) =>
+            {
                 self.set_aside(LOG_FOLDER, &error, self.identity.sets(), anew)?;
                 self.try_log()
             }
@@ -279,7 +295,7 @@ impl Opening<'_> {
         let is_ahead = next(store.applied.map(|id| id.index)) > end_of(state);
         match store.applied {
             // The store is fresh or an older copy: its leader sends what is missing.
-            applied if !is_ahead && self.options.has_peers => {
+            applied if !is_ahead && self.can_be_refilled([set]) => {
                 tracing::error!(%set, error = %mismatch, "entries are missing from the store");
                 let raised = self.suspicion.raise([set]);
                 raised.map_err(|error| self.io(error))?;
@@ -289,7 +305,7 @@ impl Opening<'_> {
             Some(applied) if is_ahead && store.snapshot_applied == Some(applied) => {
                 wait_for(|done| log.purge(set, applied, done)).map_err(OpenError::Log)
             }
-            Some(applied) if is_ahead && self.options.has_peers => {
+            Some(applied) if is_ahead && self.can_be_refilled([set]) => {
                 tracing::error!(%set, error = %mismatch, "entries are missing from the log");
                 let raised = self.suspicion.raise([set]);
                 raised.map_err(|error| self.io(error))?;

@@ -14,7 +14,7 @@
 //! before it. Spec: spec/storage.md, "Suspect replicas".
 
 mod file;
-mod known_voters;
+mod hard_state;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +24,7 @@ use sampan_protocol::SetId;
 use sampan_storage::io::Folder;
 
 use self::file::SmallFile;
-pub(crate) use self::known_voters::{KnownVoters, Voters};
+pub(crate) use self::hard_state::{HardState, Voters};
 
 const FILE: SmallFile = SmallFile {
     name: "suspect",
@@ -37,13 +37,15 @@ const COUNT_LEN: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Suspicion {
     inner: Arc<Inner>,
-    voters: KnownVoters,
+    hard_state: HardState,
 }
 
 #[derive(Debug)]
 struct Inner {
     folder: Arc<dyn Folder>,
     sets: Mutex<BTreeSet<SetId>>,
+    /// What the file says.
+    written: Mutex<BTreeSet<SetId>>,
     /// Held while the file is written, so that its last content is the last state.
     writing: Mutex<()>,
 }
@@ -56,10 +58,11 @@ impl Suspicion {
             None => BTreeSet::new(),
         };
         Ok(Suspicion {
-            voters: KnownVoters::open(folder.clone())?,
+            hard_state: HardState::open(folder.clone())?,
             inner: Arc::new(Inner {
                 folder,
-                sets: Mutex::new(sets),
+                sets: Mutex::new(sets.clone()),
+                written: Mutex::new(sets),
                 writing: Mutex::new(()),
             }),
         })
@@ -70,26 +73,38 @@ impl Suspicion {
         self.sets().contains(&set)
     }
 
+    /// Whether that would be known after a restart, too. Others hear of it only then: what they do
+    /// for a suspect makes it look sound to them.
+    pub(crate) fn is_written_down(&self, set: SetId) -> bool {
+        self.written().contains(&set)
+    }
+
     /// The suspect replicas.
     pub(crate) fn all(&self) -> BTreeSet<SetId> {
         self.sets().clone()
     }
 
-    /// The newest voters that this node heard of.
-    pub(crate) fn voters(&self) -> &KnownVoters {
-        &self.voters
+    /// What this node's replicas know besides their logs.
+    pub(crate) fn hard_state(&self) -> &HardState {
+        &self.hard_state
     }
 
-    /// Suspects more replicas. Blocks until that is synced.
+    /// Suspects more replicas. Blocks until that is synced; after an error they are suspect until
+    /// this process ends, and the next call tries to write it down again.
     pub(crate) fn raise(&self, sets: impl IntoIterator<Item = SetId>) -> io::Result<()> {
-        let writing = self.writing();
-        let before = self.all();
-        let mut after = before.clone();
-        after.extend(sets);
+        let sets: BTreeSet<SetId> = sets.into_iter().collect();
         // In memory first: no vote may be granted while the file is written.
-        *self.sets() = after.clone();
-        if after != before {
-            self.write(&after)?;
+        self.sets().extend(&sets);
+        let writing = self.writing();
+        // Again: one of them may have been absolved in between, of what was known before.
+        let wanted = {
+            let mut all = self.sets();
+            all.extend(&sets);
+            all.clone()
+        };
+        if wanted != *self.written() {
+            self.write(&wanted)?;
+            *self.written() = wanted;
         }
         drop(writing);
         Ok(())
@@ -98,10 +113,11 @@ impl Suspicion {
     /// The replica of `set` has everything again. Blocks until that is synced.
     pub(crate) fn absolve(&self, set: SetId) -> io::Result<()> {
         let writing = self.writing();
-        let mut after = self.all();
-        if after.remove(&set) {
-            self.write(&after)?;
-            *self.sets() = after;
+        let mut wanted = self.all();
+        if wanted.remove(&set) {
+            self.write(&wanted)?;
+            self.sets().remove(&set);
+            *self.written() = wanted;
         }
         drop(writing);
         Ok(())
@@ -115,6 +131,11 @@ impl Suspicion {
     fn sets(&self) -> MutexGuard<'_, BTreeSet<SetId>> {
         let sets = self.inner.sets.lock();
         sets.expect("nothing panics while it holds the set of suspects")
+    }
+
+    fn written(&self) -> MutexGuard<'_, BTreeSet<SetId>> {
+        let written = self.inner.written.lock();
+        written.expect("nothing panics while it holds what is written")
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {

@@ -2,6 +2,7 @@
 //! rule by itself, then data folders on a real disk whose parts are made to disagree.
 
 use super::*;
+use crate::suspicion::Voters;
 use sampan_storage::io::DiskFolder;
 use sampan_storage::log::{LogEntry, Vote};
 use sampan_storage::store::{Incoming, SnapshotWriter};
@@ -66,6 +67,10 @@ impl OnDisk {
     }
 
     fn open(&self, has_peers: bool) -> Result<DataFolder, OpenError> {
+        self.open_with(has_peers, false)
+    }
+
+    fn open_with(&self, has_peers: bool, trust_log: bool) -> Result<DataFolder, OpenError> {
         let options = OpenOptions {
             fresh: IDENTITY,
             log: LogOptions {
@@ -74,7 +79,7 @@ impl OnDisk {
             },
             has_peers,
             is_replacement: false,
-            trust_log: false,
+            trust_log,
         };
         DataFolder::open(&self.folder, options)
     }
@@ -159,6 +164,29 @@ fn a_log_that_lost_its_end_makes_its_set_suspect_and_goes_on_behind_the_store() 
     let state = opened.log.state(SET);
     assert_eq!((state.purged, state.last), (Some(id(10)), Some(id(10))));
     assert!(opened.suspicion.is_suspect(SET) && !opened.suspicion.is_suspect(SetId(1)));
+}
+
+#[test]
+fn the_only_voter_of_a_set_is_refused_when_its_log_is_damaged_like_a_node_without_peers() {
+    let on_disk = OnDisk::with_log(10);
+    let opened = on_disk.open(true).unwrap();
+    let membership = openraft::Membership::new(
+        vec![[IDENTITY.node].into()],
+        std::collections::BTreeMap::from([(IDENTITY.node, openraft::BasicNode::new(""))]),
+    );
+    let voters = Voters::of(None, &membership.unwrap());
+    let hard_state = opened.suspicion.hard_state();
+    hard_state.note_voters(SET, &voters).unwrap();
+    close(opened);
+    let log = on_disk.temp.path().join("log/00000001.log");
+    std::fs::write(&log, [0xa5; 8_192]).unwrap();
+    assert!(matches!(on_disk.open(true), Err(OpenError::Log(_))));
+    assert!(log.exists(), "nothing was set aside");
+    let opened = on_disk.open_with(true, true).unwrap();
+    assert!(
+        opened.log.state(SET).last.is_none(),
+        "given up by an operator's word"
+    );
 }
 
 #[test]

@@ -87,8 +87,8 @@ impl SetPart {
         let config = raft_config(set, self.reach.peers().is_some()).validate();
         let config = Arc::new(config.map_err(|error| failed(&error))?);
         let machine = StateMachine::new(state.clone());
-        let voters = self.suspicion.voters().clone();
-        let log_store = LogStore::new(self.log.clone(), set, voters);
+        let hard_state = self.suspicion.hard_state().clone();
+        let log_store = LogStore::new(self.log.clone(), set, hard_state);
         let guard = LogGuard::new(self.reach.clone());
         let raft = match self.reach.peers().cloned() {
             None => SetRaft::new(self.node, config, network::Peers, log_store, machine).await,
@@ -168,7 +168,7 @@ async fn found(
         raft.initialize(members).await?;
     }
     let voters = Voters::effective(raft).await?;
-    let is_alone = voters.nodes().iter().eq([&node]);
+    let is_alone = voters.are_only(node);
     let suspicion = suspicion.clone();
     let compared = tokio::task::spawn_blocking(move || {
         let is_known = compare_voters(&suspicion, set, &voters)?;
@@ -195,11 +195,14 @@ async fn found(
     Ok(true)
 }
 
-/// Whether the log knows the newest voters that this node heard of. One that does not has lost its
-/// end, whatever else was found out about it or said by an operator.
+/// Whether the log knows the newest voters that this node heard of. One that does not may have lost
+/// its end, whatever else was found out about it or said by an operator.
 fn compare_voters(suspicion: &Suspicion, set: SetId, voters: &Voters) -> std::io::Result<bool> {
-    let Some(newer) = suspicion.voters().newer_than(set, voters) else {
-        suspicion.voters().note(set, voters)?;
+    let hard_state = suspicion.hard_state();
+    let Some(newer) = hard_state.newer_than(set, voters) else {
+        if !voters.nodes().is_empty() {
+            hard_state.note_voters(set, voters)?;
+        }
         return Ok(true);
     };
     tracing::error!(%set, here = ?voters, known = ?newer, "the log lacks a change of voters");

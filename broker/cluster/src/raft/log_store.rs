@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 
 use super::payload::LogPayload;
 use super::types::{
-    RaftEntry, RaftLogId, RaftPayload, RaftVote, SetConfig, from_stored, to_stored,
+    LeaderId, RaftEntry, RaftLogId, RaftPayload, RaftVote, SetConfig, from_stored, to_stored,
 };
-use crate::suspicion::{KnownVoters, Voters};
+use crate::suspicion::{HardState, Voters};
 
 /// Longest piece of the log that is read at one time.
 const READ_LEN_MAX: usize = 2 * 1024 * 1024;
@@ -31,12 +31,16 @@ const READ_LEN_MAX: usize = 2 * 1024 * 1024;
 pub(crate) struct LogStore {
     log: Log<LogPayload>,
     set: SetId,
-    voters: KnownVoters,
+    hard_state: HardState,
 }
 
 impl LogStore {
-    pub(crate) fn new(log: Log<LogPayload>, set: SetId, voters: KnownVoters) -> Self {
-        LogStore { log, set, voters }
+    pub(crate) fn new(log: Log<LogPayload>, set: SetId, hard_state: HardState) -> Self {
+        LogStore {
+            log,
+            set,
+            hard_state,
+        }
     }
 
     /// Writes the voters down that one of `entries` brings, before that entry is in the log.
@@ -48,8 +52,24 @@ impl LogStore {
         let Some(newest) = newest else {
             return Ok(());
         };
-        let (voters, set) = (self.voters.clone(), self.set);
-        let noted = tokio::task::spawn_blocking(move || voters.note(set, &newest));
+        let (hard_state, set) = (self.hard_state.clone(), self.set);
+        let noted = tokio::task::spawn_blocking(move || hard_state.note_voters(set, &newest));
+        noted.await.map_err(io::Error::other)?
+    }
+
+    /// Writes a vote of a new term down, before it is in the log.
+    async fn note_vote(&self, vote: &RaftVote) -> io::Result<()> {
+        let (term, node) = (vote.leader_id.term, vote.leader_id.voted_for);
+        let set = self.set;
+        if self
+            .hard_state
+            .vote(set)
+            .is_some_and(|(known, _)| known >= term)
+        {
+            return Ok(());
+        }
+        let hard_state = self.hard_state.clone();
+        let noted = tokio::task::spawn_blocking(move || hard_state.note_vote(set, term, node));
         noted.await.map_err(io::Error::other)?
     }
 
@@ -115,14 +135,19 @@ impl RaftLogReader<SetConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
-        let vote = self.log.state(self.set).vote;
-        Ok(vote.map(|vote| RaftVote {
-            leader_id: super::types::LeaderId {
-                term: vote.term,
-                voted_for: vote.node,
-            },
-            committed: vote.committed,
-        }))
+        let vote_of = |term, voted_for, committed| RaftVote {
+            leader_id: LeaderId { term, voted_for },
+            committed,
+        };
+        let logged = self.log.state(self.set).vote;
+        let logged = logged.map(|vote| vote_of(vote.term, vote.node, vote.committed));
+        let noted = self.hard_state.vote(self.set);
+        let is_lost =
+            |(term, _): &(u64, u64)| logged.is_none_or(|logged| logged.leader_id.term < *term);
+        let lost = noted.filter(is_lost);
+        Ok(lost
+            .map(|(term, node)| vote_of(term, node, false))
+            .or(logged))
     }
 
     async fn limited_get_log_entries(
@@ -174,6 +199,7 @@ impl RaftLogStorage<SetConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
+        self.note_vote(vote).await?;
         let leader = vote.leader_id();
         let vote = Vote {
             term: leader.term,

@@ -39,7 +39,7 @@ use crate::peer::{Link, PeerError};
 use append_stream::AppendStream;
 use catch_up::CatchUp;
 
-pub(crate) use calls::{candidate_log, encode_denial, is_vote};
+pub(crate) use calls::{candidate_log, encode_denial, is_transfer, is_vote};
 pub(crate) use nobody::Peers;
 pub(crate) use serve::{serve_append, serve_raft_call};
 
@@ -107,7 +107,7 @@ pub(crate) struct PeerOf {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("node {0} may have lost what it acknowledged: nothing is appended to its log")]
+#[error("node {0} may have lost what it confirmed, or its vote: nothing is sent to it yet")]
 struct MayHaveShrunk(u64);
 
 impl PeerOf {
@@ -208,6 +208,7 @@ impl RaftNetworkV2<SetConfig> for PeerOf {
         cancel: impl Future<Output = ReplicationClosed> + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<SetConfig>, StreamingError<SetConfig>> {
+        self.check_guard()?;
         let snapshots = self.snapshots.clone();
         let cancel = cancel.boxed_local();
         let sent = snapshots.send(self.clone(), vote, snapshot, cancel, option);

@@ -6,7 +6,7 @@
 //! of replicas that are not suspect must have answered the leader, or all voters: without that, a
 //! second leader could hold a vote that the suspect has forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::type_config::async_runtime::{Instant, WatchReceiver};
 
@@ -24,6 +24,8 @@ pub(super) struct Absolutions {
 #[derive(Clone, Copy)]
 struct Noticed {
     at: RaftInstant,
+    /// The connection to it, by number.
+    connection: u64,
     absolution: Absolution,
 }
 
@@ -35,13 +37,13 @@ impl Absolutions {
 
     /// Looks at all replicas, and absolves those that can be.
     pub(super) fn look_after(&mut self, replica: &Replica) {
-        let (term, nodes, voters) = {
+        let (term, nodes, configurations) = {
             let metrics = replica.raft.server_metrics();
             let metrics = metrics.borrow_watched();
             let membership = metrics.membership_config.membership();
             let nodes: Vec<u64> = membership.nodes().map(|(node, _)| *node).collect();
-            let voters: Vec<u64> = membership.voter_ids().collect();
-            (metrics.vote.leader_id.term, nodes, voters)
+            let configurations = membership.get_joint_config().to_vec();
+            (metrics.vote.leader_id.term, nodes, configurations)
         };
         let suspects: Vec<u64> = nodes
             .into_iter()
@@ -56,17 +58,28 @@ impl Absolutions {
             tokio::task::spawn_local(async move { drop(replica.absolve().await) });
         }
         for node in suspects.into_iter().filter(|node| *node != replica.node) {
+            let Some(connection) = connection_to(replica, node) else {
+                continue;
+            };
+            // It may have been started again since, and have lost more; or somebody else has led.
+            let is_old = |noticed: &Noticed| {
+                noticed.connection != connection || noticed.absolution.term != term
+            };
+            if self.noticed.get(&node).is_some_and(is_old) {
+                self.noticed.remove(&node);
+            }
             let noticed = self.noticed.entry(node).or_insert_with(|| {
                 allow_revert(replica, node, true);
                 Noticed {
                     at: RaftInstant::now(),
+                    connection,
                     absolution: Absolution {
                         term,
                         last: replica.standing().last,
                     },
                 }
             });
-            if noticed.absolution.term == term && is_heard_since(replica, &voters, noticed.at) {
+            if is_heard_since(replica, &configurations, noticed.at) {
                 absolve(replica, node, noticed.absolution);
             }
         }
@@ -93,22 +106,32 @@ fn is_suspect(replica: &Replica, node: u64) -> bool {
     line.is_some_and(|line| line.is_suspect)
 }
 
-/// Whether a majority of voters that are not suspect has answered since `at`, or all voters have.
-fn is_heard_since(replica: &Replica, voters: &[u64], at: RaftInstant) -> bool {
+fn connection_to(replica: &Replica, node: u64) -> Option<u64> {
+    replica.reach.peers()?.link(node).connection_number()
+}
+
+/// Whether, by every configuration, a majority of voters that are not suspect has answered since
+/// `at`, or all voters have.
+fn is_heard_since(replica: &Replica, configurations: &[BTreeSet<u64>], at: RaftInstant) -> bool {
     let metrics = replica.raft.data_metrics();
     let metrics = metrics.borrow_watched();
     let Some(heartbeats) = &metrics.heartbeat else {
         return false;
     };
-    let has_answered = |node: &&u64| {
-        let node = *node;
-        let acked = heartbeats.iter().find(|(acked, _)| *acked == node);
+    let has_answered = |node: u64| {
+        let acked = heartbeats.iter().find(|(acked, _)| **acked == node);
         let acked = acked.and_then(|(_, acked)| *acked);
-        *node == replica.node || acked.is_some_and(|acked| *acked > at)
+        node == replica.node || acked.is_some_and(|acked| *acked > at)
     };
-    let answered: Vec<u64> = voters.iter().filter(has_answered).copied().collect();
-    let sound = answered.iter().filter(|node| !is_suspect(replica, **node));
-    sound.count() > voters.len() / 2 || answered.len() == voters.len()
+    configurations.iter().all(|voters| {
+        let answered: Vec<u64> = voters
+            .iter()
+            .copied()
+            .filter(|node| has_answered(*node))
+            .collect();
+        let sound = answered.iter().filter(|node| !is_suspect(replica, **node));
+        sound.count() > voters.len() / 2 || answered.len() == voters.len()
+    })
 }
 
 fn absolve(replica: &Replica, node: u64, absolution: Absolution) {

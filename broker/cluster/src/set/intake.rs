@@ -89,8 +89,8 @@ impl Intake {
         };
         let members = &meta.last_membership;
         let voters = Voters::of(members.log_id().as_ref(), members.membership());
-        let (known, set) = (replica.suspicion.voters().clone(), replica.set);
-        blocking(move || known.note(set, &voters)).await?;
+        let (known, set) = (replica.suspicion.hard_state().clone(), replica.set);
+        blocking(move || known.note_voters(set, &voters)).await?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotData::Received(Box::new(incoming)),

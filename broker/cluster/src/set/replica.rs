@@ -30,7 +30,7 @@ use crate::calls::{self, Absolution, Members, Method, Standing};
 use crate::clock::ClusterTime;
 use crate::grid;
 use crate::peer::{CallError, CallReply, IncomingAppends, Peers};
-use crate::raft::network::{is_vote, serve_append, serve_raft_call};
+use crate::raft::network::{is_transfer, is_vote, serve_append, serve_raft_call};
 use crate::raft::payload::LogPayload;
 use crate::raft::timing;
 use crate::raft::types::SetRaft;
@@ -166,8 +166,12 @@ impl Replica {
     async fn answer(&self, method: u16, payload: Bytes, trial: &Trial) -> Result<Bytes, CallError> {
         let Some(known) = Method::from_number(method) else {
             let is_suspect = self.suspicion.is_suspect(self.set);
-            if is_suspect && is_vote(method) && !trial.may_grant(&payload) {
+            if is_suspect && is_vote(method) && !trial.may_grant(&payload, self.standing()) {
                 return trial.deny(&self.raft, &self.log, self.set);
+            }
+            if is_suspect && is_transfer(method) {
+                let refused = Refused::retry_after(ErrorCode::ClusterRefused, 200);
+                return Err(to_call_error(&refused));
             }
             return serve_raft_call(&self.raft, method, payload).await;
         };
@@ -223,7 +227,13 @@ impl Replica {
         let state = self.log.state(self.set);
         Standing {
             last: state.last.or(state.purged),
-            is_suspect: self.suspicion.is_suspect(self.set),
+            is_suspect: self.suspicion.is_written_down(self.set),
+            term: self
+                .suspicion
+                .hard_state()
+                .vote(self.set)
+                .unwrap_or_default()
+                .0,
         }
     }
 
@@ -266,12 +276,14 @@ impl Replica {
     /// This replica may vote again.
     pub(super) async fn absolve(&self) -> Result<(), Refused> {
         let (suspicion, set) = (self.suspicion.clone(), self.set);
+        // Looked up before those in effect, or what comes meanwhile would be taken for lost.
+        let known = suspicion.hard_state().voters(set);
         let voters = Voters::effective(&self.raft).await;
         let voters = voters.map_err(|_| Refused::new(ErrorCode::ShuttingDown))?;
+        let lost = known.filter(|known| known.are_newer_than(&voters));
         let written = tokio::task::spawn_blocking(move || {
-            let known = suspicion.voters();
-            if let Some(lost) = known.newer_than(set, &voters) {
-                known.forget(set, &lost, &voters)?;
+            if let Some(lost) = lost {
+                suspicion.hard_state().forget(set, &lost, &voters)?;
             }
             suspicion.absolve(set)
         });
@@ -283,7 +295,10 @@ impl Replica {
         written
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
-        self.raft.runtime_config().elect(true);
+        // Unless a suspicion was raised again meanwhile.
+        self.raft
+            .runtime_config()
+            .elect(!self.suspicion.is_suspect(set));
         tracing::info!(%set, "this replica has everything again and votes");
         Ok(())
     }

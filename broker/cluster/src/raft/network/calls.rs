@@ -25,6 +25,11 @@ pub(crate) fn is_vote(method: u16) -> bool {
     method == VOTE || method == PRE_VOTE
 }
 
+/// Whether a method hands leadership over.
+pub(crate) fn is_transfer(method: u16) -> bool {
+    method == TRANSFER_LEADER
+}
+
 /// The log that a candidate has, by its request for a vote.
 pub(crate) fn candidate_log(payload: Bytes) -> Option<Option<RaftLogId>> {
     let request = decode_vote_request(payload).ok()?;

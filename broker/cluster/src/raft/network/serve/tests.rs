@@ -212,7 +212,7 @@ impl Replica {
             catch_up_pace: Arc::new(Pace::new(u64::MAX)),
         };
         let suspicion = Suspicion::open(disk).unwrap();
-        let store = LogStore::new(log, SET, suspicion.voters().clone());
+        let store = LogStore::new(log, SET, suspicion.hard_state().clone());
         let raft = TestRaft::new(node, config(), network, store, collector.clone());
         let raft = raft.await.unwrap();
         spawn_local(serve(raft.clone(), work));
