@@ -2,7 +2,7 @@
 //!
 //! A round is load, a fault under load, load again, healing, draining and the check of everything
 //! that clients were told (`faults/checker`). Rounds follow each other on one cluster; a fresh one
-//! is formed now and then, and after a violation. Every choice follows from the seed, so a round
+//! is formed now and then, and after a violation. What is done follows from the seed, so a round
 //! can be repeated, though not its timing.
 //!
 //! docs/reliability.md says how to run it and what came of it.

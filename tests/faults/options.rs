@@ -74,7 +74,7 @@ impl Options {
         let name = fault.name().replace(' ', "-");
         format!(
             "{SEED}={seed} {ONLY}={name} {ROUNDS}=1 {NODES}={} {SECONDS}={} {RATE}={} cargo test \
-             -p sampan{features} --test faults -- --ignored --nocapture",
+             -p sampan{features} --test faults -- --include-ignored --nocapture no_fault",
             self.node_count, self.load_seconds, self.rate
         )
     }
@@ -107,10 +107,12 @@ mod tests {
             (200, 7, 3)
         );
         assert_eq!(options.faults, [Fault::KillLeader, Fault::Drain]);
+        let command = options.repeat(Fault::KillLeader, 9);
+        assert!(command.contains("SAMPAN_TEST_SEED=9"), "{command}");
+        // With the feature the test is not ignored, without it is.
         assert!(
-            options
-                .repeat(Fault::KillLeader, 9)
-                .contains("SAMPAN_TEST_SEED=9")
+            command.ends_with("--include-ignored --nocapture no_fault"),
+            "{command}"
         );
     }
 

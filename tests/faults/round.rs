@@ -84,6 +84,7 @@ pub(crate) fn run(
     let load = Load::start(LoadOptions {
         env: stand.cluster.env(),
         seed,
+        body_seed: options.seed,
         rate: options.rate,
         history: history.clone(),
         numbers: stand.numbers.clone(),
@@ -233,6 +234,11 @@ fn look_at_nodes(cluster: &Cluster, seen: &mut Seen) {
         seen.trouble("all replicas catch up", trouble);
     }
     for (id, node) in &cluster.nodes {
+        // The metric begins anew with each process; what was logged stays.
+        if node.log().contains("two replicas of a set differ") {
+            let text = format!("node {id} found a difference, by its log");
+            seen.trouble("the replicas' states are equal", text);
+        }
         match metrics::sum(node.http_address(), "sampan_state_hash_mismatches_total") {
             Ok(0) => {}
             Ok(count) => {

@@ -1,6 +1,6 @@
 //! A message whose delete was acknowledged never comes again.
 
-use super::super::history::Kind;
+use super::super::history::{Event, Kind, Outcome};
 use super::index::{Index, Message};
 use super::{Case, Found};
 
@@ -33,37 +33,39 @@ fn check_stays(message: &Message<'_>, found: &mut Found) {
 }
 
 fn check_expired(message: &Message<'_>, found: &mut Found) {
-    for delete in message
-        .deletes
-        .iter()
-        .filter(|event| event.code == RECEIPT_EXPIRED)
-    {
-        let is_refused = delete.outcome == super::super::history::Outcome::Refused;
-        let handled = |count| count == delete.receive_count;
-        let is_changed = message
-            .changes
-            .iter()
-            .any(|change| handled(change.receive_count));
-        let others = message
-            .deletes
-            .iter()
-            .filter(|other| handled(other.receive_count));
+    let uses = || message.deletes.iter().chain(&message.changes);
+    let expired =
+        |event: &&&Event| event.code == RECEIPT_EXPIRED && event.outcome == Outcome::Refused;
+    for event in uses().filter(expired) {
+        let of_same = |other: &&&Event| other.receive_count == event.receive_count;
         let mut deliveries = message.deliveries.iter();
-        let Some(delivery) = deliveries.find(|delivery| handled(delivery.receive_count)) else {
+        let Some(delivery) =
+            deliveries.find(|delivery| delivery.receive_count == event.receive_count)
+        else {
             continue;
         };
         let valid_us = u64::from(delivery.timeout_ms) * 1_000;
-        let is_early = delete.end_us + super::EARLY_US < delivery.start_us + valid_us;
-        if is_refused && !is_changed && others.count() == 1 && is_early {
-            found.add(|| format!("{delete:?} of {delivery:?}"));
+        let is_early = event.end_us + super::EARLY_US < delivery.start_us + valid_us;
+        if is_early && uses().filter(of_same).count() == 1 {
+            found.add(|| format!("{event:?} of {delivery:?}"));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, SECOND, receive, refused, unknown};
+    use super::super::example::{Example, SECOND, handled, receive, refused, unknown};
     use super::*;
+
+    #[test]
+    fn a_receipt_that_could_not_be_extended_too_early_is_found() {
+        let mut example = Example::new();
+        example.events.retain(|event| event.kind != Kind::Delete);
+        let change = handled(Kind::Extend, 4, 1, 2 * SECOND);
+        example.events.push(refused(change, RECEIPT_EXPIRED));
+        let rule = "a receipt is valid as long as its visibility lasts";
+        assert!(example.rules().contains(&rule), "{:?}", example.rules());
+    }
 
     #[test]
     fn a_message_that_comes_after_its_delete_is_found() {

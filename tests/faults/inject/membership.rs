@@ -54,6 +54,8 @@ pub(super) fn wipe(scene: &mut Scene<'_>) -> String {
         status.sets.iter().all(|set| set.leader != Some(id)),
         "a node without its data leads: {status:?}"
     );
+    let is_in = status.nodes.get(&id) == Some(&true);
+    assert!(!is_in, "a node without its data was let in: {status:?}");
     scene.command(id, &["cluster", "replace-node", &id.to_string()]);
     if scene.node(id).child.is_none() || scene.node(id).ended().is_some() {
         scene.launch(id);

@@ -98,7 +98,7 @@ impl Consumer {
 
     /// Writes down what was received.
     fn on_delivery(&self, mut event: Event, delivery: &Delivery) -> Event {
-        let number = body::check(self.shared.seed, &delivery.body);
+        let number = body::check(self.shared.body_seed, &delivery.body);
         if number.is_none() {
             let (queue, id) = (self.plan.name, delivery.id);
             let text = format!("queue {queue}, message {id}: the body is not what was sent");

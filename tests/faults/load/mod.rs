@@ -68,7 +68,7 @@ pub(crate) enum Stage {
 
 /// What all of them share.
 struct Shared {
-    seed: u64,
+    body_seed: u64,
     stage: watch::Receiver<Stage>,
     history: Arc<History>,
     /// Gives every message of a run its own number.
@@ -105,7 +105,10 @@ pub(crate) struct LoadOptions {
     /// Variables that name the cluster.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) seed: u64,
-    /// Messages a second, all producers together.
+    /// Bodies follow from it and their number; rounds on one cluster share it, for a message may come
+    /// in a later one.
+    pub(crate) body_seed: u64,
+    /// Calls a second, all producers together.
     pub(crate) rate: u32,
     pub(crate) history: Arc<History>,
     pub(crate) numbers: Arc<AtomicU64>,
@@ -123,7 +126,7 @@ impl Load {
     pub(crate) fn start(options: LoadOptions) -> Load {
         let (stage, stages) = watch::channel(Stage::Full);
         let shared = Arc::new(Shared {
-            seed: options.seed,
+            body_seed: options.body_seed,
             stage: stages,
             history: options.history.clone(),
             numbers: options.numbers.clone(),

@@ -70,7 +70,7 @@ impl Producer {
             false => 0,
         };
         let message = |number| {
-            let body = body::make(self.shared.seed, number, body_len(random));
+            let body = body::make(self.shared.body_seed, number, body_len(random));
             Message::new(body).delay(Duration::from_millis(delay_ms.into()))
         };
         let messages: Vec<Message> = (first..first + count).map(message).collect();
