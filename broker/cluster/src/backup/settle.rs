@@ -24,7 +24,7 @@ use crate::raft::types::{Membership, StoredMembership, from_stored};
 use crate::set::encode_stored_membership;
 
 /// Most commands in one entry of a set that is brought to what the catalog says.
-const ENTRY_COMMAND_COUNT_MAX: usize = 256;
+const SETTLE_COMMAND_COUNT_MAX: usize = 256;
 
 /// What all sets of a restored folder are brought to.
 pub(super) struct Settlement {
@@ -52,7 +52,7 @@ impl Settlement {
         let broker = Broker::restore(rows);
         let mut broker = broker.map_err(|error| RestoreError::Rows(set, error))?;
         let commands = self.commands(set, &broker);
-        for commands in commands.chunks(ENTRY_COMMAND_COUNT_MAX) {
+        for commands in commands.chunks(SETTLE_COMMAND_COUNT_MAX) {
             self.carry_out(set, store, &mut broker, commands.to_vec())?;
         }
         let rows = broker.freeze().into_rows();

@@ -138,12 +138,16 @@ impl Replica {
                     reply.answer(replica.answer(method, payload, &trial).await);
                 });
             }
-            ToReplica::AwaitApplied { index, done } => {
+            ToReplica::AwaitApplied { index, mut done } => {
                 let raft = self.raft.clone();
                 tokio::task::spawn_local(async move {
                     let wait = raft.wait(None);
                     let applied = wait.applied_index_at_least(Some(index), "a confirmed read");
-                    if applied.await.is_ok() {
+                    let is_applied = tokio::select! {
+                        applied = applied => applied.is_ok(),
+                        () = done.closed() => false,
+                    };
+                    if is_applied {
                         // Whoever asked may have given up.
                         done.send(()).ok();
                     }
