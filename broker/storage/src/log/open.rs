@@ -90,12 +90,17 @@ pub(super) fn open<P: Payload>(
 }
 
 fn claim(folder: &dyn Folder, path: &str) -> Result<FolderLock, LogError> {
-    folder.lock().map_err(|error| match error.kind() {
+    let lock = folder.lock().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => LogError::InUse {
             folder: path.to_owned(),
         },
         _ => LogError::io(format!("locking log folder {path}"), error),
-    })
+    })?;
+    // A process that was killed may have changed names that only the kernel knows. What is written
+    // from here on relies on them, so a later power cut must not take them back.
+    let synced = folder.sync();
+    synced.map_err(|error| LogError::io(format!("syncing log folder {path}"), error))?;
+    Ok(lock)
 }
 
 /// Reads everything; changes nothing.

@@ -57,6 +57,19 @@ impl Generations {
         }
     }
 
+    /// Makes the names durable that a process which was killed had changed. Whoever relies on what
+    /// is found here does this first: a later power cut could take them back.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        // What was moved there first, so that no cut leaves it at neither place.
+        if subfolders(&*self.folder)?
+            .iter()
+            .any(|name| name == QUARANTINE_FOLDER)
+        {
+            sync(&*self.open_folder(QUARANTINE_FOLDER)?)?;
+        }
+        sync(&*self.folder)
+    }
+
     /// The one that counts; `None` for a store that was never made to the end.
     pub(super) fn current(&self) -> Result<Option<u32>, StoreError> {
         read_current(&*self.folder)
@@ -176,8 +189,9 @@ impl Generations {
             folder
                 .rename(INCOMING_FILE, DISCARDED_FILE)
                 .map_err(failed)?;
-            folder.sync().map_err(failed)?;
         }
+        // A process that was killed may have renamed it, without this.
+        folder.sync().map_err(failed)?;
         let is_marker = |name: &String| name == DISCARDED_FILE;
         let (kept, others): (Vec<String>, Vec<String>) = list(&*folder)?
             .into_iter()
@@ -204,6 +218,17 @@ impl Generations {
         moved.map_err(|source| StoreError::io("move", name.as_str(), source))?;
         Ok(format!("{QUARANTINE_FOLDER}/{name}"))
     }
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync(folder: &dyn Folder) -> Result<(), StoreError> {
+    let synced = folder.sync();
+    // Never "full": after a failed sync nothing is known about what was changed before.
+    synced.map_err(|source| StoreError::Io {
+        doing: "sync",
+        file: "the store's folder".to_owned(),
+        source,
+    })
 }
 
 /// The files of a folder.

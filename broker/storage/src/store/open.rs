@@ -11,7 +11,7 @@ use sampan_core::RowKey;
 use super::current::CURRENT_FILE;
 use super::error::StoreError;
 use super::extent_entry::ExtentEntry;
-use super::generations::{Generations, list, remove_if_there};
+use super::generations::{Generations, list, remove_if_there, sync};
 use super::index::Index;
 use super::inspect::{Inspection, inspect};
 use super::meta::Meta;
@@ -50,6 +50,7 @@ pub(super) fn open_store(
     options: StoreOptions,
 ) -> Result<(Arc<Shared>, Recovered), StoreError> {
     let generations = Generations::new(set_folder)?;
+    generations.settle()?;
     let number = match generations.current()? {
         Some(number) => number,
         None => make_store(&generations, identity, options)?,
@@ -68,6 +69,7 @@ fn make_store(
 ) -> Result<u32, StoreError> {
     let number = generations.unfinished_first()?;
     let folder = generations.make(number)?;
+    sync(&*folder)?;
     if list(&*folder)?.iter().any(|name| name == INDEX_FILE) {
         let mut ignore = |_: &ExtentEntry| Ok(());
         let cache_len = options.index_cache_len;
@@ -89,6 +91,8 @@ pub(super) fn open_generation(
     identity: StoreIdentity,
     options: StoreOptions,
 ) -> Result<(Arc<Shared>, Recovered), StoreError> {
+    // What a process that was killed left is relied on from here on.
+    sync(&*folder)?;
     let inspection = examine_generation(&folder, identity, options)?;
     // Nothing was changed up to here.
     let segments = Segments::new(folder.clone(), identity);

@@ -11,6 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
+use super::generations::sync;
 use super::lru::Lru;
 use super::options::{OPEN_SEGMENT_COUNT_MAX, StoreIdentity};
 use super::segment_header::{
@@ -155,13 +156,6 @@ impl Segments {
 
     /// Makes new and removed names durable.
     pub(super) fn sync_folder(&self) -> Result<(), StoreError> {
-        let synced = self.folder.sync();
-        let file = "the store's folder".to_owned();
-        // Never "full": after a failed sync nothing is known about what was written before.
-        synced.map_err(|source| StoreError::Io {
-            doing: "sync",
-            file,
-            source,
-        })
+        sync(&*self.folder)
     }
 }

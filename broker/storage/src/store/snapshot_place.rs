@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::current::CURRENT_FILE;
 use super::error::StoreError;
-use super::generations::{Generations, generation_name};
+use super::generations::{Generations, generation_name, sync};
 use super::options::{StoreIdentity, StoreOptions};
 use crate::io::{Folder, FolderLock};
 
@@ -41,6 +41,8 @@ impl Place {
             let source = io::Error::other("it was installed meanwhile");
             return Err(StoreError::io("fill", generation_name(number), source));
         }
+        // What a process that was killed left there may be gone on with.
+        sync(&*folder)?;
         Ok(Place {
             generations,
             number,

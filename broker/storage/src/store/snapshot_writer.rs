@@ -68,6 +68,7 @@ impl SnapshotWriter {
         id: &SnapshotId,
     ) -> Result<Self, StoreError> {
         let generations = Generations::new(set_folder)?;
+        generations.settle()?;
         for number in newer(&generations)? {
             remove_unlocked(&generations, number)?;
         }
@@ -93,6 +94,7 @@ impl SnapshotWriter {
         id: &SnapshotId,
     ) -> Result<(Self, u64), StoreError> {
         let generations = Generations::new(set_folder.clone())?;
+        generations.settle()?;
         for number in newer(&generations)? {
             let folder = generations.make(number)?;
             if read_incoming(&*folder)?.as_ref() != Some(id) {
@@ -120,6 +122,7 @@ impl SnapshotWriter {
     /// A writer that is at work there, or what the disk says.
     pub fn discard(set_folder: Arc<dyn Folder>) -> Result<(), StoreError> {
         let generations = Generations::new(set_folder)?;
+        generations.settle()?;
         let numbers = newer(&generations)?.into_iter();
         numbers
             .into_iter()

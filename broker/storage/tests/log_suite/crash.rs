@@ -256,6 +256,45 @@ fn a_second_power_cut_during_or_after_recovery_does_no_harm_either() {
     }
 }
 
+#[test]
+fn a_power_cut_after_a_restart_takes_back_no_name_that_the_restart_relied_on() {
+    let disk = SimulatedDisk::new();
+    tell(&disk, &script());
+    for number in 1..=disk.operation_count() {
+        let disk = SimulatedDisk::new();
+        disk.crash_at(number);
+        let story = tell(&disk, &script());
+        // Up to beyond the first file that is made ready after the restart.
+        for second in (1..=20).step_by(1 + usize::try_from(number % 3).unwrap()) {
+            let what = format!("killed at {number}, cut at {second}");
+            let killed = disk.after_kill();
+            killed.crash_at(second);
+            let promised = restart(&killed, &story, &what);
+            let left = killed.after_crash(0);
+            let log = Stepped::on(&left).unwrap_or_else(|error| panic!("{what}: {error}"));
+            match promised {
+                None => drop(story.check(&log, &what)),
+                Some(either) => assert!(either.contains(&read_back(&log)), "{what}"),
+            }
+        }
+    }
+}
+
+/// Goes on until the power goes; what may be there then. `None`: the log was not opened.
+fn restart(killed: &SimulatedDisk, story: &Story, what: &str) -> Option<[Model; 2]> {
+    let mut log = Stepped::on(killed).ok()?;
+    let mut model = story.check(&log, what);
+    for call in script().iter().take(12) {
+        let before = trimmed(&model);
+        let outcome = make(call, &log, &mut model);
+        log.settle();
+        if !outcome.is_done() {
+            return Some([before, trimmed(&model)]);
+        }
+    }
+    Some([trimmed(&model), trimmed(&model)])
+}
+
 fn call() -> impl Strategy<Value = Call> {
     let set = || prop_oneof![2 => Just(A), 1 => Just(B)];
     let payloads = prop::collection::vec((any::<u64>(), 0usize..6000), 1..3);

@@ -99,3 +99,28 @@ fn a_cut_right_after_a_recovery_leaves_one_checkpoint_whole_again() {
         }
     }
 }
+
+#[test]
+fn a_cut_right_after_the_restart_that_follows_a_kill_takes_back_nothing_that_was_found() {
+    let disk = SimulatedDisk::new();
+    let mut harness = Harness::open(disk.root()).unwrap();
+    script(&mut harness).unwrap();
+    for number in 1..=disk.operation_count() {
+        let disk = SimulatedDisk::new();
+        disk.crash_at(number);
+        let Ok(mut harness) = Harness::open(disk.root()) else {
+            let killed = disk.after_kill();
+            Harness::open(killed.root()).unwrap();
+            let mut harness = Harness::open(killed.after_crash(0).root()).unwrap();
+            script(&mut harness).unwrap();
+            continue;
+        };
+        script(&mut harness).unwrap_err();
+        let killed = disk.after_kill();
+        let found = harness.reopen(killed.root()).unwrap().applied;
+        let left = killed.after_crash(0);
+        let again = harness.reopen(left.root()).unwrap().applied;
+        assert_eq!(again, found, "operation {number}");
+        harness.assert_holds();
+    }
+}

@@ -5,7 +5,7 @@
 
 use sampan_protocol::QueueId;
 use sampan_storage::io::SimulatedDisk;
-use sampan_storage::store::{SnapshotId, SnapshotWriter, StoreError};
+use sampan_storage::store::{SnapshotId, SnapshotWriter, Store, StoreError};
 
 use bytes::Bytes;
 
@@ -103,6 +103,38 @@ fn a_cut_at_any_moment_leaves_the_old_store_or_the_new_one() {
             };
             let left = disk.after_crash(seed);
             let what = format!("operation {number} seed {seed}");
+            go_on(&left, old, (&sender, &id, &chunks), &what);
+        }
+    }
+}
+
+#[test]
+fn a_cut_after_the_restart_that_follows_a_kill_leaves_the_old_store_or_the_new_one() {
+    let (sender, id, chunks) = sender();
+    let disk = SimulatedDisk::new();
+    let old = receiver(&disk);
+    let made = disk.operation_count();
+    story(&disk, old, &id, &chunks).0.unwrap();
+    for number in made + 1..=disk.operation_count() {
+        let later = (number % 3 == 0).then_some(Some(1 + number * 7 % 40));
+        for second in std::iter::once(None).chain(later) {
+            let disk = SimulatedDisk::new();
+            let old = receiver(&disk);
+            disk.crash_at(number);
+            let (Err(_), old) = story(&disk, old, &id, &chunks) else {
+                continue;
+            };
+            let killed = disk.after_kill();
+            let (store, found) = Store::open(killed.root(), IDENTITY, OPTIONS).unwrap();
+            let is_installed = found.applied == Some(id.applied);
+            if let (Some(second), false) = (second, is_installed) {
+                killed.crash_at(killed.operation_count() + second);
+                // Goes on with what is there, however far it comes.
+                drop(receive(killed.root(), &id, &chunks));
+            }
+            drop(store);
+            let left = killed.after_crash(0);
+            let what = format!("killed at {number}, cut at {second:?}");
             go_on(&left, old, (&sender, &id, &chunks), &what);
         }
     }

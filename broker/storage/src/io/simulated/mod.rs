@@ -3,7 +3,8 @@
 //! Every change and every sync is an operation with a number, from 1. A test runs its script once
 //! to learn how many there are, then again for each of them with [`SimulatedDisk::crash_at`], and
 //! looks at what [`SimulatedDisk::after_crash`] left. Killing a process can't test this: the
-//! kernel keeps what a killed process wrote.
+//! kernel keeps what a killed process wrote. [`SimulatedDisk::after_kill`] does that: the next
+//! process sees all of it, and a later power cut may still take it back.
 //!
 //! Invariants: what was synced is there after a crash, whatever the seed. What was not is lost,
 //! kept or torn for every 512-byte sector by itself; folder entries likewise, one by one. Handles
@@ -70,6 +71,15 @@ impl SimulatedDisk {
     /// choice for every sector and every folder entry.
     pub fn after_crash(&self, seed: u64) -> SimulatedDisk {
         let survivors = self.state().after_crash(seed);
+        SimulatedDisk {
+            state: Arc::new(Mutex::new(survivors)),
+        }
+    }
+
+    /// What a process finds that is started after this one was killed: everything, but what was not
+    /// synced can still be lost by a power cut.
+    pub fn after_kill(&self) -> SimulatedDisk {
+        let survivors = self.state().after_kill();
         SimulatedDisk {
             state: Arc::new(Mutex::new(survivors)),
         }
@@ -374,6 +384,25 @@ mod tests {
             moved_count += moved.len();
         }
         assert!(moved_count > 0 && moved_count < 20);
+    }
+
+    #[test]
+    fn a_kill_loses_nothing_and_makes_nothing_certain() {
+        let disk = SimulatedDisk::new();
+        let root = disk.root();
+        let _held = root.lock().unwrap();
+        disk.crash_at(6);
+        script(&disk).unwrap_err();
+        let killed = disk.after_kill();
+        killed.root().lock().unwrap();
+        assert_eq!(content(&killed, "kept"), [2; 1024]);
+        assert_eq!(killed.root().list().unwrap(), ["fresh", "kept"]);
+        let least = killed.after_crash(0);
+        assert_eq!(content(&least, "kept"), [1; 1024]);
+        assert_eq!(least.root().list().unwrap(), ["kept"]);
+        killed.root().sync().unwrap();
+        let more = killed.after_crash(0);
+        assert_eq!(more.root().list().unwrap(), ["fresh", "kept"]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ enum FolderChange {
     Remove(usize, String),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Node {
     File(FileNode),
     Folder(FolderNode),
@@ -252,6 +252,24 @@ impl DiskState {
         if let Some(change) = &self.undecided
             && choices.survives()
         {
+            change.apply(&mut left);
+        }
+        left
+    }
+
+    /// What is left on the disk, and in the kernel, after the process was killed.
+    pub(super) fn after_kill(&self) -> DiskState {
+        let mut left = DiskState {
+            nodes: self.nodes.clone(),
+            capacity: self.capacity,
+            ..DiskState::default()
+        };
+        for node in &mut left.nodes {
+            if let Node::Folder(folder) = node {
+                folder.locked = false;
+            }
+        }
+        if let Some(change) = &self.undecided {
             change.apply(&mut left);
         }
         left
