@@ -2,7 +2,7 @@
 //!
 //! What is sent is the store's newest checkpoint, opened when the sending begins and pinned until
 //! it ends. A transfer that is interrupted stays open for [`IDLE_MAX`], and goes on where the peer
-//! says it was. While one is open, openraft is told of its log id as the newest snapshot, and the
+//! says it was. While one is open, from before the peer hears of it, openraft is told of its log id as the newest snapshot, and the
 //! log behind it is kept: otherwise the peer would be behind the log again when it has arrived.
 //!
 //! Chunks follow each other one by one, no faster than [`Pace`] allows for the whole node.
@@ -21,7 +21,7 @@ use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreacha
 use openraft::network::RPCOption;
 use openraft::raft::SnapshotResponse;
 use sampan_protocol::SetId;
-use sampan_storage::store::{Reader, SnapshotReader, StoreError};
+use sampan_storage::store::{Reader, SnapshotId, SnapshotReader, StoreError};
 use tokio::time::Instant;
 
 use super::state::membership_of;
@@ -90,24 +90,27 @@ impl Transfers {
 
     /// A transfer waits to be gone on with.
     fn put(&self, node: u64, transfer: Transfer) {
-        self.touch(node, &transfer);
+        self.touch(node, transfer.reader.id());
         if let Some(parked) = self.open.borrow_mut().get_mut(&node) {
             parked.transfer = Some(transfer);
         }
     }
 
-    /// Notes that a transfer is used, so that the log behind it is kept.
-    fn touch(&self, node: u64, transfer: &Transfer) {
+    /// Notes that the transfer of the snapshot `id` is used, so that the log behind it is kept; an
+    /// older one to the same node is over then, and keeps nothing.
+    fn touch(&self, node: u64, id: &SnapshotId) {
         let used_at = Instant::now();
+        let applied = from_stored(id.applied);
         let mut open = self.open.borrow_mut();
-        if let Some(parked) = open.get_mut(&node) {
+        if let Some(parked) = open.get_mut(&node)
+            && parked.meta.0 == applied
+        {
             parked.used_at = used_at;
             return;
         }
-        let id = transfer.reader.id();
         if let Some(membership) = membership_of(&id.membership) {
             let parked = Parked {
-                meta: (from_stored(id.applied), membership),
+                meta: (applied, membership),
                 used_at,
                 transfer: None,
             };
@@ -188,16 +191,18 @@ impl Sender {
     }
 
     /// The transfer to go on with, or a new one of the newest checkpoint, which is never older than
-    /// `wanted`.
+    /// `wanted`. From now on the log behind it is kept: the peer may take long to answer.
     async fn begin(&self, node: u64, wanted: Option<RaftLogId>) -> Result<Transfer, SendError> {
         if let Some(transfer) = self.transfers.take(node)
             && Some(from_stored(transfer.reader.id().applied)) >= wanted
         {
+            self.transfers.touch(node, transfer.reader.id());
             return Ok(transfer);
         }
         let (store, incarnation) = (self.store.clone(), self.incarnation);
         let opened = blocking(move || store.snapshot(incarnation)).await?;
         let reader = opened.ok_or_else(|| network("no checkpoint yet"))?;
+        self.transfers.touch(node, reader.id());
         Ok(Transfer {
             reader,
             begun_at: Instant::now(),
@@ -226,7 +231,7 @@ impl Sender {
             Err(error) => return Err((Some(transfer), error)),
         };
         loop {
-            self.transfers.touch(node, &transfer);
+            self.transfers.touch(node, transfer.reader.id());
             let (back, chunk) = match read_chunk(transfer, next).await {
                 Ok(read) => read,
                 // A snapshot that cannot be read is of no use any more.
@@ -293,4 +298,44 @@ fn unreachable(error: PeerError) -> SendError {
 fn network(what: &str) -> SendError {
     let error = std::io::Error::other(what.to_owned());
     StreamingError::Network(NetworkError::new(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_storage::log::LogId;
+
+    use super::*;
+
+    fn snapshot(index: u64) -> SnapshotId {
+        SnapshotId {
+            set: SetId(3),
+            cluster: 1,
+            sender: 1,
+            incarnation: 1,
+            applied: LogId {
+                term: 2,
+                node: 0,
+                index,
+            },
+            fingerprint: index,
+            len_estimate: 0,
+            membership: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_log_is_kept_for_the_snapshot_that_is_sent_now() {
+        let transfers = Transfers::default();
+        let kept = || transfers.oldest().map(|(id, _)| id.index);
+        assert_eq!(kept(), None);
+        transfers.touch(2, &snapshot(50));
+        assert_eq!(kept(), Some(50));
+        // The one before took too long; a newer one has begun.
+        transfers.touch(2, &snapshot(90));
+        assert_eq!(kept(), Some(90));
+        transfers.touch(3, &snapshot(70));
+        assert_eq!(kept(), Some(70));
+        transfers.end(3);
+        assert_eq!(kept(), Some(90));
+    }
 }
