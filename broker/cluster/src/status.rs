@@ -10,7 +10,7 @@ use sampan_protocol::{QueueCounts, SetId, Timestamp};
 pub enum ClusterRequest {
     /// Make a cluster of this node alone; others join it.
     Init {
-        /// How many sets; `None` for the default.
+        /// How many sets, 1 to 256; `None`: as the node is configured, or the default.
         set_count: Option<u32>,
     },
     /// Describe nodes and sets.

@@ -10,6 +10,8 @@ use crate::identity::Identity;
 /// soon after it was appended; peers read them soon after.
 const LOG_CACHE_LEN: usize = 16 * 1024 * 1024;
 const LOG_CACHE_LEN_WITH_PEERS: usize = 64 * 1024 * 1024;
+/// Sets of a new cluster for which neither its operator nor the configuration named a number.
+const SET_COUNT_DEFAULT: u32 = 6;
 
 /// What a new folder becomes.
 pub(super) fn fresh_identity(options: &NodeOptions) -> Identity {
@@ -25,9 +27,14 @@ pub(super) fn fresh_identity(options: &NodeOptions) -> Identity {
             incarnation,
             set_count,
         },
-        Some(Founding::New { set_count }) => Identity::new(options.node, options.random, set_count),
-        None => Identity::new(options.node, options.random, options.set_count),
+        Some(Founding::New { set_count }) => new_identity(options, set_count),
+        None => new_identity(options, None),
     }
+}
+
+fn new_identity(options: &NodeOptions, asked: Option<u32>) -> Identity {
+    let set_count = asked.or(options.set_count).unwrap_or(SET_COUNT_DEFAULT);
+    Identity::new(options.node, options.random, set_count)
 }
 
 /// How the folder is opened; `fresh` is what it becomes when it is new.

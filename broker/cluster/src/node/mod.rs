@@ -20,6 +20,8 @@ mod opening;
 mod options;
 mod set_part;
 mod sharing;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;
@@ -40,7 +42,7 @@ pub use self::options::{
 use crate::catalog::{Catalog, Directory, Route};
 use crate::clock::ClusterTime;
 use crate::data_folder::{DataFolder, OpenError};
-use crate::identity::Identity;
+use crate::identity::{Identity, SET_COUNT_MAX};
 use crate::members::{Joined, Operator};
 use crate::peer::Peers;
 use crate::raft::payload::LogPayload;
@@ -53,8 +55,6 @@ use crate::view::View;
 
 /// A node that stops gives its leaderships this long to go elsewhere.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
-/// Sets of a new cluster whose operator named no number.
-const SET_COUNT_DEFAULT: u32 = 6;
 
 /// Why a core could not start its sets.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +226,7 @@ impl Node {
         match (&self.member, request) {
             (Some(member), request) => member.operator.carry_out(request).await,
             (None, ClusterRequest::Init { set_count }) => {
-                let set_count = set_count.unwrap_or(SET_COUNT_DEFAULT);
+                check_set_count(set_count)?;
                 let founding = Founding::New { set_count };
                 self.founding.send_replace(Some(founding));
                 Ok(ClusterReply::Done)
@@ -291,4 +291,15 @@ impl Node {
         drop(member.lock);
         closed
     }
+}
+
+/// Refuses a number of sets that no cluster can have.
+fn check_set_count(asked: Option<u32>) -> Result<(), Refused> {
+    if asked.is_none_or(|count| (1..=SET_COUNT_MAX).contains(&count)) {
+        return Ok(());
+    }
+    Err(Refused {
+        text: format!("a cluster has 1 to {SET_COUNT_MAX} sets"),
+        ..Refused::new(ErrorCode::ClusterRefused)
+    })
 }

@@ -21,8 +21,9 @@ pub struct NodeOptions {
     pub node: u64,
     /// The data folder.
     pub folder: Arc<dyn Folder>,
-    /// How many sets, when the folder is new. A folder that has sets keeps its number.
-    pub set_count: u32,
+    /// How many sets a new cluster gets when its operator names no number; `None` for the default.
+    /// A folder that has sets keeps its number.
+    pub set_count: Option<u32>,
     /// How many cores share them.
     pub core_count: usize,
     /// Where time comes from.
@@ -74,8 +75,8 @@ pub struct PeerOptions {
 pub enum Founding {
     /// A new cluster, of this node alone.
     New {
-        /// How many sets.
-        set_count: u32,
+        /// How many sets; `None`: as the node's options say.
+        set_count: Option<u32>,
     },
     /// A node of a cluster that has let it in.
     Joined {

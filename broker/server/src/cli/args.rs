@@ -14,7 +14,7 @@ use super::duration;
 use super::host_port::{self, ListenAddress};
 use super::size;
 
-/// Most sets of a cluster, the catalog not counted.
+/// Most sets of a cluster, that of the catalog among them.
 pub(crate) const SET_COUNT_MAX: i64 = 256;
 
 /// A durable message queue broker, and its commands.
@@ -118,7 +118,8 @@ pub(crate) struct ServeArguments {
     /// Where other nodes are told to find this node. Default: the address for nodes.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port::parse)]
     pub(crate) advertise_peer: Option<String>,
-    /// How many sets of queues a new cluster gets. Default: one per thread that owns queues.
+    /// How many sets of queues a new cluster gets. Default: 6, or for a node without a peer port
+    /// one per thread that owns queues.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=SET_COUNT_MAX))]
     pub(crate) sets: Option<u32>,
     /// Threads that own queues; default one per core of the machine.
@@ -187,7 +188,7 @@ pub(crate) struct RestoreArguments {
 pub(crate) enum ClusterVerb {
     /// Make a cluster of the node that is asked; others join it.
     Init {
-        /// How many sets of queues it gets; default: as the node was configured.
+        /// How many sets of queues it gets; default: as the node is configured, or else 6.
         #[arg(long, value_name = "N",
             value_parser = clap::value_parser!(u32).range(1..=SET_COUNT_MAX))]
         sets: Option<u32>,

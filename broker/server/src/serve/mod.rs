@@ -158,7 +158,9 @@ impl Process {
     fn first_founding(&self) -> Option<Founding> {
         let cores = u32::try_from(self.config.cores).unwrap_or(1);
         let set_count = self.config.set_count.unwrap_or(cores);
-        let founding = Founding::New { set_count };
+        let founding = Founding::New {
+            set_count: Some(set_count),
+        };
         self.config.peer.is_none().then_some(founding)
     }
 
@@ -186,7 +188,7 @@ impl Process {
         let options = NodeOptions {
             node: self.config.node_id,
             folder: self.folder.clone(),
-            set_count: self.config.set_count.unwrap_or(1),
+            set_count: self.config.set_count,
             core_count: self.config.cores,
             time: self.time.clone(),
             random: rand::random,
