@@ -69,6 +69,28 @@ impl Role {
     }
 }
 
+/// Why a replica is of no use until its node is started again. Peers are not told: to them, one that
+/// has stopped has no role, and one whose store is shut has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its consensus has ended, after an error that it does not outlive.
+    Stopped,
+    /// Its store does nothing more since a write or sync failed.
+    StoreLatched,
+    /// Nobody writes its checkpoints any more.
+    NoCheckpointer,
+}
+
+impl Fault {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Fault::Stopped => "has stopped after an error",
+            Fault::StoreLatched => "has a store that is shut since a write or sync failed",
+            Fault::NoCheckpointer => "has nobody who writes its checkpoints",
+        }
+    }
+}
+
 /// The state hash of a replica after one entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HashPoint {
@@ -90,8 +112,9 @@ pub(crate) struct SetLine {
     /// The last entry of the log here, synced or not.
     pub(crate) last_index: u64,
     pub(crate) is_suspect: bool,
-    /// It has no room for further messages.
+    /// It has no room for further messages, or a fault: another replica leads better.
     pub(crate) is_full: bool,
+    pub(crate) fault: Option<Fault>,
     pub(crate) hash_point: HashPoint,
     pub(crate) voters: Vec<u64>,
     pub(crate) learners: Vec<u64>,

@@ -189,6 +189,7 @@ mod tests {
             last_index: 5,
             is_suspect: true,
             is_full: true,
+            fault: None,
             hash_point: HashPoint { index: 6, hash },
             voters: vec![1, 2, 3],
             learners: vec![4],

@@ -2,28 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use sampan_protocol::QueueId;
+use sampan_protocol::{QueueId, SetId};
+use sampan_storage::log::LogError;
 use tokio::sync::oneshot;
 
 use super::Node;
-use crate::board::Role;
+use crate::board::{Board, Role};
 use crate::members::{can_stop, leader_line};
 use crate::set::{CountsOfSet, SetRequest};
 use crate::status::{Health, LogMetrics, NodeMetrics, QueueMetrics, SetMetrics};
 
 impl Node {
-    /// Whether the process can go on: its log takes writes.
+    /// Whether the process can go on: its log and stores take writes, and its sets run. What else
+    /// there is gets right by itself; these only when they are opened again.
     pub fn live(&self) -> Health {
         let Some(member) = &self.member else {
             return Health::Yes;
         };
+        let mut reasons = Vec::new();
         match member.log.check_room() {
-            Ok(()) | Err(sampan_storage::log::LogError::Full) => Health::Yes,
-            Err(error) => Health::No(error.to_string()),
+            Ok(()) | Err(LogError::Full) => {}
+            Err(error) => reasons.push(error.to_string()),
         }
+        let board = &member.reach.board;
+        let faults = board.sets().filter_map(|set| fault_text(board, set));
+        reasons.extend(faults);
+        health(&reasons)
     }
 
     /// Whether every set here has a leader, and every replica here is one that can be counted on.
+    /// A replica at fault is not: messages that lie on its disk cannot be read there.
     pub fn ready(&self) -> Health {
         let Some(member) = &self.member else {
             return Health::No("this node belongs to no cluster yet".to_owned());
@@ -31,6 +39,10 @@ impl Node {
         let mut reasons = Vec::new();
         for set in member.reach.board.sets() {
             let line = member.reach.board.line(set);
+            if let Some(fault) = fault_text(&member.reach.board, set) {
+                reasons.push(fault);
+                continue;
+            }
             let is_member = line.role != Role::Stopped
                 && (line.voters.contains(&self.id) || line.learners.contains(&self.id));
             if !is_member {
@@ -155,6 +167,12 @@ impl Node {
 
 /// A replica this close to its leader's log serves.
 const LAG_OF_READY_MAX: u64 = 10_000;
+
+/// What is wrong with the replica of `set` here, if only a restart helps.
+fn fault_text(board: &Board, set: SetId) -> Option<String> {
+    let fault = board.line(set).fault?;
+    Some(format!("set {set} here {}", fault.text()))
+}
 
 fn health(reasons: &[String]) -> Health {
     match reasons {

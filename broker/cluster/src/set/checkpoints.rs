@@ -11,12 +11,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use sampan_protocol::{ErrorCode, SetId};
-use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Spent};
+use sampan_protocol::{ErrorCode, QueueId, SetId};
+use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Reader, Spent, StoreError};
 use tokio::sync::{Notify, oneshot};
 
 use super::request::Refused;
 use super::state::SetState;
+use crate::board::Fault;
 use crate::raft::types::SetRaft;
 
 /// When a checkpoint is due: whichever comes first.
@@ -72,11 +73,13 @@ impl Checkpointer {
         Ok(Checkpointer { work })
     }
 
-    /// Hands a job over. Never blocks: there is room for one job of each set.
+    /// Hands a job over. Never blocks: there is room for one job of each set. Without the thread,
+    /// the outcome's sender is gone with the job.
     fn begin(&self, job: CheckpointJob) -> oneshot::Receiver<CheckpointOutcome> {
         let (done, outcome) = oneshot::channel();
         let taken = self.work.try_send(Work::Checkpoint(job, done));
-        assert!(taken.is_ok(), "a set has at most one checkpoint under way");
+        let has_room = !taken.is_err_and(|refused| refused.is_full());
+        assert!(has_room, "a set has at most one checkpoint under way");
         outcome
     }
 
@@ -92,6 +95,8 @@ pub(super) struct Checkpoints {
     policy: CheckpointPolicy,
     outcome: Rc<RefCell<Option<Outcome>>>,
     is_running: bool,
+    /// The checkpoint thread is gone.
+    is_abandoned: bool,
     /// On the monotonic clock.
     not_before_ms: u64,
     interval_ends_ms: u64,
@@ -114,6 +119,7 @@ impl Checkpoints {
             policy,
             outcome: Rc::default(),
             is_running: false,
+            is_abandoned: false,
             not_before_ms: 0,
             interval_ends_ms: 0,
             asked: Vec::new(),
@@ -148,6 +154,27 @@ impl Checkpoints {
                 _ if asked.done.is_closed() => {}
                 _ => self.asked.push(asked),
             }
+        }
+    }
+
+    /// Why no checkpoint can begin before the node is started again, or a snapshot has brought
+    /// another store.
+    pub(super) fn fault(&self, state: &SetState) -> Option<Fault> {
+        if self.is_abandoned {
+            return Some(Fault::NoCheckpointer);
+        }
+        is_latched(&state.reader()).then_some(Fault::StoreLatched)
+    }
+
+    /// Those who wait for a checkpoint are told that there will be none.
+    pub(super) fn refuse_asked(&mut self, fault: Fault) {
+        for asked in self.asked.drain(..) {
+            let refused = Refused {
+                text: format!("the set {}", fault.text()),
+                ..Refused::new(ErrorCode::Internal)
+            };
+            // Whoever asked may be gone.
+            drop(asked.done.send(Err(refused)));
         }
     }
 
@@ -214,7 +241,7 @@ impl Checkpoints {
 
     /// Returns how long to wait before the next.
     fn take_in(
-        &self,
+        &mut self,
         outcome: Outcome,
         state: &Rc<RefCell<SetState>>,
         raft: &SetRaft,
@@ -222,6 +249,7 @@ impl Checkpoints {
     ) -> Duration {
         let Some(outcome) = outcome else {
             tracing::error!(%set, "the checkpoint thread has stopped");
+            self.is_abandoned = true;
             return RETRY_PAUSE;
         };
         let finished = state.borrow_mut().finish_checkpoint(outcome);
@@ -260,6 +288,12 @@ async fn bring_back(
     let outcome = outcome.await.ok();
     *slot.borrow_mut() = Some(outcome);
     wake.notify_one();
+}
+
+/// Whether a store takes and gives nothing more since a write or sync failed. Reading no message
+/// asks the latch and no disk.
+fn is_latched(store: &Reader) -> bool {
+    matches!(store.read(QueueId(0), &[]), Err(StoreError::Latched))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -84,7 +84,7 @@ pub(crate) struct Driver {
     pub(super) wake: Rc<Notify>,
     pub(super) receives: Receives,
     pub(super) reads: Reads,
-    checkpoints: Checkpoints,
+    pub(super) checkpoints: Checkpoints,
     pub(super) answers: Answers,
     drained: Option<oneshot::Sender<()>>,
 }

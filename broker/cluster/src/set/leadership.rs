@@ -3,6 +3,10 @@
 //! A node leads when openraft says so, when it has applied an entry of its own term (so that the
 //! set's state and time are all there), and while a majority answers it. A leader that a majority
 //! no longer hears takes nothing in: another one may lead already.
+//!
+//! After an error that openraft does not outlive, its server metrics stay as they were for ever; so
+//! whether it still runs is asked apart, and comes first. A leader that is at fault says that it has
+//! no room, which makes the replica's task hand over.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::request::Refused;
-use crate::board::{Role, SetLine};
+use crate::board::{Fault, Role, SetLine};
 use crate::clock::SetClock;
 use crate::raft::types::SetRaft;
 
@@ -33,6 +37,12 @@ const PUBLISH_INTERVAL_MS: u64 = 100;
 pub(super) struct Leadership {
     /// Set when openraft's server metrics changed.
     changed: Rc<Cell<bool>>,
+    /// Set when nobody is left who could change them.
+    is_over: Rc<Cell<bool>>,
+    /// openraft has ended.
+    is_stopped: bool,
+    /// As it was said last.
+    fault: Option<Fault>,
     published_at_ms: u64,
     /// The term in which openraft last made this node the leader, and when that was seen.
     elected: Option<(u64, u64)>,
@@ -41,18 +51,31 @@ pub(super) struct Leadership {
 impl Leadership {
     pub(super) fn watch(raft: &SetRaft, wake: Rc<Notify>) -> Self {
         let changed = Rc::new(Cell::new(true));
-        let (flag, mut metrics) = (changed.clone(), raft.server_metrics());
+        let is_over = Rc::new(Cell::new(false));
+        let (flag, over, mut metrics) = (changed.clone(), is_over.clone(), raft.server_metrics());
         tokio::task::spawn_local(async move {
             while metrics.changed().await.is_ok() {
                 flag.set(true);
                 wake.notify_one();
             }
+            over.set(true);
+            flag.set(true);
+            wake.notify_one();
         });
         Leadership {
             changed,
+            is_over,
+            is_stopped: false,
+            fault: None,
             published_at_ms: 0,
             elected: None,
         }
+    }
+
+    /// Looks whether openraft has ended: by an error, or by a panic, which leaves no word.
+    fn look(&mut self, raft: &SetRaft) {
+        let has_failed = raft.metrics().borrow_watched().running_state.is_err();
+        self.is_stopped = has_failed || self.is_over.get();
     }
 }
 
@@ -70,7 +93,8 @@ impl Driver {
     /// about to have it: what comes now waits for that moment.
     fn is_between_leaders(&self) -> bool {
         let now_ms = self.time.read().monotonic_ms;
-        let is_handed_over = self.hold.is_on(now_ms) && self.other_leader().is_none();
+        let is_handed_over =
+            !self.leadership.is_stopped && self.hold.is_on(now_ms) && self.other_leader().is_none();
         let is_elected = self.leadership.elected.is_some_and(|(term, at_ms)| {
             self.elected_term() == Some(term) && now_ms < at_ms + TAKE_OVER_MAX_MS
         });
@@ -79,6 +103,9 @@ impl Driver {
 
     /// The term in which openraft takes this node for the leader.
     fn elected_term(&self) -> Option<u64> {
+        if self.leadership.is_stopped {
+            return None;
+        }
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         (metrics.state == ServerState::Leader).then_some(metrics.vote.leader_id.term)
@@ -89,7 +116,7 @@ impl Driver {
             let metrics = self.raft.server_metrics();
             metrics.borrow_watched().current_leader
         };
-        match by_raft {
+        match by_raft.filter(|_| !self.leadership.is_stopped) {
             Some(leader) => (leader != self.node).then_some(leader),
             None => {
                 let leader = self.board.leader(self.set);
@@ -108,6 +135,7 @@ impl Driver {
 
     /// Starts the clock when this node begins to lead, ends the waits when it stops.
     pub(super) fn follow_leadership(&mut self) {
+        self.leadership.look(&self.raft);
         if let Some(term) = self.elected_term()
             && self
                 .leadership
@@ -136,6 +164,9 @@ impl Driver {
     }
 
     fn leads(&self) -> bool {
+        if self.leadership.is_stopped {
+            return false;
+        }
         let (term, voter_count) = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
@@ -165,8 +196,32 @@ impl Driver {
         }
         self.leadership.published_at_ms = now_ms;
         let line = self.line();
+        self.on_fault(line.fault);
         let state = self.state.borrow();
         self.board.publish(self.set, line, state.hash_points());
+    }
+
+    /// Says a new fault once, and refuses those who wait for what it makes impossible.
+    fn on_fault(&mut self, fault: Option<Fault>) {
+        if fault != self.leadership.fault {
+            let set = self.set;
+            match fault {
+                Some(fault) => tracing::error!(%set, "this replica {}: restart the node",
+                    fault.text()),
+                None => tracing::info!(%set, "this replica has a store again"),
+            }
+            self.leadership.fault = fault;
+        }
+        if let Some(fault) = fault {
+            self.checkpoints.refuse_asked(fault);
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        match self.leadership.is_stopped {
+            true => Some(Fault::Stopped),
+            false => self.checkpoints.fault(&self.state.borrow()),
+        }
     }
 
     fn line(&self) -> SetLine {
@@ -174,7 +229,9 @@ impl Driver {
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let state = self.state.borrow();
+        let fault = self.fault();
         let role = match metrics.state {
+            _ if self.leadership.is_stopped => Role::Stopped,
             // It says that it leads once it can be asked.
             ServerState::Leader if self.clock.is_some() => Role::Leader,
             ServerState::Leader | ServerState::Candidate => Role::Candidate,
@@ -184,6 +241,8 @@ impl Driver {
         };
         let leader = match role {
             Role::Leader => Some(self.node),
+            // It hears of no other one any more.
+            Role::Stopped => None,
             _ => metrics.current_leader.filter(|leader| *leader != self.node),
         };
         SetLine {
@@ -193,7 +252,8 @@ impl Driver {
             applied_index: state.applied().map_or(0, |id| id.index),
             last_index: state.last_log_index(),
             is_suspect: self.suspicion.is_suspect(self.set),
-            is_full: self.is_full(),
+            is_full: self.is_full() || fault.is_some(),
+            fault,
             hash_point: state.hash_points().back().copied().unwrap_or_default(),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
