@@ -18,11 +18,11 @@ use super::error::StoreError;
 use super::extent_index::{Books, ExtentIndex};
 use super::index::{Indexed, ROWS, SEGMENTS, write_meta};
 use super::meta::Meta;
-use super::options::{QUEUE_REMOVAL_COUNT_MAX, REWRITE_COUNT_MAX, VALUE_LEN_MAX};
+use super::options::{QUEUE_REMOVAL_COUNT_MAX, VALUE_LEN_MAX};
 use super::overlay::Overlay;
 use super::removals::Removals;
 use super::repairs::RepairKey;
-use super::rewrite::rewrite_segment;
+use super::rewrite::rewrite_sparse;
 use super::seal::{Table, Tally, seal};
 use super::segment_account::SegmentAccounts;
 use super::segment_writer::SegmentWriter;
@@ -111,6 +111,9 @@ impl CheckpointJob {
             self.shared.latch();
             return Err(error);
         }
+        self.shared
+            .unreadable()
+            .retain(|number| !dead.contains(number));
         committed.unlinked = dead;
         Ok(())
     }
@@ -202,11 +205,7 @@ impl<'a> Work<'a> {
         };
         let settled = shared.repairs.write(&mut sink)?;
         write_survivors(frozen, &self.job.gone, &mut sink)?;
-        for number in sink.books.accounts.sparse(REWRITE_COUNT_MAX) {
-            if let Some(account) = sink.books.accounts.account(number) {
-                rewrite_segment(&shared.segments, number, account, &mut sink)?;
-            }
-        }
+        rewrite_sparse(shared, &mut sink)?;
         writer.finish()?;
         Ok(settled)
     }

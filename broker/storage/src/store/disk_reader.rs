@@ -27,6 +27,7 @@ use super::reader::StoredMessage;
 use super::seal::{Table, unseal};
 use super::segment_extent::Extent;
 use super::segment_header::segment_name;
+use super::segments::Segments;
 use super::shared::Shared;
 
 /// Reads from one open store.
@@ -157,7 +158,7 @@ impl DiskReader {
             return Ok(());
         };
         let len = piece.iter().map(|entry| entry.place.len as usize).sum();
-        let mut bytes = match self.read_bytes(first.place, len) {
+        let mut bytes = match read_place(&self.shared.segments, first.place, len) {
             // One of them may still be there.
             Err(ReadFailure::Failed(_)) if piece.len() > 1 => {
                 return piece
@@ -181,23 +182,6 @@ impl DiskReader {
             }
         }
         Ok(())
-    }
-
-    fn read_bytes(&self, place: Place, len: usize) -> Result<Bytes, ReadFailure> {
-        let name = || segment_name(place.segment);
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => ReadFailure::Gone(place.segment),
-            io::ErrorKind::UnexpectedEof => {
-                let error = StoreError::damaged_at(name(), place.offset, "it is cut short");
-                ReadFailure::Failed(error)
-            }
-            _ => ReadFailure::Failed(StoreError::io("read", name(), source)),
-        };
-        let file = self.shared.segments.file(place.segment).map_err(failed)?;
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, place.offset)
-            .map_err(failed)?;
-        Ok(Bytes::from(bytes))
     }
 
     fn cache(&self) -> MutexGuard<'_, ExtentCache> {
@@ -285,6 +269,35 @@ fn pieces<'a, 'e>(run: &'a [&'e ExtentEntry]) -> impl Iterator<Item = &'a [&'e E
         rest = others;
         (!piece.is_empty()).then_some(piece)
     })
+}
+
+/// Reads `len` bytes of a segment. A part that the device does not give back is damage like one
+/// that changed: another replica has the messages. What keeps every file from being opened is not.
+pub(super) fn read_place(
+    segments: &Segments,
+    place: Place,
+    len: usize,
+) -> Result<Bytes, ReadFailure> {
+    let name = segment_name(place.segment);
+    let file = match segments.file(place.segment) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ReadFailure::Gone(place.segment));
+        }
+        Err(error) if error.raw_os_error() != Some(libc::EIO) => {
+            return Err(ReadFailure::Failed(StoreError::io("open", name, error)));
+        }
+        opened => opened,
+    };
+    let mut bytes = vec![0; len];
+    let read = file.and_then(|file| file.read_exact_at(&mut bytes, place.offset));
+    read.map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+            _ => format!("it cannot be read: {error}"),
+        };
+        ReadFailure::Failed(StoreError::damaged_at(name, place.offset, what))
+    })?;
+    Ok(Bytes::from(bytes))
 }
 
 /// The bytes as the extent that the index names.

@@ -9,48 +9,78 @@
 use bytes::Bytes;
 
 use super::error::StoreError;
-use super::options::{EXTENT_LEN_MAX, WRITE_LEN};
+use super::options::{EXTENT_LEN_MAX, REWRITE_COUNT_MAX, WRITE_LEN};
 use super::segment_account::SegmentAccount;
 use super::segment_extent::{EXTENT_HEADER_LEN, Extent, ExtentHeader};
 use super::segment_header::{SEGMENT_HEADER_LEN, segment_name};
 use super::segments::Segments;
+use super::shared::Shared;
 use super::survivors::ExtentSink;
 
-/// Copies the living messages of segment `number` out of it.
-pub(super) fn rewrite_segment(
+/// Copies the living messages of the sparse segments out of them. A segment that cannot be read
+/// stays as it is: rewriting saves room, and is no reason to stop the set. What lives in it is
+/// replaced when somebody asks for it.
+pub(super) fn rewrite_sparse(
+    shared: &Shared,
+    sink: &mut ExtentSink<'_, '_, '_>,
+) -> Result<(), StoreError> {
+    let unreadable = shared.unreadable();
+    let sparse = sink.books.accounts.sparse(REWRITE_COUNT_MAX, &unreadable);
+    drop(unreadable);
+    for number in sparse {
+        let Some(account) = sink.books.accounts.account(number) else {
+            continue;
+        };
+        if let Err(error) = rewrite_segment(&shared.segments, number, account, sink)? {
+            tracing::error!(%error, "a segment that cannot be read is not rewritten");
+            shared.unreadable().insert(number);
+        }
+    }
+    Ok(())
+}
+
+/// Copies the living messages of segment `number` out of it, up to where it cannot be read. What
+/// stopped it there is in the inner result; the outer one has what the copying failed with.
+fn rewrite_segment(
     segments: &Segments,
     number: u32,
     account: SegmentAccount,
     sink: &mut ExtentSink<'_, '_, '_>,
-) -> Result<(), StoreError> {
-    let mut scan = SegmentScan::open(segments, number, account.len)?;
+) -> Result<Result<(), StoreError>, StoreError> {
+    let mut scan = match SegmentScan::open(segments, number, account.len) {
+        Ok(scan) => scan,
+        Err(error) => return Ok(Err(error)),
+    };
     loop {
-        match scan.next_extent() {
-            Ok(Some((offset, extent))) => copy_living(number, offset, &extent, sink)?,
-            Ok(None) => return Ok(()),
-            Err(error) if error.is_damage() => {
-                // What lies behind it stays where it is. Messages that live in it are replaced
-                // when somebody asks for them; that is no reason to stop the set.
-                tracing::error!(%error, "a damaged segment is not rewritten");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let (offset, extent) = match scan.next_extent() {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        };
+        if !copy_living(number, offset, &extent, sink)? {
+            let what = "an extent lacks messages that the index names";
+            return Ok(Err(StoreError::damaged_at(
+                segment_name(number),
+                offset,
+                what,
+            )));
         }
     }
 }
 
+/// False when the extent is not what the index says; nothing was done then.
 fn copy_living(
     number: u32,
     offset: u64,
     extent: &Extent,
     sink: &mut ExtentSink<'_, '_, '_>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let header = extent.header();
     let Some(entry) = sink.index.ending_with(header.queue, header.last)? else {
-        return Ok(());
+        return Ok(true);
     };
     if (entry.place.segment, entry.place.offset) != (number, offset) {
-        return Ok(());
+        return Ok(true);
     }
     let outgoing: Vec<_> = extent
         .messages()
@@ -58,15 +88,15 @@ fn copy_living(
         .map(|message| extent.outgoing(&message))
         .collect();
     if outgoing.len() != usize::from(entry.alive_count) {
-        let what = "an extent lacks messages that the index names";
-        return Err(StoreError::damaged(segment_name(number), what));
+        return Ok(false);
     }
     sink.index.remove(sink.books, &entry.key())?;
-    sink.put(header.queue, &outgoing)
+    sink.put(header.queue, &outgoing)?;
+    Ok(true)
 }
 
 /// Walks over the extents of a segment file.
-pub(super) struct SegmentScan {
+struct SegmentScan {
     number: u32,
     file: std::sync::Arc<dyn crate::io::File>,
     /// Offset of what `buffer` begins with.
@@ -77,7 +107,7 @@ pub(super) struct SegmentScan {
 
 impl SegmentScan {
     /// Begins behind the header; `len` is the length that belongs to a checkpoint.
-    pub(super) fn open(segments: &Segments, number: u32, len: u64) -> Result<Self, StoreError> {
+    fn open(segments: &Segments, number: u32, len: u64) -> Result<Self, StoreError> {
         let file = segments.file(number);
         let file = file.map_err(|source| StoreError::io("open", segment_name(number), source))?;
         let offset = SEGMENT_HEADER_LEN as u64;
@@ -91,7 +121,7 @@ impl SegmentScan {
     }
 
     /// The next extent and its offset.
-    pub(super) fn next_extent(&mut self) -> Result<Option<(u64, Extent)>, StoreError> {
+    fn next_extent(&mut self) -> Result<Option<(u64, Extent)>, StoreError> {
         if self.offset >= self.len {
             return Ok(None);
         }
@@ -118,7 +148,7 @@ impl SegmentScan {
         }
         let mut bytes = vec![0; usize::try_from(read).expect("at most some MiB")];
         let done = self.file.read_exact_at(&mut bytes, self.offset);
-        done.map_err(|source| StoreError::io("read", segment_name(self.number), source))?;
+        done.map_err(|source| self.damaged(&format!("it cannot be read: {source}")))?;
         self.buffer = Bytes::from(bytes);
         Ok(())
     }

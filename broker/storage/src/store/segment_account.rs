@@ -9,7 +9,7 @@
 //! leaves no file without an owner.
 //! Spec: spec/storage.md, "Segment files".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut};
 
@@ -151,8 +151,9 @@ impl SegmentAccounts {
             .collect()
     }
 
-    /// Sealed segments of which so little is alive that it is worth copying out, oldest first.
-    pub(super) fn sparse(&self, count_max: usize) -> Vec<u32> {
+    /// Sealed segments of which so little is alive that it is worth copying out, oldest first, but
+    /// for `left_out`.
+    pub(super) fn sparse(&self, count_max: usize, left_out: &BTreeSet<u32>) -> Vec<u32> {
         let sealed = self
             .segments
             .iter()
@@ -161,6 +162,7 @@ impl SegmentAccounts {
             .filter(|(_, account)| !account.is_dead())
             .filter(|(_, account)| account.live_len < account.len / SPARSE_DIVISOR)
             .map(|(number, _)| *number)
+            .filter(|number| !left_out.contains(number))
             .take(count_max)
             .collect()
     }
@@ -193,18 +195,20 @@ mod tests {
     #[test]
     fn a_sealed_segment_below_a_tenth_is_sparse_and_one_without_extents_is_dead() {
         let mut accounts = SegmentAccounts::restore(BTreeMap::new(), 1);
+        let none = BTreeSet::new();
         let first = accounts.begin_segment(10_000);
         accounts.add(&entry(first, 900));
         assert!(
-            accounts.sparse(9).is_empty(),
+            accounts.sparse(9, &none).is_empty(),
             "the newest segment is not rewritten"
         );
         let second = accounts.begin_segment(10_000);
         accounts.add(&entry(second, 9_000));
-        assert_eq!(accounts.sparse(9), vec![first]);
+        assert_eq!(accounts.sparse(9, &none), vec![first]);
+        assert!(accounts.sparse(9, &BTreeSet::from([first])).is_empty());
         accounts.subtract(&entry(first, 900));
         assert_eq!(accounts.dead(), vec![first]);
-        assert!(accounts.sparse(9).is_empty());
+        assert!(accounts.sparse(9, &none).is_empty());
         accounts.subtract(&entry(second, 9_000));
         accounts.seal_if_dead();
         assert_eq!(accounts.dead(), vec![first, second]);

@@ -7,6 +7,7 @@
 //!
 //! Spec: spec/storage.md, "Checkpoints".
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     /// Messages that take the place of damaged ones.
     pub(super) repairs: Repairs,
     committed: Mutex<Committed>,
+    /// Segments that could not be read to be rewritten; not tried again until the next start.
+    unreadable: Mutex<BTreeSet<u32>>,
     is_latched: AtomicBool,
     /// A snapshot took the store's place: no checkpoint writes into it any more.
     is_replaced: AtomicBool,
@@ -56,6 +59,7 @@ impl Shared {
             options,
             repairs: Repairs::default(),
             committed: Mutex::new(committed),
+            unreadable: Mutex::default(),
             is_latched: AtomicBool::new(false),
             is_replaced: AtomicBool::new(false),
         })
@@ -64,6 +68,13 @@ impl Shared {
     /// The state as of the last checkpoint. Locked by one checkpoint at a time.
     pub(super) fn committed(&self) -> MutexGuard<'_, Committed> {
         self.committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The segments that are not worth another try at rewriting them.
+    pub(super) fn unreadable(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.unreadable
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ use sampan_protocol::QueueId;
 
 use super::apply_removals::is_row_of_queue;
 use super::chunk::{ChunkBuilder, ChunkPlace, SnapshotTotals};
-use super::disk_reader::{check_extent, messages_lost};
+use super::disk_reader::{ReadFailure, check_extent, messages_lost, read_place};
 use super::error::StoreError;
 use super::extent_entry::{EXTENT_KEY_LEN, ExtentEntry};
 use super::index::{EXTENTS, Indexed, ROWS, guarded};
@@ -273,19 +273,15 @@ impl SnapshotReader {
         let place = entry.place;
         let name = segment_name(place.segment);
         let lost = |error: StoreError| messages_lost(entry, Some(error));
-        let failed = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound => {
-                let what = "it is missing or cut short";
+        let read = read_place(&self.pins.shared.segments, place, place.len as usize);
+        let bytes = read.map_err(|failure| match failure {
+            ReadFailure::Gone(_) => {
+                let what = "its file is missing";
                 lost(StoreError::damaged_at(name.as_str(), place.offset, what))
             }
-            _ => StoreError::io("read", name.as_str(), source),
-        };
-        let segments = &self.pins.shared.segments;
-        let file = segments.file(place.segment).map_err(failed)?;
-        let mut bytes = vec![0; place.len as usize];
-        file.read_exact_at(&mut bytes, place.offset)
-            .map_err(failed)?;
-        let extent = check_extent(entry, Bytes::from(bytes)).map_err(lost)?;
+            ReadFailure::Failed(error) => lost(error),
+        })?;
+        let extent = check_extent(entry, bytes).map_err(lost)?;
         let outgoing: Vec<_> = extent
             .messages()
             .filter(|message| entry.is_alive(message.id))

@@ -8,7 +8,7 @@ use sampan_storage::store::{
     EXTENT_HEADER_LEN, Reader, SEGMENT_HEADER_LEN, StoreError, StoredMessage, check, segment_name,
 };
 
-use crate::support::{Harness, live, segment_names};
+use crate::support::{Harness, INCARNATION, chunks, live, segment_names};
 
 const QUEUE: QueueId = QueueId(1);
 
@@ -159,4 +159,70 @@ fn a_sparse_segment_with_damage_in_it_does_not_stop_the_checkpoints() {
     assert!(!segment_names(&*disk.root()).is_empty());
     let reader = own.store.reader();
     assert_eq!(lost(&reader, &[290]), []);
+}
+
+#[test]
+fn an_extent_that_the_device_does_not_give_back_is_replaced_like_a_changed_one() {
+    let disk = SimulatedDisk::new();
+    let [mut own, mut twin] =
+        [disk.root(), SimulatedDisk::new().root()].map(|root| Harness::open(root).unwrap());
+    for harness in [&mut own, &mut twin] {
+        for _ in 0..3 {
+            harness.insert(QUEUE, 5, 600, false);
+            harness.checkpoint(Vec::new()).unwrap();
+        }
+    }
+    let bad = SEGMENT_HEADER_LEN + 512..SEGMENT_HEADER_LEN + 1024;
+    disk.spoil("g-00000001", &segment_name(1), bad).unwrap();
+    let reader = own.store.reader();
+    let ids = lost(&reader, &[2]);
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+    assert_eq!(lost(&reader, &[6, 10, 15]), []);
+    let mut snapshot = own.store.snapshot(INCARNATION).unwrap().unwrap();
+    let error = snapshot.next_chunk().unwrap_err();
+    assert!(
+        matches!(error, StoreError::DamagedMessages { .. }),
+        "{error}"
+    );
+    drop(snapshot);
+    let messages = replacements(&twin, &ids);
+    own.store.replace_damaged(QUEUE, messages).unwrap();
+    own.checkpoint(Vec::new()).unwrap();
+    own.assert_disk_holds_exactly();
+    chunks(&own.store);
+}
+
+#[test]
+fn sparse_segments_that_cannot_be_read_stop_neither_checkpoints_nor_the_rewriting_of_others() {
+    let disk = SimulatedDisk::new();
+    let mut own = Harness::open(disk.root()).unwrap();
+    for _ in 0..12 {
+        own.insert(QUEUE, 30, 900, false);
+        own.checkpoint(Vec::new()).unwrap();
+    }
+    // Opened anew, so that a file that is gone is not open any more.
+    let disk = disk.after_crash(0);
+    own.reopen(disk.root()).unwrap();
+    let names = segment_names(&*disk.root());
+    assert_eq!(names.len(), 12);
+    // More than are rewritten at a time, one of each kind.
+    for name in &names[..4] {
+        disk.spoil("g-00000001", name, 3_000..3_001).unwrap();
+    }
+    let inside = live(&*disk.root());
+    inside.open(&names[4]).unwrap().set_len(3_000).unwrap();
+    inside.remove(&names[5]).unwrap();
+    own.remove_living(QUEUE, |id| id % 30 != 2);
+    for _ in 0..4 {
+        own.insert(QUEUE, 1, 100, false);
+        own.checkpoint(Vec::new()).unwrap();
+    }
+    let left = segment_names(&*disk.root());
+    assert_eq!(left[..5], names[..5]);
+    assert_eq!(left.len(), 6, "the others were rewritten into the newest");
+    let reader = own.store.reader();
+    for segment in 6..12 {
+        assert_eq!(lost(&reader, &[segment * 30 + 2]), []);
+    }
+    assert!(reader.read(QUEUE, &[MessageId(2)]).unwrap_err().is_damage());
 }

@@ -15,6 +15,7 @@ mod state;
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -55,6 +56,20 @@ impl SimulatedDisk {
     /// Operation `number` fails, leaving its traces; what follows works again.
     pub fn fail_at(&self, number: u64) {
         self.state().fail_at = Some(number);
+    }
+
+    /// The device gives bytes in `range` of the file `name` in the folder `folder` below the root
+    /// back no more.
+    ///
+    /// # Errors
+    ///
+    /// No such file.
+    pub fn spoil(&self, folder: &str, name: &str, range: Range<usize>) -> io::Result<()> {
+        let mut state = self.state();
+        let folder = state.subfolder(DiskState::ROOT, folder)?;
+        let node = state.folder(folder).find(name)?;
+        state.file(node).spoil(range);
+        Ok(())
     }
 
     /// How many bytes all files together may have from now on.
@@ -240,10 +255,7 @@ impl File for SimulatedFile {
         state.check_power()?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(buffer.len());
-        let Some(bytes) = state.file(self.node).now.get(start..end) else {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        };
-        buffer.copy_from_slice(bytes);
+        buffer.copy_from_slice(state.file(self.node).read(start..end)?);
         Ok(())
     }
 

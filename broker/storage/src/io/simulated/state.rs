@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 /// What a real disk writes in one go, or not at all, when all is well. We let even this tear.
 const SECTOR_LEN: usize = 512;
@@ -45,6 +46,8 @@ pub(super) struct FileNode {
     pub(super) now: Vec<u8>,
     synced: Vec<u8>,
     unsynced: Vec<ContentChange>,
+    /// What the device does not give back.
+    unreadable: Option<Range<usize>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -326,7 +329,22 @@ impl FileNode {
             now: left.clone(),
             synced: left,
             unsynced: Vec::new(),
+            unreadable: self.unreadable.clone(),
         }
+    }
+
+    /// From now on reading any of `range` fails.
+    pub(super) fn spoil(&mut self, range: Range<usize>) {
+        self.unreadable = Some(range);
+    }
+
+    pub(super) fn read(&self, range: Range<usize>) -> io::Result<&[u8]> {
+        let is_bad = |bad: &Range<usize>| range.start < bad.end && bad.start < range.end;
+        if self.unreadable.as_ref().is_some_and(is_bad) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        let bytes = self.now.get(range);
+        bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
     }
 }
 
