@@ -1,5 +1,5 @@
-//! Goal: a new cluster gets the sets that were asked for. Method: nodes of one core without peers, on
-//! a disk in memory.
+//! Goal: a new cluster gets the sets that were asked for. Method: nodes of one core without peers,
+//! on a disk in memory.
 
 mod faults;
 

@@ -5,8 +5,8 @@
 //! no longer hears takes nothing in: another one may lead already.
 //!
 //! After an error that openraft does not outlive, its server metrics stay as they were for ever; so
-//! whether it still runs is asked apart, and comes first. A leader that is at fault says that it has
-//! no room, which makes the replica's task hand over.
+//! whether it still runs is asked apart, and comes first. A leader that is at fault says that it
+//! has no room, which makes the replica's task hand over.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -2,8 +2,9 @@
 //!
 //! What is sent is the store's newest checkpoint, opened when the sending begins and pinned until
 //! it ends. A transfer that is interrupted stays open for [`IDLE_MAX`], and goes on where the peer
-//! says it was. While one is open, from before the peer hears of it, openraft is told of its log id as the newest snapshot, and the
-//! log behind it is kept: otherwise the peer would be behind the log again when it has arrived.
+//! says it was. While one is open, from before the peer hears of it, openraft is told of its log id
+//! as the newest snapshot, and the log behind it is kept: otherwise the peer would be behind the
+//! log again when it has arrived.
 //!
 //! Chunks follow each other one by one, no faster than [`Pace`] allows for the whole node.
 //! Spec: spec/peer.md, "Snapshots".
