@@ -45,8 +45,45 @@ impl SetHandle {
     pub async fn propose(&self, command: Command) -> Result<Reply, Refused> {
         let (done, reply) = oneshot::channel();
         self.request(SetRequest::Propose { command, done }).await?;
+        // Who is not proposed is told so before a set stops. A reply that nobody gives is one that
+        // was lost on the way, and the command may have been carried out.
         reply
             .await
-            .map_err(|_| Refused::new(ErrorCode::ShuttingDown))?
+            .map_err(|_| Refused::new(ErrorCode::OutcomeUnknown))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_protocol::{Applied, QueueId};
+
+    use super::*;
+
+    fn command() -> Command {
+        Command::Receive {
+            queue: QueueId(1),
+            count_max: 1,
+            len_max: 0,
+            visibility_timeout_ms: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_dropped_leaves_the_outcome_open() {
+        let (handle, mut requests) = SetHandle::new(SetId(1));
+        let set = async {
+            // Taken, and then the set is gone.
+            drop(requests.recv().await);
+        };
+        let (proposed, ()) = tokio::join!(handle.propose(command()), set);
+        assert_eq!(proposed.unwrap_err().applied(), Applied::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_set_that_has_stopped_took_nothing() {
+        let (handle, requests) = SetHandle::new(SetId(1));
+        drop(requests);
+        let refused = handle.propose(command()).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ShuttingDown);
     }
 }
