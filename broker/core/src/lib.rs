@@ -43,4 +43,4 @@ pub use fields::FieldError;
 pub use frozen::Frozen;
 pub use reply::{Delivery, Refusal, Reply};
 pub use row_key::RowKey;
-pub use waiters::{Answer, Proposal, WaiterId, WaiterRequest, Waiters};
+pub use waiters::{Answer, Ended, Proposal, WaiterId, WaiterRequest, Waiters};

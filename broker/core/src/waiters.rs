@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sampan_protocol::{ErrorCode, QueueId};
 
-pub use waiter::{Answer, Proposal, WaiterId, WaiterRequest};
+pub use waiter::{Answer, Ended, Proposal, WaiterId, WaiterRequest};
 
 use crate::limits::WAITER_COUNT_MAX;
 use waiter::{State, Waiter};
@@ -206,13 +206,19 @@ impl Waiters {
         ids.into_iter().for_each(|id| self.cancel(id));
     }
 
-    /// Ends every wait at once, parked or proposed, and returns those who are to be told why.
-    pub fn end_all(&mut self) -> Vec<WaiterId> {
+    /// Ends every wait at once, and returns those who are to be told why. What comes of the
+    /// proposed ones is open: they may yet be handed messages, which then belong to nobody.
+    pub fn end_all(&mut self) -> Vec<Ended> {
         let ended = self
             .waiters
             .values()
             .filter(|waiter| !waiter.is_cancelled());
-        let ended = ended.map(|waiter| waiter.id).collect();
+        let ended = ended
+            .map(|waiter| Ended {
+                id: waiter.id,
+                is_proposed: !matches!(waiter.state, State::Parked),
+            })
+            .collect();
         self.waiters.clear();
         self.places.clear();
         self.parked.clear();

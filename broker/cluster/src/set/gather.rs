@@ -94,6 +94,15 @@ impl Gather {
         self.entries.pop_front()
     }
 
+    /// The receives that wait to be proposed.
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = WaiterId> {
+        let askers = self.entries.iter().flat_map(|entry| &entry.askers);
+        askers.filter_map(|asker| match asker {
+            Asker::Waiter(id) => Some(*id),
+            _ => None,
+        })
+    }
+
     /// Whether nothing waits to be proposed.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -202,6 +211,26 @@ mod tests {
         gather.settle(&entry.expected);
         assert_eq!(gather.available(QUEUE, 5), 5);
         assert!(gather.expected.is_empty());
+    }
+
+    #[test]
+    fn a_receive_waits_to_be_proposed_until_its_entry_leaves() {
+        let mut gather = Gather::default();
+        push(&mut gather, 10);
+        let id = WaiterId {
+            client: 1,
+            request: 2,
+        };
+        let claim = Command::Receive {
+            queue: QUEUE,
+            count_max: 1,
+            len_max: 0,
+            visibility_timeout_ms: None,
+        };
+        gather.push(claim, Asker::Waiter(id), None);
+        assert_eq!(gather.waiters().collect::<Vec<_>>(), [id]);
+        gather.pop();
+        assert_eq!(gather.waiters().count(), 0);
     }
 
     #[test]

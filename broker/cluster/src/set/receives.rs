@@ -16,6 +16,7 @@ use sampan_protocol::{ErrorCode, Handles, QueueId};
 
 use super::driver::Driver;
 use super::gather::{Asker, Expected};
+use super::leadership::NO_LEADER_RETRY_MS;
 use super::request::{ClientId, Origin, Outcome, Receive, Received, Refused};
 
 /// The receives of one set that are not answered yet, and who asked.
@@ -23,9 +24,50 @@ use super::request::{ClientId, Origin, Outcome, Receive, Received, Refused};
 pub(super) struct Receives {
     waiters: Waiters,
     origins: BTreeMap<WaiterId, (Origin, QueueId)>,
+    /// Receives that came so far. A client uses its number again once it has an answer, while what
+    /// was proposed for that receive may still be on its way; so waiters are counted here.
+    count: u64,
 }
 
 impl Receives {
+    /// Lets a receive wait.
+    fn park(
+        &mut self,
+        origin: Origin,
+        queue: QueueId,
+        request: WaiterRequest,
+        deadline_ms: u64,
+    ) -> Result<(), (Origin, ErrorCode)> {
+        let id = WaiterId {
+            client: origin.client.id().0,
+            request: self.count,
+        };
+        self.count += 1;
+        match self.waiters.park(id, queue, request, deadline_ms) {
+            Ok(()) => {
+                self.origins.insert(id, (origin, queue));
+                Ok(())
+            }
+            Err(code) => Err((origin, code)),
+        }
+    }
+
+    /// Ends every wait. The parked ones are told `code`; of the proposed ones nobody knows whether
+    /// they were carried out.
+    fn end_all(&mut self, code: ErrorCode) -> Vec<(Origin, ErrorCode)> {
+        let mut told = Vec::new();
+        for ended in self.waiters.end_all() {
+            if let Some((origin, _)) = self.origins.remove(&ended.id) {
+                let code = match ended.is_proposed {
+                    true => ErrorCode::OutcomeUnknown,
+                    false => code,
+                };
+                told.push((origin, code));
+            }
+        }
+        told
+    }
+
     /// The client is gone: its parked receives end, what its proposed ones get is released.
     pub(super) fn forget(&mut self, client: ClientId) {
         self.waiters.cancel_client(client.0);
@@ -66,26 +108,19 @@ impl Driver {
         let queue = receive.queue;
         let exists = self.state.borrow().broker.attributes(queue).is_some();
         if !exists {
-            let refused = Refused::new(ErrorCode::QueueNotFound);
+            let refused = missing(self.clock.is_some());
             self.answers.push(origin, Outcome::Refused(refused));
             return;
         }
-        let id = WaiterId {
-            client: origin.client.id().0,
-            request: origin.request_id,
-        };
         let request = WaiterRequest {
             count_max: receive.count_max,
             len_max: receive.len_max,
             visibility_timeout_ms: receive.visibility_timeout_ms,
         };
         let deadline_ms = self.time.read().monotonic_ms + u64::from(receive.wait_ms);
-        match self.receives.waiters.park(id, queue, request, deadline_ms) {
-            Ok(()) => {
-                self.receives.origins.insert(id, (origin, queue));
-                self.serve(queue);
-            }
-            Err(code) => self
+        match self.receives.park(origin, queue, request, deadline_ms) {
+            Ok(()) => self.serve(queue),
+            Err((origin, code)) => self
                 .answers
                 .push(origin, Outcome::Refused(Refused::new(code))),
         }
@@ -148,13 +183,17 @@ impl Driver {
         }
     }
 
-    /// Ends every wait, for a reason that all are told.
+    /// Ends every wait, for a reason that those are told who are not proposed.
     pub(super) fn end_waits(&mut self, code: ErrorCode) {
-        for id in self.receives.waiters.end_all() {
-            if let Some((origin, _)) = self.receives.take_origin(id) {
-                self.answers
-                    .push(origin, Outcome::Refused(Refused::new(code)));
-            }
+        // Their turn had come, and nothing has left this node for them. What a later proposal
+        // brings is released.
+        let gathered: Vec<_> = self.gather.waiters().collect();
+        for id in gathered {
+            self.refuse_waiter(id, &Refused::new(code));
+        }
+        for (origin, code) in self.receives.end_all(code) {
+            self.answers
+                .push(origin, Outcome::Refused(Refused::new(code)));
         }
     }
 
@@ -205,5 +244,105 @@ impl Driver {
             bodies: Vec::new(),
         };
         self.answers.push(origin, Outcome::Received(received));
+    }
+}
+
+/// The refusal of a receive from a queue that the state does not have. While this node is only
+/// about to lead, its state lacks what is committed and not applied yet, so it does not know.
+fn missing(leads: bool) -> Refused {
+    match leads {
+        true => Refused::new(ErrorCode::QueueNotFound),
+        false => Refused::retry_after(ErrorCode::NoLeader, NO_LEADER_RETRY_MS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sampan_protocol::{Applied, SetId};
+
+    use super::*;
+    use crate::set::request::{Answer as Answered, Client};
+
+    const QUEUE: QueueId = QueueId(7);
+
+    struct Someone;
+
+    impl Client for Someone {
+        fn id(&self) -> ClientId {
+            ClientId(1)
+        }
+
+        fn answer(&self, _: SetId, _: Vec<Answered>) -> Vec<Received> {
+            Vec::new()
+        }
+    }
+
+    fn park(receives: &mut Receives, request_id: u64) {
+        let origin = Origin {
+            client: Arc::new(Someone),
+            request_id,
+            len: 0,
+        };
+        let request = WaiterRequest {
+            count_max: 1,
+            len_max: 0,
+            visibility_timeout_ms: None,
+        };
+        receives.park(origin, QUEUE, request, 100).unwrap();
+    }
+
+    fn propose(receives: &mut Receives) -> WaiterId {
+        receives.waiters.take_for(QUEUE, 1)[0].id
+    }
+
+    fn end_all(receives: &mut Receives) -> Vec<(u64, ErrorCode)> {
+        let told = receives.end_all(ErrorCode::LeaderChanged);
+        told.into_iter()
+            .map(|(origin, code)| (origin.request_id, code))
+            .collect()
+    }
+
+    #[test]
+    fn a_queue_is_missing_only_for_a_node_that_has_applied_all() {
+        assert_eq!(missing(true).code, ErrorCode::QueueNotFound);
+        let refused = missing(false);
+        assert_eq!(refused.code, ErrorCode::NoLeader);
+        assert!(refused.retry_after_ms > 0);
+    }
+
+    #[test]
+    fn what_comes_late_for_a_receive_is_not_given_to_the_next_of_its_number() {
+        let mut receives = Receives::default();
+        park(&mut receives, 5);
+        let first = propose(&mut receives);
+        assert_eq!(end_all(&mut receives), [(5, ErrorCode::OutcomeUnknown)]);
+        park(&mut receives, 5);
+        let second = propose(&mut receives);
+        assert_eq!(receives.waiters.answered(first, 1), Answer::Release);
+        assert_eq!(receives.waiters.answered(second, 1), Answer::Deliver);
+    }
+
+    #[test]
+    fn only_receives_that_were_not_proposed_are_told_that_nothing_was_done() {
+        let mut receives = Receives::default();
+        (1..=2).for_each(|request_id| park(&mut receives, request_id));
+        propose(&mut receives);
+        let told = end_all(&mut receives);
+        let applied = told.iter().map(|(_, code)| code.applied());
+        let expected = [Applied::Unknown, Applied::No];
+        assert_eq!(applied.collect::<Vec<_>>(), expected);
+        assert!(receives.origins.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_goes_takes_all_its_receives_along() {
+        let mut receives = Receives::default();
+        (1..=3).for_each(|request_id| park(&mut receives, request_id));
+        let proposed = propose(&mut receives);
+        receives.forget(ClientId(1));
+        assert!(receives.origins.is_empty());
+        assert_eq!(receives.waiters.answered(proposed, 1), Answer::Release);
     }
 }

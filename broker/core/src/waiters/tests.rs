@@ -130,7 +130,11 @@ fn when_leadership_ends_all_are_told_and_a_late_result_is_released() {
     let mut waiters = three();
     assert_eq!(taken(&mut waiters, 2), [1, 2]);
     waiters.cancel(id(2, 0));
-    assert_eq!(waiters.end_all(), [id(1, 0), id(3, 0)]);
+    let ended = |client, is_proposed| Ended {
+        id: id(client, 0),
+        is_proposed,
+    };
+    assert_eq!(waiters.end_all(), [ended(1, true), ended(3, false)]);
     assert_eq!((waiters.count(), waiters.next_deadline()), (0, None));
     assert_eq!(waiters.answered(id(1, 0), 2), Answer::Release);
 }

@@ -2,12 +2,13 @@
 
 use sampan_protocol::QueueId;
 
-/// Whose receive it is. The caller gives both numbers and never uses a pair twice.
+/// Whose receive it is. The caller gives both numbers and never uses a pair twice: what was
+/// proposed for a waiter that ended would else be handed to the next of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId {
     /// The connection.
     pub client: u64,
-    /// The receive on that connection.
+    /// Number of the receive. Not the client's own one, which comes again once it is answered.
     pub request: u64,
 }
 
@@ -29,6 +30,15 @@ pub struct Proposal {
     pub id: WaiterId,
     /// What it asks for.
     pub request: WaiterRequest,
+}
+
+/// A wait that ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose it was.
+    pub id: WaiterId,
+    /// Whether it was proposed, so that nobody knows what comes of it.
+    pub is_proposed: bool,
 }
 
 /// What is to be done when a proposed receive was applied.
