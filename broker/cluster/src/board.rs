@@ -69,8 +69,8 @@ impl Role {
     }
 }
 
-/// Why a replica is of no use until its node is started again. Peers are not told: to them, one that
-/// has stopped has no role, and one whose store is shut has no room.
+/// Why a replica is of no use until its node is started again. Peers are not told: to them, one
+/// that has stopped has no role, and one whose store is shut has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Its consensus has ended, after an error that it does not outlive.
