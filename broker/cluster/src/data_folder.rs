@@ -5,10 +5,11 @@
 //! store and log must agree on is compared last: a store may be ahead of neither what its log still
 //! has nor behind what its log has purged, or acknowledged messages are missing.
 //!
-//! A node that has peers, and is not the only voter of what it holds, goes further: what is damaged moves to quarantine and is filled again
-//! from the peers, and a replica that may have lost entries becomes suspect, which is written down
-//! before anything is repaired. A log that ends before its store goes on behind it; one that begins
-//! behind its store begins again there, for what is between the two is nowhere on this node.
+//! A node that has peers, and is not the only voter of what it holds, goes further: what is damaged
+//! moves to quarantine and is filled again from the peers, and a replica that may have lost entries
+//! becomes suspect, which is written down before anything is repaired. A log that ends before its
+//! store goes on behind it; one that begins behind its store begins again there, for what is
+//! between the two is nowhere on this node.
 //!
 //! A new folder gets its identity's name last, so that a folder half made is told from one that
 //! lost its parts. Spec: spec/storage.md, "The data folder", "Quarantine", "Suspect replicas".
@@ -168,8 +169,8 @@ impl Opening<'_> {
         OpenError::Io(self.folder.path(), error)
     }
 
-    /// Whether somebody else has what these sets hold: this node is not their only voter. An operator
-    /// may give it up.
+    /// Whether somebody else has what these sets hold: this node is not their only voter. An
+    /// operator may give it up.
     fn can_be_refilled(&self, sets: impl IntoIterator<Item = SetId>) -> bool {
         let is_only_copy = |set| {
             let voters = self.suspicion.hard_state().voters(set);

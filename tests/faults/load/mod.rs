@@ -105,8 +105,8 @@ pub(crate) struct LoadOptions {
     /// Variables that name the cluster.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) seed: u64,
-    /// Bodies follow from it and their number; rounds on one cluster share it, for a message may come
-    /// in a later one.
+    /// Bodies follow from it and their number; rounds on one cluster share it, for a message may
+    /// come in a later one.
     pub(crate) body_seed: u64,
     /// Calls a second, all producers together.
     pub(crate) rate: u32,

@@ -251,7 +251,7 @@ impl Driver {
             term: metrics.vote.leader_id.term,
             applied_index: state.applied().map_or(0, |id| id.index),
             last_index: state.last_log_index(),
-            is_suspect: self.suspicion.is_suspect(self.set),
+            is_suspect: self.suspicion.is_written_down(self.set),
             is_full: self.is_full() || fault.is_some(),
             fault,
             hash_point: state.hash_points().back().copied().unwrap_or_default(),

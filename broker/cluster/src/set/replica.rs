@@ -242,8 +242,8 @@ impl Replica {
     }
 
     pub(super) fn leads(&self) -> bool {
-        let metrics = self.raft.server_metrics();
-        metrics.borrow_watched().state == ServerState::Leader
+        let is_running = self.raft.metrics().borrow_watched().running_state.is_ok();
+        is_running && self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
     /// The leader says that it has brought this replica to where it was.
@@ -382,7 +382,7 @@ impl Replica {
         tokio::task::spawn_local(async move {
             let set = replica.set;
             match members::hand_over(&replica, None).await {
-                Ok(()) => tracing::warn!(%set, "no room for messages: leadership handed over"),
+                Ok(()) => tracing::warn!(%set, "no room, or a fault: leadership handed over"),
                 Err(error) => tracing::debug!(%set, %error, "nobody takes the lead over"),
             }
         });
