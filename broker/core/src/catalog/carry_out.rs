@@ -53,6 +53,7 @@ impl Catalog {
                 self.nodes.leave(*node, *incarnation).map(Reply::Node)
             }
             CatalogCommand::NodeReplaced { node, incarnation } => {
+                self.layout.check_replacement(*node, &self.nodes)?;
                 self.nodes.replaced(*node, *incarnation).map(Reply::Node)
             }
             CatalogCommand::NodeRemoved { node, incarnation } => {

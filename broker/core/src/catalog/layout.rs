@@ -184,6 +184,25 @@ impl Layout {
         }
     }
 
+    /// Refuses a second loss in one set: the first lost node's fresh folder has not even come, and
+    /// two operators, or one in haste, must not take a set's majority away between them.
+    pub(super) fn check_replacement(&self, node: u64, nodes: &Nodes) -> Result<(), Refusal> {
+        for record in self.sets().filter(|record| record.voters.contains(&node)) {
+            let is_lost = |voter: &&u64| {
+                let known = nodes.record(**voter);
+                **voter != node && known.is_some_and(|known| known.state == NodeState::Replaced)
+            };
+            if let Some(other) = record.voters.iter().find(is_lost) {
+                return Err(Refusal::by_cluster(format!(
+                    "node {other}, which votes in set {} like node {node}, was replaced and is \
+                     not back yet: start it with an empty folder, or remove it, first",
+                    record.set
+                )));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn freeze(&mut self, rows: &mut Vec<(RowKey, FrozenRow)>) {
         let key = |kind, number| RowKey {
             queue: QueueId(0),
