@@ -112,6 +112,11 @@ impl Catalog {
         self.nodes.is_retired(incarnation)
     }
 
+    /// The nodes' data folders that were replaced or removed, the oldest first.
+    pub fn retired(&self) -> impl Iterator<Item = (u64, u128)> + '_ {
+        self.nodes.retired()
+    }
+
     /// Every set whose voters were decided, by number.
     pub fn sets(&self) -> impl Iterator<Item = &SetRecord> + '_ {
         self.layout.sets()

@@ -12,6 +12,8 @@ pub(crate) struct ClusterMap {
     pub(crate) nodes: Vec<NodeRecord>,
     /// By number.
     pub(crate) sets: Vec<SetRecord>,
+    /// Data folders that were replaced or removed, with the id that each had.
+    pub(crate) retired: Vec<(u64, u128)>,
     /// Queues whose last change is not finished.
     pub(crate) has_unfinished: bool,
 }
@@ -22,6 +24,7 @@ impl ClusterMap {
             cluster: catalog.cluster().cloned(),
             nodes: catalog.nodes().cloned().collect(),
             sets: catalog.sets().cloned().collect(),
+            retired: catalog.retired().collect(),
             has_unfinished: catalog.unfinished().next().is_some(),
         }
     }
@@ -29,6 +32,20 @@ impl ClusterMap {
     /// The record of a node.
     pub(crate) fn node(&self, node: u64) -> Option<&NodeRecord> {
         self.nodes.iter().find(|record| record.node == node)
+    }
+
+    /// Whether another folder had this id before: whoever comes in under it knows nothing of what
+    /// that one confirmed. Asked of what stays true, not of a state that the joining itself ends:
+    /// an answer may get lost, and a node asks again.
+    pub(crate) fn is_replacement(&self, node: u64) -> bool {
+        self.retired.iter().any(|(retired, _)| *retired == node)
+    }
+
+    /// Whether a data folder was replaced or removed, and may not come back.
+    pub(crate) fn is_retired(&self, incarnation: u128) -> bool {
+        self.retired
+            .iter()
+            .any(|(_, retired)| *retired == incarnation)
     }
 
     /// Who is to vote in a set; none before that was decided.
@@ -41,5 +58,70 @@ impl ClusterMap {
         self.nodes
             .iter()
             .filter(|record| record.state != NodeState::Leaving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_core::{Broker, CatalogCommand, Command, Entry, NodeJoin, Reply};
+    use sampan_protocol::Timestamp;
+
+    use super::*;
+
+    fn join(node: u64, incarnation: u128) -> CatalogCommand {
+        CatalogCommand::NodeJoin(NodeJoin {
+            node,
+            incarnation,
+            peer_address: "peer:7413".to_owned(),
+            client_address: "peer:7411".to_owned(),
+            http_address: String::new(),
+            zone: String::new(),
+            format_version_max: 1,
+            release: String::new(),
+        })
+    }
+
+    /// The map after these commands, none of which is refused.
+    fn map(commands: Vec<CatalogCommand>) -> ClusterMap {
+        let mut broker = Broker::new();
+        let entry = Entry {
+            stamp: Timestamp(1),
+            commands: commands.into_iter().map(Command::Catalog).collect(),
+        };
+        let (mut effects, mut replies) = (Vec::new(), Vec::new());
+        broker.apply(&entry, &mut effects, &mut replies).unwrap();
+        let is_refused = |reply: &Reply| matches!(reply, Reply::Refused(_));
+        assert!(!replies.iter().any(is_refused), "{replies:?}");
+        ClusterMap::new(broker.catalog())
+    }
+
+    #[test]
+    fn a_fresh_folder_is_a_replacement_however_often_it_asks() {
+        let (node, incarnation) = (2, 12);
+        let lost = CatalogCommand::NodeReplaced { node, incarnation };
+        let mut story = vec![join(1, 11), join(2, 12)];
+        assert!(!map(story.clone()).is_replacement(2));
+        story.extend([lost, join(2, 22)]);
+        assert!(map(story.clone()).is_replacement(2));
+        // The first answer was lost; by now the record is that of an active node.
+        story.push(join(2, 22));
+        let map = map(story);
+        assert_eq!(map.node(2).unwrap().state, NodeState::Active);
+        assert!(map.is_replacement(2));
+        assert!(!map.is_replacement(1));
+        assert!(map.is_retired(12) && !map.is_retired(22));
+    }
+
+    #[test]
+    fn a_folder_under_a_removed_id_is_a_replacement() {
+        let (node, incarnation) = (2, 12);
+        let map = map(vec![
+            join(1, 11),
+            join(2, 12),
+            CatalogCommand::NodeLeave { node, incarnation },
+            CatalogCommand::NodeRemoved { node, incarnation },
+            join(2, 22),
+        ]);
+        assert!(map.is_replacement(2));
     }
 }

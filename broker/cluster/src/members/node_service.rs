@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use sampan_core::{CatalogCommand, Command, NodeState, Reply};
+use sampan_core::{CatalogCommand, Command, NodeJoin, Reply};
 use sampan_protocol::{ErrorCode, SetId};
 use tokio::sync::mpsc;
 
@@ -85,7 +85,7 @@ impl NodeService {
             (Some(Method::Join), Some(member)) => {
                 let member = member.clone();
                 tokio::task::spawn_local(async move {
-                    let admitted = member.join(payload).await;
+                    let admitted = member.join(from, payload).await;
                     reply.answer(admitted.map_err(|refused| to_call_error(&refused)));
                 });
             }
@@ -115,20 +115,12 @@ impl NodeService {
 
 impl MemberService {
     /// Takes a node in, or tells it why not.
-    async fn join(&self, payload: Bytes) -> Result<Bytes, Refused> {
-        let malformed = || Refused::new(ErrorCode::MalformedFrame);
-        let join = calls::decode_join(payload).ok_or_else(malformed)?;
+    async fn join(&self, from: Caller, payload: Bytes) -> Result<Bytes, Refused> {
+        let join = own_join(from, payload)?;
         let reach = self
             .reach
             .get()
             .ok_or_else(|| Refused::new(ErrorCode::NoLeader))?;
-        // Asked before, for the joining changes it.
-        reach.confirm(SetId(0)).await?;
-        let is_replacement = {
-            let directory = reach.directory();
-            let record = directory.map().node(join.node).cloned();
-            record.is_some_and(|record| record.state == NodeState::Replaced)
-        };
         let node = join.node;
         let command = CatalogCommand::NodeJoin(join);
         let reply = reach.propose(SetId(0), Command::Catalog(command)).await?;
@@ -140,6 +132,9 @@ impl MemberService {
             );
             return Err(refusal.into());
         }
+        // Asked behind the joining: the other folder may have been retired just before it.
+        reach.confirm(SetId(0)).await?;
+        let is_replacement = reach.directory().map().is_replacement(node);
         let admission = Admission {
             cluster: self.cluster,
             set_count: self.set_count,
@@ -157,6 +152,20 @@ impl MemberService {
         self.catalog.request_here(command).await?;
         Ok(Bytes::new())
     }
+}
+
+/// What the caller says of itself: nobody joins for another, or takes another's addresses away.
+fn own_join(from: Caller, payload: Bytes) -> Result<NodeJoin, Refused> {
+    let malformed = || Refused::new(ErrorCode::MalformedFrame);
+    let join = calls::decode_join(payload).ok_or_else(malformed)?;
+    if join.node != from.node {
+        let text = format!("node {} cannot join as node {}", from.node, join.node);
+        return Err(Refused {
+            text,
+            ..Refused::new(ErrorCode::ClusterRefused)
+        });
+    }
+    Ok(join)
 }
 
 fn refusal(code: ErrorCode, text: &str) -> CallError {
@@ -196,5 +205,36 @@ impl PulseSource for NodePulses {
 
     fn on_pulse(&self, from: u64, content: Bytes) {
         self.view.on_pulse(from, content);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_joins_for_itself_only() {
+        let join = NodeJoin {
+            node: 2,
+            incarnation: 7,
+            peer_address: "peer:7413".to_owned(),
+            client_address: "peer:7411".to_owned(),
+            http_address: String::new(),
+            zone: String::new(),
+            format_version_max: 1,
+            release: String::new(),
+        };
+        let asked_by = |node| {
+            let is_member = false;
+            own_join(Caller { node, is_member }, calls::encode_join(join.clone()))
+        };
+        assert_eq!(asked_by(2).unwrap(), join);
+        assert_eq!(asked_by(3).unwrap_err().code, ErrorCode::ClusterRefused);
+        let caller = Caller {
+            node: 2,
+            is_member: false,
+        };
+        let refused = own_join(caller, Bytes::from_static(b"?")).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::MalformedFrame);
     }
 }

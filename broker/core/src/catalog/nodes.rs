@@ -54,6 +54,11 @@ impl Nodes {
             .any(|(_, retired)| *retired == incarnation)
     }
 
+    /// Every retired folder with the id it had, the oldest first.
+    pub(super) fn retired(&self) -> impl Iterator<Item = Retired> + '_ {
+        self.retired.iter().copied()
+    }
+
     /// The record, when it is of this incarnation.
     fn record_of(&self, node: u64, incarnation: u128) -> Result<&NodeRecord, Refusal> {
         match self.record(node) {
