@@ -12,7 +12,7 @@ use sampan_core::{ClusterRecord, NodeState};
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::catalog::Directory;
+use crate::catalog::{ClusterMap, Directory};
 use crate::peer::{Gate, Hello, PeerRefusal, RefusalReason};
 
 /// See the module's documentation.
@@ -57,6 +57,12 @@ impl Gate for ClusterGate {
         }
         self.check_member(hello)
     }
+
+    /// Only what is certain ends a connection: a node that is behind passes through states of the
+    /// catalog in which its peer's folder is not the newest, and must go on hearing from it.
+    fn check_open(&self, hello: &Hello) -> Result<(), PeerRefusal> {
+        check_not_retired(self.directory.borrow().map(), hello)
+    }
 }
 
 impl ClusterGate {
@@ -67,6 +73,7 @@ impl ClusterGate {
             return Ok(());
         };
         check_format(cluster, hello)?;
+        check_not_retired(map, hello)?;
         let Some(record) = map.node(hello.node) else {
             if self.is_in_some_set(hello.node) {
                 return Ok(());
@@ -85,6 +92,18 @@ impl ClusterGate {
         );
         Err(PeerRefusal::new(RefusalReason::WrongIncarnation, text))
     }
+}
+
+/// What was retired stays so: this is true whatever else this node has not heard of yet.
+fn check_not_retired(map: &ClusterMap, hello: &Hello) -> Result<(), PeerRefusal> {
+    if !map.is_retired(hello.incarnation) {
+        return Ok(());
+    }
+    let text = format!(
+        "this data folder of node {} was replaced or removed: start the node with an empty one",
+        hello.node
+    );
+    Err(PeerRefusal::new(RefusalReason::WrongIncarnation, text))
 }
 
 /// A node that cannot read what leaders write would only stumble over the first such entry.
@@ -168,6 +187,18 @@ mod tests {
             admit(Some(5), &hello(5, 2), Some(3)),
             Some(RefusalReason::WrongCertificate)
         );
+    }
+
+    #[test]
+    fn a_retired_folder_is_refused_also_on_an_open_connection() {
+        let mut map = ClusterMap::default();
+        assert_eq!(check_not_retired(&map, &hello(5, 2)), Ok(()));
+        // Another folder of the node, or the same one under another id.
+        map.retired = vec![(2, 6)];
+        assert_eq!(check_not_retired(&map, &hello(5, 2)), Ok(()));
+        map.retired.push((3, 7));
+        let refused = check_not_retired(&map, &hello(5, 2)).unwrap_err();
+        assert_eq!(refused.reason, RefusalReason::WrongIncarnation);
     }
 
     #[test]

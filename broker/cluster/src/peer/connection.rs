@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use super::clocks::PeerClocks;
 use super::error::ConnectionError;
-use super::frame::{Frame, FrameDecoder, FrameKind, Pulse};
+use super::frame::{Frame, FrameDecoder, FrameKind, Hello, Pulse};
 use super::incoming::Incoming;
 use super::limits::{PEER_SILENCE_MAX, PULSE_LEN_MAX};
 use super::outbox::Lanes;
 use super::pending::PendingTable;
-use super::service::PulseSource;
+use super::service::{Gate, PulseSource};
 use super::transport::PeerStream;
 use super::writer;
 use crate::clock::TimeSource;
@@ -71,11 +71,33 @@ pub(crate) enum Role<'a> {
 }
 
 /// Whose connection it is.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Remote {
     pub(crate) node: u64,
-    /// Only a member's clock and pulses count.
-    pub(crate) is_member: bool,
+    /// Only a member's clock and pulses count. None: it is no member, or this is but one call.
+    pub(crate) membership: Option<Membership>,
+}
+
+/// By what a member was let in, to be looked at again: it may be replaced or removed meanwhile.
+pub(crate) struct Membership {
+    gate: Arc<dyn Gate>,
+    hello: Hello,
+}
+
+impl Remote {
+    pub(crate) fn new(hello: Hello, gate: &Arc<dyn Gate>) -> Self {
+        let node = hello.node;
+        let membership = (hello.cluster != 0).then(|| Membership {
+            gate: gate.clone(),
+            hello,
+        });
+        Remote { node, membership }
+    }
+
+    /// One that is only asked something.
+    pub(crate) fn stranger(node: u64) -> Self {
+        let membership = None;
+        Remote { node, membership }
+    }
 }
 
 /// Runs a connection; returns why it ended.
@@ -136,7 +158,9 @@ impl Reader<'_> {
     async fn on_frame(&mut self, frame: Frame) -> Result<(), ConnectionError> {
         if frame.header.kind == FrameKind::Pulse {
             let pulse = Pulse::decode(frame.payload)?;
-            if self.remote.is_member {
+            if let Some(Membership { gate, hello }) = &self.remote.membership {
+                let still = gate.check_open(hello);
+                still.map_err(ConnectionError::Refused)?;
                 self.vitals.on_wall_clock(self.remote.node, pulse.wall_ms);
                 self.vitals.pulses.on_pulse(self.remote.node, pulse.content);
             }

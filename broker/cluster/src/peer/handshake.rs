@@ -20,7 +20,7 @@ use super::frame::{
     Frame, FrameDecoder, FrameKind, Hello, PeerRefusal, RefusalReason, VERSION, agree,
 };
 use super::limits::GREETING_TIME_MAX;
-use super::service::{Caller, Gate};
+use super::service::Gate;
 use super::transport::{PeerStream, Transport};
 use super::writer::write_frame;
 
@@ -138,7 +138,7 @@ impl Greeter {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-    ) -> Result<(Greeted, Caller), ConnectionError> {
+    ) -> Result<(Greeted, Hello), ConnectionError> {
         let greeting = async {
             let (stream, certificate_node) = self.transport.accept(stream).await?;
             let (frame, greeted) = first_frame(stream).await?;
@@ -156,7 +156,7 @@ impl Greeter {
         mut greeted: Greeted,
         certificate_node: Option<u64>,
         address: SocketAddr,
-    ) -> Result<(Greeted, Caller), ConnectionError> {
+    ) -> Result<(Greeted, Hello), ConnectionError> {
         if frame.header.kind != FrameKind::Hello {
             return Err(ConnectionError::Unexpected("frame in place of a hello"));
         }
@@ -171,11 +171,7 @@ impl Greeter {
         write_frame(&mut greeted.stream, welcome).await?;
         self.note_clock(&hello);
         greeted.decoder.end_greeting();
-        let caller = Caller {
-            node: hello.node,
-            is_member: hello.cluster != 0,
-        };
-        Ok((greeted, caller))
+        Ok((greeted, hello))
     }
 
     fn check_hello(&self, hello: &Hello, certificate_node: Option<u64>) -> Result<(), PeerRefusal> {

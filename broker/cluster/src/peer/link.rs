@@ -131,7 +131,7 @@ pub(super) async fn keep(link: Link, address: String, greeter: Greeter, random: 
         match greeter.connect(Some(link.node), &address).await {
             Ok((greeted, welcome)) => {
                 tracing::info!(node = link.node, %address, release = %welcome.release, "connected");
-                let error = run(&link, greeted, &welcome, &greeter).await;
+                let error = run(&link, greeted, welcome, &greeter).await;
                 let error = with_causes(&error);
                 tracing::warn!(node = link.node, %address, %error, "connection to a peer ended");
                 (pause, complaint) = (RECONNECT_PAUSE_MIN, Complaint::default());
@@ -145,13 +145,10 @@ pub(super) async fn keep(link: Link, address: String, greeter: Greeter, random: 
     }
 }
 
-async fn run(link: &Link, greeted: Greeted, welcome: &Hello, greeter: &Greeter) -> ConnectionError {
+async fn run(link: &Link, greeted: Greeted, welcome: Hello, greeter: &Greeter) -> ConnectionError {
     let (outbox, lanes) = Outbox::new();
     let _published = Published::new(link, outbox);
-    let remote = Remote {
-        node: link.node,
-        is_member: welcome.cluster != 0,
-    };
+    let remote = Remote::new(welcome, &greeter.gate);
     connection::run(greeted, remote, &greeter.vitals, lanes, Role::Asks).await
 }
 

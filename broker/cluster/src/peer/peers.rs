@@ -26,7 +26,7 @@ use super::incoming::Incoming;
 use super::limits::{INCOMING_COUNT_MAX, LINK_COUNT_MAX};
 use super::link::{self, Link};
 use super::outbox::Outbox;
-use super::service::{Gate, PeerService, PulseSource};
+use super::service::{Caller, Gate, PeerService, PulseSource};
 use super::transport::Transport;
 use crate::clock::TimeSource;
 
@@ -193,10 +193,7 @@ async fn call_by(
     let connected = greeter.connect(None, address).await;
     let (greeted, welcome) = connected.map_err(not_reached)?;
     let (outbox, lanes) = Outbox::new();
-    let remote = Remote {
-        node: welcome.node,
-        is_member: false,
-    };
+    let remote = Remote::stranger(welcome.node);
     let calling = link::call(&outbox, NODE, method, payload, time_max);
     let running = connection::run(greeted, remote, &greeter.vitals, lanes, Role::Asks);
     tokio::select! {
@@ -285,7 +282,7 @@ impl PeersTask {
         let greeter = self.peers.greeter.clone();
         let service = self.service.clone();
         async move {
-            let (greeted, caller) = match greeter.accept(stream, address).await {
+            let (greeted, hello) = match greeter.accept(stream, address).await {
                 Ok(accepted) => accepted,
                 // It has been said already.
                 Err(ConnectionError::Refused(_)) => return,
@@ -296,14 +293,12 @@ impl PeersTask {
                 }
             };
             let (outbox, lanes) = Outbox::new();
-            let mut incoming = Incoming::new(caller, service, outbox);
-            let remote = Remote {
-                node: caller.node,
-                is_member: caller.is_member,
-            };
+            let mut incoming = Incoming::new(Caller::new(&hello), service, outbox);
+            let node = hello.node;
+            let remote = Remote::new(hello, &greeter.gate);
             let role = Role::Serves(&mut incoming);
             let error = connection::run(greeted, remote, &greeter.vitals, lanes, role).await;
-            on_ended(caller.node, address, &error);
+            on_ended(node, address, &error);
         }
     }
 }
@@ -314,6 +309,9 @@ fn on_ended(node: u64, address: SocketAddr, error: &ConnectionError) {
     match error {
         ConnectionError::Frame(_) | ConnectionError::Unexpected(_) => {
             tracing::error!(node, %address, error = %text, "connection of a peer closed");
+        }
+        ConnectionError::Refused(_) => {
+            tracing::warn!(node, %address, error = %text, "connection of a peer closed");
         }
         _ => tracing::info!(node, %address, error = %text, "connection of a peer ended"),
     }

@@ -22,6 +22,12 @@ pub(crate) trait Gate: Send + Sync {
     /// node that the certificate names. With `hello.cluster == 0` the node belongs to none yet:
     /// admitted, it may only call, as no member.
     fn admit(&self, hello: &Hello, certificate_node: Option<u64>) -> Result<(), PeerRefusal>;
+
+    /// Asked at every pulse of a member whose greeting is over, for as long as the connection is
+    /// open: whether it has lost its place since.
+    fn check_open(&self, hello: &Hello) -> Result<(), PeerRefusal> {
+        self.admit(hello, None)
+    }
 }
 
 /// What this node tells its peers all the time.
@@ -38,6 +44,15 @@ pub(crate) struct Caller {
     pub(crate) node: u64,
     /// It belongs to this cluster. Others may ask to join, and nothing else.
     pub(crate) is_member: bool,
+}
+
+impl Caller {
+    pub(super) fn new(hello: &Hello) -> Self {
+        Caller {
+            node: hello.node,
+            is_member: hello.cluster != 0,
+        }
+    }
 }
 
 /// Does what peers ask for.

@@ -130,3 +130,23 @@ fn a_peer_that_comes_back_or_moves_is_connected_to_again() {
         until(|| !one.peers.is_connected(2)).await;
     });
 }
+
+#[test]
+fn a_peer_that_loses_its_place_loses_its_open_connections() {
+    run(async {
+        let (one, two, three) = (TestNode::start(1), TestNode::start(2), TestNode::start(3));
+        one.knows(&[&two, &three]);
+        one.is_connected_to(2).await;
+        one.is_connected_to(3).await;
+        // By the node that it connected to.
+        *two.world.refusal.lock().unwrap() = Some(RefusalReason::WrongIncarnation);
+        until(|| !one.peers.is_connected(2)).await;
+        assert!(refusal(&one, &two).await.starts_with("refused (5)"));
+        one.echoes(3).await;
+        *two.world.refusal.lock().unwrap() = None;
+        one.is_connected_to(2).await;
+        // By the node that connected.
+        *one.world.refusal.lock().unwrap() = Some(RefusalReason::UnknownNode);
+        until(|| !one.peers.is_connected(2) && !one.peers.is_connected(3)).await;
+    });
+}
