@@ -12,8 +12,9 @@ use sampan_core::{CatalogCommand, Command, NodeRecord, NodeState, Reply};
 use sampan_protocol::{ErrorCode, SetId};
 
 use super::planner;
+use super::soundness::{SetView, can_stop, is_connected, led_sets, line_of};
 use crate::backup::Backups;
-use crate::board::{Role, SetLine};
+use crate::board::SetLine;
 use crate::calls::{self, Method};
 use crate::catalog::ClusterMap;
 use crate::reach::{Reach, refused as refused_call};
@@ -47,13 +48,7 @@ impl Operator {
             ClusterRequest::Init { .. } => Err(refuse("this node belongs to a cluster already")),
             ClusterRequest::Status => Ok(ClusterReply::Status(self.status())),
             ClusterRequest::AddNode { address } => self.invite(&address).await,
-            ClusterRequest::RemoveNode { node } => {
-                let record = self.record(node)?;
-                self.check_without(node, "removing")?;
-                let incarnation = record.incarnation;
-                self.decide(CatalogCommand::NodeLeave { node, incarnation })
-                    .await
-            }
+            ClusterRequest::RemoveNode { node } => self.remove(node).await,
             ClusterRequest::ReplaceNode { node, with } => self.replace(node, with).await,
             ClusterRequest::Drain { node, undo } => {
                 self.record(node)?;
@@ -154,11 +149,20 @@ impl Operator {
             .await
     }
 
+    async fn remove(&self, node: u64) -> Result<ClusterReply, Refused> {
+        // What is known here of nodes and sets may be old: no voter is judged away by that.
+        self.reach.confirm(CATALOG).await?;
+        let incarnation = self.record(node)?.incarnation;
+        self.check_without(node, "removing")?;
+        self.decide(CatalogCommand::NodeLeave { node, incarnation })
+            .await
+    }
+
     async fn replace(&self, node: u64, with: Option<u64>) -> Result<ClusterReply, Refused> {
+        self.reach.confirm(CATALOG).await?;
         let record = self.record(node)?;
-        if self.is_connected(node) && with.is_none() {
-            let text = format!("node {node} is connected: stop it, or remove it instead");
-            return Err(refuse(&text));
+        if with.is_none() {
+            self.check_lost(node)?;
         }
         self.check_without(node, "replacing")?;
         let incarnation = record.incarnation;
@@ -178,6 +182,19 @@ impl Operator {
         }
     }
 
+    /// Whether a folder may be given up: nobody is to lose one that serves. This node's own
+    /// connection may be the only one that is down, so what the sets say counts as well.
+    fn check_lost(&self, node: u64) -> Result<(), Refused> {
+        if self.is_connected(node) {
+            let text = format!("node {node} is connected: stop it, or remove it instead");
+            return Err(refuse(&text));
+        }
+        for set in self.set_views() {
+            set.check_lost(node).map_err(|text| refuse(&text))?;
+        }
+        Ok(())
+    }
+
     fn record(&self, node: u64) -> Result<NodeRecord, Refused> {
         let directory = self.reach.directory();
         let record = directory.map().node(node).cloned();
@@ -189,48 +206,23 @@ impl Operator {
     }
 
     /// Whether every set keeps a majority that is connected and sound when `node` is gone for good.
+    /// A set whose leader is not known is not passed over.
     fn check_without(&self, node: u64, doing: &str) -> Result<(), Refused> {
-        for (set, line) in self.led_sets() {
-            let rest: Vec<u64> = line
-                .voters
-                .iter()
-                .copied()
-                .filter(|voter| *voter != node)
-                .collect();
-            if rest.len() == line.voters.len() {
-                continue;
-            }
-            if rest.is_empty() {
-                let text = format!("{doing} node {node} would leave set {set} without a voter");
-                return Err(refuse(&text));
-            }
-            let sound = rest
-                .iter()
-                .filter(|voter| self.is_sound(**voter, set))
-                .count();
-            if sound <= rest.len() / 2 || sound <= line.voters.len() / 2 && rest.len() > 1 {
-                let text = format!(
-                    "{doing} node {node} would cost set {set} its majority: of its voters {:?} \
-                     only {sound} others are connected and sound",
-                    line.voters
-                );
-                return Err(refuse(&text));
-            }
+        for set in self.set_views() {
+            set.check_without(node, doing)
+                .map_err(|text| refuse(&text))?;
         }
         Ok(())
+    }
+
+    fn set_views(&self) -> impl Iterator<Item = SetView> + '_ {
+        let sets = self.reach.board.sets();
+        sets.map(|set| SetView::new(&self.reach, &self.view, set))
     }
 
     fn can_stop(&self, node: u64) -> Result<CanStop, Refused> {
         self.record(node)?;
         Ok(can_stop(&self.reach, &self.view, node))
-    }
-
-    fn is_sound(&self, node: u64, set: SetId) -> bool {
-        is_sound(&self.reach, &self.view, node, set)
-    }
-
-    fn led_sets(&self) -> Vec<(SetId, SetLine)> {
-        led_sets(&self.reach, &self.view)
     }
 
     /// The cluster as this node sees it.
@@ -303,68 +295,5 @@ fn refuse(text: &str) -> Refused {
     Refused {
         text: text.to_owned(),
         ..Refused::new(ErrorCode::ClusterRefused)
-    }
-}
-
-pub(crate) fn is_connected(reach: &Reach, node: u64) -> bool {
-    node == reach.node || reach.peers().is_some_and(|peers| peers.is_connected(node))
-}
-
-/// What `node` says of its replica of `set`, this node included; none when it is not connected.
-pub(crate) fn line_of(reach: &Reach, view: &View, node: u64, set: SetId) -> Option<SetLine> {
-    if node == reach.node {
-        return Some(reach.board.line(set));
-    }
-    is_connected(reach, node)
-        .then(|| view.line_of(node, set))
-        .flatten()
-}
-
-/// Whether a replica could vote now.
-pub(crate) fn is_sound(reach: &Reach, view: &View, node: u64, set: SetId) -> bool {
-    line_of(reach, view, node, set).is_some_and(|line| !line.is_suspect)
-}
-
-/// Each set whose leader is known, as its leader describes it.
-pub(crate) fn led_sets(reach: &Reach, view: &View) -> Vec<(SetId, SetLine)> {
-    let led = reach.board.sets();
-    led.filter_map(|set| Some((set, leader_line(reach, view, set)?)))
-        .collect()
-}
-
-/// What the set's leader says of itself: a node that is connected and says that it leads. A replica
-/// by itself may believe for long in a leader that is gone.
-pub(crate) fn leader_line(reach: &Reach, view: &View, set: SetId) -> Option<SetLine> {
-    let leader = reach.board.leader(set)?;
-    let line = line_of(reach, view, leader, set)?;
-    (line.role == Role::Leader).then_some(line)
-}
-
-/// Whether every set keeps its majority while `node` is stopped.
-pub(crate) fn can_stop(reach: &Reach, view: &View, node: u64) -> CanStop {
-    let mut reasons = Vec::new();
-    let led = led_sets(reach, view);
-    for set in reach.board.sets() {
-        let Some((_, line)) = led.iter().find(|(led, _)| *led == set) else {
-            reasons.push(format!("set {set} has no leader that is known here"));
-            continue;
-        };
-        if !line.voters.contains(&node) {
-            continue;
-        }
-        let others = line.voters.iter().filter(|voter| **voter != node);
-        let sound = others
-            .filter(|voter| is_sound(reach, view, **voter, set))
-            .count();
-        if sound <= line.voters.len() / 2 {
-            reasons.push(format!(
-                "set {set} would keep {sound} of its {} voters",
-                line.voters.len()
-            ));
-        }
-    }
-    CanStop {
-        can_stop: reasons.is_empty(),
-        reason: reasons.join("; "),
     }
 }

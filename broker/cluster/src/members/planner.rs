@@ -18,7 +18,8 @@ use sampan_protocol::{ErrorCode, SetId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::operator::{is_connected, is_sound, led_sets, line_of};
+use super::soundness::{could_lead, has_wrong_clock, is_sound, led_sets, line_of};
+use crate::board::SetLine;
 use crate::calls::{Members, Method};
 use crate::catalog::ClusterMap;
 use crate::reach::Reach;
@@ -33,8 +34,6 @@ const SPREAD_PAUSE: Duration = Duration::from_secs(2);
 /// Leaders are spread once no leader has changed for this long: an election is not to be followed
 /// by another.
 const CALM_BEFORE_SPREAD: Duration = Duration::from_secs(3);
-/// A replica this close to its leader's log could lead.
-const LAG_OF_HEIR_MAX: u64 = 2_048;
 /// Replicas per set.
 const REPLICA_COUNT: u8 = 3;
 const CATALOG: SetId = SetId(0);
@@ -79,10 +78,9 @@ impl Planner {
             if !self.reach.leads(CATALOG) {
                 continue;
             }
+            // Also when it is said that a node shuts down: it may be another one. This one's end
+            // ends the task.
             if let Err(refused) = self.step().await {
-                if refused.code == ErrorCode::ShuttingDown {
-                    return;
-                }
                 tracing::debug!(error = %refused, "the plan waits");
             }
         }
@@ -182,31 +180,9 @@ impl Planner {
 
     /// Decides who is to vote where.
     async fn place(&self, map: &ClusterMap) -> Result<(), Refused> {
-        let nodes: Vec<PlacementNode> = map.nodes.iter().map(placement_node).collect();
-        let mut current: BTreeMap<SetId, Vec<u64>> = map
-            .sets
-            .iter()
-            .map(|record| (record.set, record.voters.clone()))
-            .collect();
-        // What was never decided is as it is.
-        for (set, line) in led_sets(&self.reach, &self.view) {
-            if !line.voters.is_empty() {
-                current.entry(set).or_insert(line.voters);
-            }
-        }
-        for (set, voters) in place(self.set_count, &nodes, &current, REPLICA_COUNT) {
-            let is_decided = map
-                .wanted_voters(set)
-                .is_some_and(|record| record.voters == voters);
-            if is_decided || voters.is_empty() {
-                continue;
-            }
-            self.decide(CatalogCommand::SetPlace(SetRecord {
-                set,
-                voters,
-                preferred_leader: None,
-            }))
-            .await?;
+        let led = led_sets(&self.reach, &self.view);
+        for record in placements(self.set_count, map, led) {
+            self.decide(CatalogCommand::SetPlace(record)).await?;
         }
         Ok(())
     }
@@ -297,6 +273,40 @@ impl Planner {
     }
 }
 
+/// What is to be decided of the sets' voters, given the sets whose leader is known.
+fn placements(set_count: u32, map: &ClusterMap, led: Vec<(SetId, SetLine)>) -> Vec<SetRecord> {
+    let nodes: Vec<PlacementNode> = map.nodes.iter().map(placement_node).collect();
+    let mut current: BTreeMap<SetId, Vec<u64>> = map
+        .sets
+        .iter()
+        .map(|record| (record.set, record.voters.clone()))
+        .collect();
+    // What was never decided is as it is.
+    for (set, line) in led {
+        if !line.voters.is_empty() {
+            current.entry(set).or_insert(line.voters);
+        }
+    }
+    let placed = place(set_count, &nodes, &current, REPLICA_COUNT);
+    // Every set has voters from its founding on. Whoever does not know them yet waits for the
+    // leader to say: placed as if it had none, the set would lose those that it has.
+    let known = placed
+        .into_iter()
+        .filter(|(set, voters)| current.contains_key(set) && !voters.is_empty());
+    let is_decided = |set, voters: &Vec<u64>| {
+        map.wanted_voters(set)
+            .is_some_and(|record| record.voters == *voters)
+    };
+    known
+        .filter(|(set, voters)| !is_decided(*set, voters))
+        .map(|(set, voters)| SetRecord {
+            set,
+            voters,
+            preferred_leader: None,
+        })
+        .collect()
+}
+
 fn placement_node(record: &sampan_core::NodeRecord) -> PlacementNode {
     PlacementNode {
         node: record.node,
@@ -318,12 +328,18 @@ pub(crate) fn leader_moves(reach: &Reach, view: &View) -> Vec<LeaderMove> {
         .filter(|record| record.is_draining || record.state == NodeState::Leaving)
         .map(|record| record.node)
         .collect();
+    let offsets_ms = reach.clock_offsets_ms();
+    let is_heir = |node: u64, set: SetId, leader: &SetLine| {
+        let line = line_of(reach, view, node, set);
+        line.is_some_and(|line| is_sound(&line, leader) && could_lead(&line))
+            && !has_wrong_clock(&offsets_ms, node)
+    };
     let sets: Vec<SetLeadership> = led_sets(reach, view)
         .into_iter()
         .map(|(set, line)| {
             let voter = |node: &u64| VoterState {
                 node: *node,
-                is_caught_up: could_lead(reach, view, *node, set, line.last_index),
+                is_caught_up: is_heir(*node, set, &line),
             };
             SetLeadership {
                 set,
@@ -340,13 +356,6 @@ pub(crate) fn leader_moves(reach: &Reach, view: &View) -> Vec<LeaderMove> {
             to: one.to,
         })
         .collect()
-}
-
-fn could_lead(reach: &Reach, view: &View, node: u64, set: SetId, last_index: u64) -> bool {
-    let line = line_of(reach, view, node, set);
-    is_connected(reach, node)
-        && is_sound(reach, view, node, set)
-        && line.is_some_and(|line| !line.is_full && line.last_index + LAG_OF_HEIR_MAX >= last_index)
 }
 
 /// Asks a set's leader to hand over; `payload` names the heir, 0 for anybody.
@@ -375,4 +384,45 @@ async fn ask_leader(
     let stopping = || Refused::new(ErrorCode::ShuttingDown);
     asked.await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_core::NodeRecord;
+    use sampan_protocol::Timestamp;
+
+    use super::*;
+
+    fn active(node: u64) -> NodeRecord {
+        NodeRecord {
+            node,
+            incarnation: node.into(),
+            peer_address: String::new(),
+            client_address: String::new(),
+            http_address: String::new(),
+            zone: String::new(),
+            is_draining: false,
+            state: NodeState::Active,
+            format_version_max: 1,
+            release: String::new(),
+            joined_at: Timestamp(1),
+        }
+    }
+
+    #[test]
+    fn a_set_that_was_never_placed_waits_for_its_leader() {
+        let map = ClusterMap {
+            nodes: [1, 2, 3, 4].map(active).into(),
+            ..ClusterMap::default()
+        };
+        let line = |voters: &[u64]| SetLine {
+            voters: voters.to_vec(),
+            ..SetLine::default()
+        };
+        assert_eq!(placements(2, &map, Vec::new()), []);
+        let placed = placements(2, &map, vec![(SetId(1), line(&[4]))]);
+        let sets: Vec<SetId> = placed.iter().map(|record| record.set).collect();
+        assert_eq!(sets, [SetId(1)]);
+        assert!(placed[0].voters.contains(&4), "{placed:?}");
+    }
 }

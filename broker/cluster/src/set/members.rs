@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::replica::Replica;
 use super::request::{Refused, SetRequest};
 use crate::calls::Members;
+use crate::members::{could_lead, has_wrong_clock};
 use crate::raft::types::Membership;
 
 /// A learner that is at most so many entries behind may vote.
@@ -122,8 +123,12 @@ pub(super) async fn hand_over(replica: &Replica, to: Option<u64>) -> Result<(), 
         Some(to) => heirs.iter().find(|heir| **heir == to),
         None => heirs.first(),
     };
-    let nobody =
-        || not_now("no other voter is connected, sound, with room and close to the leader's log");
+    let nobody = || {
+        not_now(
+            "no other voter is connected, sound, with room, the right time and close to the \
+             leader's log",
+        )
+    };
     let heir = *heir.ok_or_else(nobody)?;
     hold(replica).await?;
     let stopped = |_| Refused::new(ErrorCode::ShuttingDown);
@@ -169,20 +174,22 @@ fn heirs(replica: &Replica) -> Vec<u64> {
         let record = directory.map().node(node);
         record.is_some_and(|record| record.is_draining)
     };
-    let is_sound = |node: &u64| {
+    let offsets_ms = replica.reach.clock_offsets_ms();
+    let is_heir = |node: &u64| {
         let is_connected = replica
             .reach
             .peers()
             .is_some_and(|peers| peers.is_connected(*node));
         let line = replica.view.line_of(*node, replica.set);
         is_connected
-            && line.is_some_and(|line| !line.is_suspect && !line.is_full)
+            && line.is_some_and(|line| could_lead(&line))
+            && !has_wrong_clock(&offsets_ms, *node)
             && has_caught_up(replica, *node)
     };
     let mut heirs: Vec<u64> = voters
         .into_iter()
         .filter(|node| *node != replica.node)
-        .filter(is_sound)
+        .filter(is_heir)
         .collect();
     heirs.sort_by_key(|node| {
         let matched = matched.get(node).copied().unwrap_or(0);
