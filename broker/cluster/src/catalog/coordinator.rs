@@ -9,6 +9,7 @@
 //! reason about.
 //! Spec: spec/semantics.md, "Queues".
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -173,29 +174,36 @@ impl Coordinator {
     }
 
     async fn finish_all(&self, reach: &Reach) -> Result<(), Refused> {
+        let mandate = Mandate::new(reach)?;
         let (done, answer) = oneshot::channel();
         let catalog = reach.set(CATALOG)?;
         catalog.request(SetRequest::Unfinished(done)).await?;
         let records = answer
             .await
             .map_err(|_| Refused::new(ErrorCode::ShuttingDown))??;
-        for record in records {
+        finish_each(records, async |record: CatalogRecord| {
             tracing::info!(queue = %record.name, state = ?record.state, "finishing a queue");
-            self.finish(reach, record).await?;
-        }
-        Ok(())
+            self.finish(reach, mandate, record).await
+        })
+        .await
     }
 
     async fn carry_out(&self, reach: &Reach, mut command: CatalogCommand) -> Result<(), Refused> {
         if let CatalogCommand::Create { set, .. } = &mut command {
             *set = emptiest_set(reach);
         }
+        let mandate = Mandate::new(reach)?;
         let record = decide(reach, command).await?;
-        self.finish(reach, record).await
+        self.finish(reach, mandate, record).await
     }
 
     /// Carries a record's state over to the owning set, and confirms it.
-    async fn finish(&self, reach: &Reach, record: CatalogRecord) -> Result<(), Refused> {
+    async fn finish(
+        &self,
+        reach: &Reach,
+        mandate: Mandate,
+        record: CatalogRecord,
+    ) -> Result<(), Refused> {
         let queue = record.queue;
         let (command, confirmation) = match record.state {
             QueueState::Ready => return Ok(()),
@@ -220,17 +228,73 @@ impl Coordinator {
                 CatalogCommand::Removed { queue },
             ),
         };
-        carry_over(reach, record.set, command).await?;
+        carry_over(reach, mandate, record.set, command).await?;
         let catalog = reach.set(CATALOG)?;
         refuse(catalog.propose(Command::Catalog(confirmation)).await?)?;
         Ok(())
     }
 }
 
+/// Carries out what each record lacks. One that fails does not keep the others waiting, but for
+/// those of the same set: a set without a leader would take its time for each of them.
+async fn finish_each(
+    records: Vec<CatalogRecord>,
+    finish: impl AsyncFn(CatalogRecord) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    let mut result = Ok(());
+    let mut failed = BTreeSet::new();
+    for record in records {
+        let (queue, set) = (record.queue, record.set);
+        if failed.contains(&set) {
+            continue;
+        }
+        if let Err(refused) = finish(record).await {
+            tracing::debug!(%queue, %set, error = %refused, "a queue is not finished yet");
+            if is_passing(refused.code) {
+                failed.insert(set);
+            }
+            result = Err(refused);
+        }
+    }
+    result
+}
+
+/// The term in which this node leads the catalog. A coordinator that was deposed may still hold a
+/// record that its successor has changed since, and must not carry that over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mandate {
+    term: u64,
+}
+
+impl Mandate {
+    fn new(reach: &Reach) -> Result<Self, Refused> {
+        match reach.board.leader_and_term(CATALOG) {
+            (Some(leader), term) if leader == reach.node => Ok(Mandate { term }),
+            (Some(_), _) => Err(Refused::retry_after(ErrorCode::NotLeader, 100)),
+            (None, _) => Err(Refused::retry_after(ErrorCode::NoLeader, 100)),
+        }
+    }
+
+    /// Asks a majority whether it still holds. What is sent right afterwards may yet be late.
+    async fn confirm(self, reach: &Reach) -> Result<(), Refused> {
+        reach.confirm_here(CATALOG).await?;
+        match Mandate::new(reach)? == self {
+            true => Ok(()),
+            false => Err(Refused::retry_after(ErrorCode::LeaderChanged, 100)),
+        }
+    }
+}
+
 /// Carries a step out in the owning set, wherever that is led; it may be between two leaders.
-async fn carry_over(reach: &Reach, set: SetId, command: Command) -> Result<(), Refused> {
+async fn carry_over(
+    reach: &Reach,
+    mandate: Mandate,
+    set: SetId,
+    command: Command,
+) -> Result<(), Refused> {
     let end = Instant::now() + STEP_MAX;
     loop {
+        mandate.confirm(reach).await?;
         let carried_out = reach.propose(set, command.clone()).await;
         match carried_out.and_then(refuse) {
             Ok(_) => return Ok(()),
@@ -269,5 +333,42 @@ fn refuse(reply: Reply) -> Result<Reply, Refused> {
     match reply {
         Reply::Refused(refusal) => Err(refusal.into()),
         reply => Ok(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use sampan_protocol::{QueueId, Timestamp};
+
+    use super::*;
+
+    fn record(queue: u64, set: u32) -> CatalogRecord {
+        CatalogRecord {
+            queue: QueueId(queue),
+            name: format!("queue-{queue}"),
+            account: ACCOUNT,
+            set: SetId(set),
+            attributes: QueueAttributes::default(),
+            created_at: Timestamp(1),
+            state: QueueState::Creating,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_cannot_be_finished_keeps_none_of_another_set_waiting() {
+        let records = vec![record(1, 1), record(2, 1), record(3, 2), record(4, 3)];
+        let asked = RefCell::new(Vec::new());
+        let finished = finish_each(records, async |record: CatalogRecord| {
+            asked.borrow_mut().push(record.queue.0);
+            match record.set.0 {
+                1 => Err(Refused::new(ErrorCode::NoLeader)),
+                2 => Err(Refused::new(ErrorCode::TooManyQueues)),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(finished.await.unwrap_err().code, ErrorCode::TooManyQueues);
+        assert_eq!(*asked.borrow(), [1, 3, 4]);
     }
 }
