@@ -53,6 +53,8 @@ struct Plan {
     dials: Vec<(usize, Address)>,
     questions: Vec<Question>,
     wake_at: Option<Instant>,
+    /// Whether something waits here that no connection looks after.
+    keeps_house: bool,
     is_finished: bool,
 }
 
@@ -62,6 +64,7 @@ pub(crate) async fn run(shared: Arc<Shared>, slot: usize, first: Dialed) {
     let mut supervisor = Supervisor {
         shared,
         tasks: JoinSet::new(),
+        housekeeping_at: None,
     };
     supervisor.open(slot, first);
     while supervisor.step().await {}
@@ -79,14 +82,23 @@ struct Supervisor {
     shared: Arc<Shared>,
     /// At most one for each connection, two for each slot, and one for each query.
     tasks: JoinSet<Event>,
+    /// When to look for what has waited too long. Kept from one step to the next: whoever sends
+    /// meanwhile makes a step, and must not put it off.
+    housekeeping_at: Option<Instant>,
 }
 
 impl Supervisor {
     /// Does what is due and waits for the next thing. False when there is nothing left to do.
     async fn step(&mut self) -> bool {
         let now = Instant::now();
-        let interval = sweep_interval(&self.shared.config).min(HOUSEKEEPING_INTERVAL_MAX);
-        let plan = self.shared.change(|state| plan(state, now, interval));
+        if self.housekeeping_at.take_if(|at| *at <= now).is_some() {
+            self.shared.fail_expired(now);
+        }
+        let plan = self.shared.change(|state| plan(state, now));
+        self.housekeeping_at = plan.keeps_house.then(|| {
+            let interval = sweep_interval(&self.shared.config).min(HOUSEKEEPING_INTERVAL_MAX);
+            self.housekeeping_at.unwrap_or(now + interval)
+        });
         if plan.is_finished {
             return false;
         }
@@ -98,7 +110,8 @@ impl Supervisor {
         for question in plan.questions {
             self.ask(question);
         }
-        let wake_at = plan.wake_at;
+        let wake_at = [plan.wake_at, self.housekeeping_at];
+        let wake_at = wake_at.into_iter().flatten().min();
         tokio::select! {
             Some(event) = self.tasks.join_next() => match event {
                 Ok(event) => self.on_event(event),
@@ -106,9 +119,7 @@ impl Supervisor {
                 Err(_) => return false,
             },
             () = self.shared.attention.notified() => {}
-            () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {
-                self.shared.fail_expired(Instant::now());
-            }
+            () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
         }
         true
     }
@@ -181,7 +192,7 @@ impl Supervisor {
     }
 }
 
-fn plan(state: &mut State, now: Instant, interval: Duration) -> Plan {
+fn plan(state: &mut State, now: Instant) -> Plan {
     let any_live = state.servers.any_live();
     let is_finished = match state.phase {
         Phase::Open => false,
@@ -210,13 +221,13 @@ fn plan(state: &mut State, now: Instant, interval: Duration) -> Plan {
     }
     let dials = state.servers.take_dials(now);
     let is_ending = state.phase != Phase::Open || state.is_repeating();
-    let housekeeping_at = (is_holding || (!any_live && is_ending)).then(|| now + interval);
     let ask_at = state.routes.ask_at().filter(|_| any_live);
-    let wake_at = [housekeeping_at, ask_at, state.servers.dial_at()];
+    let wake_at = [ask_at, state.servers.dial_at()];
     Plan {
         dials,
         questions,
         wake_at: wake_at.into_iter().flatten().min(),
+        keeps_house: is_holding || (!any_live && is_ending),
         is_finished,
     }
 }
