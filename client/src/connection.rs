@@ -49,6 +49,16 @@ pub(crate) enum End {
     Finished,
 }
 
+/// Request slots for anything but pings, one of which always has a place.
+fn requests_max(in_flight_max: usize) -> usize {
+    in_flight_max.saturating_sub(1).max(1)
+}
+
+/// Request slots from which on no receive is written, since those may be taken for long.
+fn receives_max(in_flight_max: usize) -> usize {
+    in_flight_max - in_flight_max / 4
+}
+
 /// See the head of the file.
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
@@ -186,7 +196,7 @@ impl Connection {
             self.abandon_expired();
         }
         if self.timing.take_ping(self.now) {
-            self.again.push(Outgoing::new(Work::Ping, self.now));
+            self.start_ping();
         }
         // A repeat that is due is taken by the exchange that follows, which sets its time anew.
         self.timing
@@ -196,6 +206,15 @@ impl Connection {
             cx.waker().wake_by_ref();
         }
         Ok(())
+    }
+
+    /// Asks whether the broker is there: not through the state, where a ping would wait for a
+    /// request slot behind the very requests that are not answered.
+    fn start_ping(&mut self) {
+        // With the slot taken, an earlier ping is unanswered, and does as well.
+        if self.in_flight.len() + self.writing.len() < self.in_flight_max {
+            self.taken.push(Outgoing::new(Work::Ping, self.now));
+        }
     }
 
     /// Tells the callers whose time is over. The broker may still answer, so the slots stay taken.
@@ -238,12 +257,11 @@ impl Connection {
         }
         let moved = state.free(&mut self.freed);
         state.wake_retries(self.now);
-        let slots = self
-            .in_flight_max
-            .saturating_sub(self.in_flight.len() + self.writing.len());
+        let used = self.in_flight.len() + self.writing.len() + self.taken.len();
+        let slots = requests_max(self.in_flight_max).saturating_sub(used);
         let room = Room {
             slots,
-            receive_slots: slots.saturating_sub(self.in_flight_max / 4),
+            receive_slots: slots.min(receives_max(self.in_flight_max).saturating_sub(used)),
             len: WRITE_AHEAD_LEN.saturating_sub(self.writing_len),
         };
         state.take(self.slot, room, &mut self.taken);
@@ -348,9 +366,18 @@ impl Connection {
         self.shared.change(|state| state.close_slot(slot, now));
     }
 
+    /// Drops the socket, and what the kernel would still send. First of all: once a frame goes out
+    /// again, on another connection, this one must not deliver it any more.
+    fn abort(&mut self) {
+        let socket = std::mem::replace(&mut self.socket, Box::new(tokio::io::empty()));
+        // A socket that cannot be set is one that the other side has reset already.
+        drop(socket.give_up());
+    }
+
     /// Settles everything that was with this connection: back to the state what goes out again,
     /// an answer to the caller for the rest.
     pub(crate) fn settle(&mut self, reason: &str) {
+        self.abort();
         self.now = Instant::now();
         let mut again = Vec::new();
         for (_, outgoing) in std::mem::take(&mut self.in_flight) {

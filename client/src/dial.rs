@@ -12,6 +12,7 @@ use sampan_protocol::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::address::Address;
 use crate::config::Config;
@@ -19,9 +20,31 @@ use crate::error::Error;
 use crate::tls::Tls;
 
 /// Either kind of connection.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
+    /// When this is dropped, nothing that was written may still go out: what waits in the kernel is
+    /// thrown away, and the broker hears of a reset. For a connection that was given up: the kernel
+    /// would go on sending for minutes what is long repeated elsewhere.
+    fn give_up(&self) -> io::Result<()>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+impl Socket for TcpStream {
+    fn give_up(&self) -> io::Result<()> {
+        self.set_zero_linger()
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn give_up(&self) -> io::Result<()> {
+        self.get_ref().0.give_up()
+    }
+}
+
+/// Stands where a connection was.
+impl Socket for tokio::io::Empty {
+    fn give_up(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// An authenticated connection on which nothing is under way.
 pub(crate) struct Dialed {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sampan_client::{Applied, Error, ErrorCode, MessageId, QueueOptions, ReceiptHandle};
 use sampan_protocol::{HandleResults, Reply, Request};
 use support::{Peer, bodies, messages};
+use tokio::io::AsyncReadExt;
 
 #[tokio::test]
 async fn without_resend_unknown_a_send_without_an_answer_fails_and_is_not_repeated() {
@@ -281,4 +282,89 @@ async fn a_broker_that_no_longer_knows_the_account_is_not_asked_again() {
         }
     );
     assert_eq!(error.code(), Some(ErrorCode::AuthenticationFailed));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_connection_times_out_however_much_is_sent_meanwhile() {
+    let peer = Peer::new().await;
+    let builder = peer.client().request_timeout(Duration::from_millis(400));
+    let (client, connection) = peer.connect(builder).await;
+    // The next one is never answered.
+    drop(connection);
+    let queue = client.queue("orders");
+    let mut first = Box::pin(queue.send("first").into_future());
+    // Each of these gives the client's task something to do.
+    let (mut others, mut count) = (Vec::new(), 0);
+    let error = loop {
+        others.push(queue.send("another"));
+        count += 1;
+        assert!(count < 300, "the first send waits for ever");
+        match tokio::time::timeout(Duration::from_millis(10), &mut first).await {
+            Ok(sent) => break sent.unwrap_err(),
+            Err(_) => continue,
+        }
+    };
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    drop(others);
+}
+
+#[tokio::test]
+async fn what_was_written_to_a_broker_that_was_given_up_is_sent_no_more() {
+    let peer = Peer::new().await;
+    let builder = peer.client().keep_alive(Duration::from_millis(100));
+    let (client, silent) = peer.connect(builder).await;
+    let queue = client.queue("orders");
+    // More than the kernel keeps for a peer that does not read.
+    let sends: Vec<_> = (0..20).map(|_| queue.send(vec![b'x'; 1 << 20])).collect();
+    // The peer reads nothing until the client has gone elsewhere.
+    let mut next = peer.accept().await;
+    next.next_send().await;
+    let mut silent = silent.into_stream();
+    let mut buffer = vec![0; 1 << 16];
+    let end = loop {
+        match silent.read(&mut buffer).await {
+            Ok(0) => break None,
+            Ok(_) => {}
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
+    drop(sends);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_in_order_is_not_reset() {
+    let peer = Peer::new().await;
+    let (client, connection) = peer.connect(peer.client()).await;
+    let mut stream = connection.into_stream();
+    let closed = tokio::spawn(async move { client.close().await });
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    drop(closed);
+}
+
+#[tokio::test]
+async fn a_slow_broker_with_all_request_slots_taken_is_still_asked_whether_it_is_there() {
+    let mut peer = Peer::new().await;
+    peer.requests_in_flight_max = 8;
+    let builder = peer.client().keep_alive(Duration::from_millis(100));
+    let (client, mut connection) = peer.connect(builder).await;
+    let queue = client.queue("orders");
+    let deletes: Vec<_> = (0..40 * 256)
+        .map(|handle| queue.delete(ReceiptHandle(handle)))
+        .collect();
+    // Every slot but the ping's is taken, and nothing is answered but pings.
+    let (mut unanswered, mut ping_count) = (Vec::new(), 0);
+    while ping_count < 5 {
+        let asked = connection.next().await;
+        match asked.request {
+            Request::Ping => {
+                ping_count += 1;
+                connection.reply(asked.id, Reply::Pong).await;
+            }
+            _ => unanswered.push(asked.id),
+        }
+    }
+    assert_eq!(unanswered.len(), 7, "one slot is kept");
+    drop(deletes);
 }

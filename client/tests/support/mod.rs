@@ -102,6 +102,11 @@ impl Connection {
         }
     }
 
+    /// The socket, for tests of how it ends.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
     /// Answers hello and checks the signature.
     pub async fn shake_hands(&mut self, requests_in_flight_max: u32) {
         let hello = self.next().await;
