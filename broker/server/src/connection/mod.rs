@@ -12,6 +12,7 @@
 
 mod deliveries;
 mod outbox;
+mod patience;
 mod reader;
 mod requests;
 mod session;
@@ -20,7 +21,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sampan_cluster::{ClientId, SetRequest};
+use sampan_cluster::{Client, ClientId, SetRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -67,12 +68,12 @@ where
         ended = reader.run(phases) => ended,
         // Nothing can be written any more, so there is nothing left to say.
         written = &mut write => {
-            forget(&shared, id).await;
+            forget(&shared, &outbox).await;
             return written;
         }
     };
     if !matches!(ended, Ok(Ended::ByBroker)) {
-        forget(&shared, id).await;
+        forget(&shared, &outbox).await;
     }
     if let Ok(Ended::ByClient) = ended {
         return Ok(());
@@ -88,12 +89,15 @@ where
         written = &mut write => written?,
         () = tokio::time::sleep(FAREWELL_MAX) => {}
     }
-    forget(&shared, id).await;
+    forget(&shared, &outbox).await;
     ended.map(drop)
 }
 
 /// Nothing that the client waits for is of use to anybody now.
-async fn forget(shared: &Shared, id: ClientId) {
+async fn forget(shared: &Shared, outbox: &Outbox) {
+    // What a set hands out before it hears of it goes back too.
+    outbox.close();
+    let id = outbox.id();
     for set in shared.node.sets() {
         // A set that has stopped has forgotten the client already.
         drop(set.request(SetRequest::Forget(id)).await);

@@ -6,11 +6,12 @@
 //!
 //! Invariants: a connection never has more than [`OUTBOX_LEN_MAX`] bytes encoded and unwritten,
 //! plus one answer per set; beyond that, received messages go back to their queues. Every request
-//! that was let in has one place in the channel, so handing over never waits.
+//! that was let in has one place in the channel, so handing over never waits; whoever answers by
+//! itself asks for a place before it lets another request in.
 //! Spec: spec/limits.md, "Server".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use sampan_cluster::{Answer, BodyRun, Client, ClientId, Outcome, Received, Refused, Shown};
@@ -23,6 +24,12 @@ use crate::serve::refusals;
 
 /// Encoded and unwritten bytes at which a connection is too slow to be given messages.
 pub(crate) const OUTBOX_LEN_MAX: usize = 8 * 1024 * 1024;
+
+/// Answers that may wait for the writer: some more than requests, for what the connection answers
+/// beyond them (pings, refusals of one request too many, last words).
+const PLACE_COUNT: usize = REQUESTS_IN_FLIGHT_MAX + 16;
+/// With so many unanswered, nothing more is answered before the writer has come along.
+const ANSWER_COUNT_MAX: usize = PLACE_COUNT - 8;
 
 /// Something for the writer.
 #[derive(Debug)]
@@ -59,12 +66,13 @@ pub(crate) struct Outbox {
     unwritten_len: AtomicUsize,
     /// Rung when one of the three has gone down.
     drained: Notify,
+    /// Nothing is read from the client any more, and the sets are being told.
+    is_closed: AtomicBool,
 }
 
 impl Outbox {
     pub(crate) fn new(id: ClientId) -> (Arc<Outbox>, mpsc::Receiver<Outgoing>) {
-        // Some room beyond the requests, for the connection's own last words.
-        let (sender, receiver) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX + 16);
+        let (sender, receiver) = mpsc::channel(PLACE_COUNT);
         let outbox = Outbox {
             id,
             sender,
@@ -72,6 +80,7 @@ impl Outbox {
             request_len: AtomicUsize::new(0),
             unwritten_len: AtomicUsize::new(0),
             drained: Notify::new(),
+            is_closed: AtomicBool::new(false),
         };
         (Arc::new(outbox), receiver)
     }
@@ -100,6 +109,21 @@ impl Outbox {
     /// Resolves when something was written or answered since the last call.
     pub(crate) async fn drained(&self) {
         self.drained.notified().await;
+    }
+
+    /// Waits until the writer has a place for one more answer.
+    ///
+    /// Of that many requests some were answered, by the connection itself: sets get no more than
+    /// `REQUESTS_IN_FLIGHT_MAX`. So this does not wait for a receive to end.
+    pub(crate) async fn has_place(&self) {
+        while self.request_count() >= ANSWER_COUNT_MAX {
+            self.drained().await;
+        }
+    }
+
+    /// From now on no messages are taken: nobody would get them.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
     }
 
     /// The writer has written `len` bytes.
@@ -140,7 +164,9 @@ impl Outbox {
     }
 
     fn can_take(&self, len: usize) -> bool {
-        self.unwritten_len() + len <= OUTBOX_LEN_MAX && !self.sender.is_closed()
+        self.unwritten_len() + len <= OUTBOX_LEN_MAX
+            && !self.sender.is_closed()
+            && !self.is_closed.load(Ordering::Acquire)
     }
 }
 
@@ -226,5 +252,59 @@ fn unread_of(error: mpsc::error::TrySendError<Outgoing>) -> Option<Received> {
     match error.into_inner() {
         Outgoing::Unread { received, .. } => Some(received),
         Outgoing::Frames { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_protocol::QueueId;
+
+    use super::*;
+
+    fn received(outbox: &Outbox) -> Vec<Received> {
+        outbox.on_request(0);
+        let received = Received {
+            queue: QueueId(7),
+            deliveries: Vec::new(),
+            bodies: Vec::new(),
+        };
+        let answer = Answer {
+            request_id: 1,
+            len: 0,
+            outcome: Outcome::Received(received),
+        };
+        outbox.answer(SetId(1), vec![answer])
+    }
+
+    #[test]
+    fn a_connection_that_is_over_takes_no_messages() {
+        let (outbox, _outgoing) = Outbox::new(ClientId(1));
+        assert!(received(&outbox).is_empty(), "taken");
+        outbox.close();
+        assert_eq!(received(&outbox).len(), 1, "goes back to its queue");
+    }
+
+    #[tokio::test]
+    async fn no_answer_is_lost_however_many_are_made_without_a_pause() {
+        let (outbox, mut outgoing) = Outbox::new(ClientId(1));
+        let count = 3 * PLACE_COUNT;
+        let reader = async {
+            for request_id in 0..count as u64 {
+                outbox.has_place().await;
+                outbox.on_request(5);
+                outbox.push(request_id, 5, &Reply::Pong);
+            }
+        };
+        let writer = async {
+            for _ in 0..count {
+                let Some(Outgoing::Frames { bytes, .. }) = outgoing.recv().await else {
+                    panic!("no frames")
+                };
+                outbox.on_written(bytes.len());
+                outbox.on_answered(1, 5);
+            }
+        };
+        tokio::join!(reader, writer);
+        assert_eq!((outbox.request_count(), outbox.unwritten_len()), (0, 0));
     }
 }

@@ -18,8 +18,9 @@ use super::requests::Requests;
 use super::session::{Session, Step};
 use crate::serve::{Phase, Shared};
 
-/// Requests of one client that may be unanswered, in bytes.
-const REQUEST_LEN_MAX: usize = 32 * 1024 * 1024;
+/// Requests of one client that may be unanswered, in bytes. More than a client has on its way by
+/// default, so that its pings are read however slow the sets are.
+const REQUEST_LEN_MAX: usize = 40 * 1024 * 1024;
 /// What the first read of a connection may bring.
 const READ_LEN_MIN: usize = 8 * 1024;
 /// What one read may bring once the client has filled shorter ones. The end of a frame that does
@@ -174,6 +175,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     ) -> Result<(), ConnectionError> {
         let request_id = frame.header.request_id;
         let len = frame.payload.len();
+        self.outbox.has_place().await;
         let step = session.on_frame(frame);
         let has_room = self.outbox.request_count() < REQUESTS_IN_FLIGHT_MAX;
         self.outbox.on_request(len);

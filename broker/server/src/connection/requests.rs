@@ -23,6 +23,7 @@ use sampan_protocol::{
 use tokio::sync::watch;
 
 use super::outbox::Outbox;
+use super::patience::Patience;
 use crate::serve::{Shared, admin};
 
 /// See the module's documentation.
@@ -32,6 +33,7 @@ pub(super) struct Requests {
     shared: Arc<Shared>,
     changes: watch::Receiver<Arc<Directory>>,
     directory: Arc<Directory>,
+    patience: Patience,
 }
 
 impl Requests {
@@ -43,6 +45,7 @@ impl Requests {
             shared,
             changes,
             directory,
+            patience: Patience::default(),
         }
     }
 
@@ -105,13 +108,13 @@ impl Requests {
                     queue: route.queue,
                     batch: send.batch,
                 };
-                self.to_set(&route, SetRequest::Command { origin, command })
+                self.ask_set(&route, SetRequest::Command { origin, command })
                     .await
             }
             Request::Receive(receive) => {
                 let route = self.find(&receive.queue)?;
                 let receive = check_receive(&receive, &route)?;
-                self.to_set(&route, SetRequest::Receive { origin, receive })
+                self.ask_set(&route, SetRequest::Receive { origin, receive })
                     .await
             }
             Request::Delete(delete) => {
@@ -120,7 +123,7 @@ impl Requests {
                     queue: route.queue,
                     handles: delete.handles,
                 };
-                self.to_set(&route, SetRequest::Command { origin, command })
+                self.ask_set(&route, SetRequest::Command { origin, command })
                     .await
             }
             Request::ChangeVisibility(change) => {
@@ -131,7 +134,7 @@ impl Requests {
                     visibility_timeout_ms: change.visibility_timeout_ms,
                     handles: change.handles,
                 };
-                self.to_set(&route, SetRequest::Command { origin, command })
+                self.ask_set(&route, SetRequest::Command { origin, command })
                     .await
             }
             Request::QueueShow { name } => {
@@ -140,7 +143,7 @@ impl Requests {
                     origin,
                     route: route.clone(),
                 };
-                self.to_set(&route, show).await
+                self.ask_set(&route, show).await
             }
             Request::QueueList(list) => self.list(request_id, len, &list),
             Request::Route(route) => self.route(request_id, len, &route),
@@ -183,8 +186,10 @@ impl Requests {
             .ok_or_else(|| Refused::new(ErrorCode::QueueNotFound))
     }
 
-    async fn to_set(&self, route: &Route, request: SetRequest) -> Result<(), Refused> {
-        self.shared.node.set_of(route)?.request(request).await
+    /// Waits for room, but not long: behind this request wait those for other sets, and pings.
+    async fn ask_set(&mut self, route: &Route, request: SetRequest) -> Result<(), Refused> {
+        let handed_over = self.shared.node.set_of(route)?.request(request);
+        self.patience.within(route.set, handed_over).await
     }
 
     /// Changes take several entries in two sets, so they run beside the connection.
