@@ -8,9 +8,9 @@
 //! told from one that is slow, or that a receive waits at, by a ping. A broker that is there takes
 //! that in within a second whatever its sets do: it reads on while less is unanswered than it lets
 //! in, which is more than this client has on its way by default, and waits no longer for a set that
-//! takes nothing. A ping has a request slot of its own. While a request is unanswered the ping goes out after [`PROBE_AFTER`] of
-//! silence, and [`SILENCE_MAX`] without anything ends the connection, so that requests go to
-//! whoever leads by then. Both are shorter when the keep-alive interval is.
+//! takes nothing. A ping has a request slot of its own. While a request is unanswered the ping goes
+//! out after [`PROBE_AFTER`] of silence, and [`SILENCE_MAX`] without anything ends the connection,
+//! so that requests go to whoever leads by then. Both are shorter when the keep-alive interval is.
 
 use std::time::Duration;
 
