@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sampan_core::{CatalogCommand, CatalogRecord, Command, QueueState, Reply};
-use sampan_protocol::{AttributeChanges, ErrorCode, Name, QueueAttributes, SetId};
+use sampan_protocol::{Applied, AttributeChanges, ErrorCode, Name, QueueAttributes, SetId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -194,7 +194,8 @@ impl Coordinator {
         }
         let mandate = Mandate::new(reach)?;
         let record = decide(reach, command).await?;
-        self.finish(reach, mandate, record).await
+        let finished = self.finish(reach, mandate, record).await;
+        finished.map_err(once_decided)
     }
 
     /// Carries a record's state over to the owning set, and confirms it.
@@ -310,8 +311,23 @@ async fn carry_over(
 fn is_passing(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::NoLeader | ErrorCode::NotLeader | ErrorCode::OutcomeUnknown
+        ErrorCode::NoLeader
+            | ErrorCode::NotLeader
+            | ErrorCode::OutcomeUnknown
+            | ErrorCode::ShuttingDown
     )
+}
+
+/// What is told of a change that is decided and could not be carried out now: it will be, when the
+/// unfinished queues are looked at next, so nobody may hear that it was not.
+fn once_decided(refused: Refused) -> Refused {
+    match refused.code.applied() {
+        Applied::No => Refused {
+            text: format!("decided, and not carried out yet: {refused}"),
+            ..Refused::retry_after(ErrorCode::OutcomeUnknown, 500)
+        },
+        _ => refused,
+    }
 }
 
 async fn decide(reach: &Reach, command: CatalogCommand) -> Result<CatalogRecord, Refused> {
@@ -322,11 +338,13 @@ async fn decide(reach: &Reach, command: CatalogCommand) -> Result<CatalogRecord,
     }
 }
 
-/// The set with the fewest queues, the lowest number among equals.
+/// The set with the fewest queues, the lowest number among equals. One without a leader is taken
+/// only when all are: it would keep the queue waiting.
 fn emptiest_set(reach: &Reach) -> SetId {
     let counts = reach.directory().count_by_set(reach.board.set_count());
-    let fewest = counts.iter().enumerate().min_by_key(|(_, count)| **count);
-    SetId(fewest.map_or(0, |(set, _)| u32::try_from(set).unwrap_or(0)))
+    let sets = reach.board.sets().zip(counts);
+    let by_rank = sets.map(|(set, count)| (reach.board.leader(set).is_none(), count, set));
+    by_rank.min().map_or(SetId(0), |(.., set)| set)
 }
 
 fn refuse(reply: Reply) -> Result<Reply, Refused> {
@@ -354,6 +372,15 @@ mod tests {
             created_at: Timestamp(1),
             state: QueueState::Creating,
         }
+    }
+
+    #[test]
+    fn nobody_hears_that_a_decided_change_was_not_made() {
+        let told = once_decided(Refused::new(ErrorCode::NoLeader));
+        assert_eq!(told.code, ErrorCode::OutcomeUnknown);
+        assert!(told.text.contains("no leader"), "{}", told.text);
+        let told = once_decided(Refused::new(ErrorCode::OutcomeUnknown));
+        assert_eq!(told.code, ErrorCode::OutcomeUnknown);
     }
 
     #[tokio::test]
