@@ -176,7 +176,7 @@ pub struct SetStatus {
 pub struct ReplicaStatus {
     /// The node.
     pub node: u64,
-    /// Entries of the leader's log that it has not confirmed; `None` while nothing is known.
+    /// Entries of the leader's log that its own does not have yet; `None` while nothing is known.
     pub lag: Option<u64>,
     /// Whether it may have lost entries that it once confirmed, and so does not vote.
     pub is_suspect: bool,

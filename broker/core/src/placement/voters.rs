@@ -20,7 +20,8 @@ pub struct PlacementNode {
     pub node: u64,
     /// Its failure zone. Nodes that name none share the zone without a name.
     pub zone: String,
-    /// Whether it may hold replicas: it is neither leaving nor lost.
+    /// Whether it may hold replicas: it is not leaving. One whose folder was
+    /// replaced stays: a fresh one comes.
     pub is_usable: bool,
 }
 
