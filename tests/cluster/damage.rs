@@ -9,12 +9,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sampan_client::{Applied, Client, Queue};
+use sampan_client::{Applied, Queue};
 
 use super::support::{leader_of, three_nodes, wait_for_line};
 use crate::cluster::Cluster;
 use crate::log_batches::files;
-use crate::patience::{PATIENCE, block_on, connect, wait_for};
+use crate::patience::{PATIENCE, block_on, builder, connect, wait_for};
 
 const MESSAGE_COUNT: usize = 5_000;
 /// Of the queue's messages in segment files before the node is stopped.
@@ -23,21 +23,6 @@ const SEGMENT_LEN_MIN: u64 = 2 * 1024 * 1024;
 fn body(number: usize) -> String {
     let mark = format!("body {number:06};");
     mark.repeat(1_024 / mark.len())
-}
-
-/// A client that hears of each send whose outcome is unknown.
-async fn connect_without_resending(cluster: &Cluster) -> Client {
-    let env = cluster.env();
-    let builder = Client::builder()
-        .server(&env["SAMPAN_SERVER"])
-        .ca_file(&env["SAMPAN_CA"])
-        .secret_id(&env["SAMPAN_SECRET_ID"])
-        .secret_key(&env["SAMPAN_SECRET_KEY"])
-        .retry_deadline(PATIENCE)
-        .request_timeout(PATIENCE)
-        .reconnect_deadline(PATIENCE)
-        .resend_unknown(false);
-    builder.connect().await.expect("a node is there")
 }
 
 /// Sends a message until it is acknowledged; the number, if it may be there more than once.
@@ -56,7 +41,9 @@ async fn send(queue: &Queue, number: usize) -> Option<usize> {
 /// Sends all messages; returns the set of the queue, and which may be there more than once.
 fn fill(cluster: &Cluster) -> (u32, BTreeSet<usize>) {
     block_on(async {
-        let client = connect_without_resending(cluster).await;
+        // It hears of each send whose outcome is unknown.
+        let telling = builder(&cluster.env()).resend_unknown(false);
+        let client = telling.connect().await.expect("a node is there");
         let queue = client.create_queue("orders", Default::default()).await;
         let queue = queue.expect("a new queue");
         let numbers: Vec<usize> = (0..MESSAGE_COUNT).collect();

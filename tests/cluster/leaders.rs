@@ -9,7 +9,7 @@ use sampan_client::ErrorCode;
 
 use super::support::{assert_works, leader_of, three_nodes};
 use crate::cluster::Cluster;
-use crate::patience::{PATIENCE, block_on, wait_for};
+use crate::patience::{PATIENCE, block_on, builder, wait_for};
 use crate::sender::{Sender, drain};
 
 /// Enough that a fault falls into the load.
@@ -52,13 +52,8 @@ fn a_node_without_a_majority_says_so_and_serves_again_with_one() {
     }
     let env = cluster.env_of(1);
     block_on(async {
-        let builder = sampan_client::Client::builder()
-            .server(&env["SAMPAN_SERVER"])
-            .ca_file(&env["SAMPAN_CA"])
-            .secret_id(&env["SAMPAN_SECRET_ID"])
-            .secret_key(&env["SAMPAN_SECRET_KEY"])
-            .retry_deadline(Duration::ZERO);
-        let client = builder.connect().await.expect("the node is there");
+        let impatient = builder(&env).retry_deadline(Duration::ZERO);
+        let client = impatient.connect().await.expect("the node is there");
         let began = Instant::now();
         loop {
             // It may believe for a moment that it leads; what it then takes is never acknowledged.

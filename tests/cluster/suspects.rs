@@ -5,13 +5,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use sampan_client::{Client, ErrorCode};
+use sampan_client::ErrorCode;
 
 use super::support::{assert_works, three_nodes};
 use crate::cluster::Cluster;
 use crate::cluster::node::Launch;
 use crate::log_batches::{self, Batch, PAGE_LEN};
-use crate::patience::{PATIENCE, block_on, connect, wait_for};
+use crate::patience::{PATIENCE, block_on, builder, connect, wait_for};
 
 const MESSAGE_COUNT: u64 = 200;
 /// Many elections long.
@@ -67,13 +67,8 @@ fn count_ready(cluster: &Cluster) -> u64 {
 fn assert_refused(cluster: &Cluster) {
     let env = cluster.env_of(1);
     block_on(async {
-        let builder = Client::builder()
-            .server(&env["SAMPAN_SERVER"])
-            .ca_file(&env["SAMPAN_CA"])
-            .secret_id(&env["SAMPAN_SECRET_ID"])
-            .secret_key(&env["SAMPAN_SECRET_KEY"])
-            .retry_deadline(Duration::ZERO);
-        let client = builder.connect().await.expect("the node is there");
+        let impatient = builder(&env).retry_deadline(Duration::ZERO);
+        let client = impatient.connect().await.expect("the node is there");
         for _ in 0..REFUSED_SEND_COUNT {
             let error = client.queue("orders").send("too soon").await;
             let error = error.expect_err("nobody may lead");

@@ -3,23 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sampan_client::Client;
+use sampan_client::{Client, ClientBuilder};
 
 /// What has not come by then never will; only a bound for broken clusters.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A client by the variables of an environment.
-pub(crate) async fn connect(env: &BTreeMap<String, String>) -> Client {
-    let builder = Client::builder()
+/// A client by the variables of an environment, to be made.
+pub(crate) fn builder(env: &BTreeMap<String, String>) -> ClientBuilder {
+    Client::builder()
         .server(&env["SAMPAN_SERVER"])
         .ca_file(&env["SAMPAN_CA"])
         .secret_id(&env["SAMPAN_SECRET_ID"])
         .secret_key(&env["SAMPAN_SECRET_KEY"])
         .retry_deadline(PATIENCE)
         .request_timeout(PATIENCE)
-        .reconnect_deadline(PATIENCE);
-    builder.connect().await.expect("a node is there")
+        .reconnect_deadline(PATIENCE)
+}
+
+/// A client by the variables of an environment.
+pub(crate) async fn connect(env: &BTreeMap<String, String>) -> Client {
+    builder(env).connect().await.expect("a node is there")
 }
 
 /// Runs a future to its end.

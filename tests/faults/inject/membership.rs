@@ -8,8 +8,6 @@ use super::{ANSWER_MAX, PAUSE, Scene};
 use crate::cluster::Cluster;
 use crate::cluster::status::Status;
 
-/// How long a node that must be refused is left to try.
-const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// Replicas of a new node catch up by then, unless something is broken.
 const CATCH_UP_MAX: Duration = Duration::from_secs(40);
 
@@ -47,8 +45,9 @@ pub(super) fn wipe(scene: &mut Scene<'_>) -> String {
     let id = scene.any();
     scene.node(id).kill();
     scene.node(id).wipe();
+    let from = scene.node(id).log().len();
     scene.launch(id);
-    std::thread::sleep(REFUSED_FOR);
+    wait_until_refused(scene, id, from);
     let status = scene.status();
     assert!(
         status.sets.iter().all(|set| set.leader != Some(id)),
@@ -61,6 +60,15 @@ pub(super) fn wipe(scene: &mut Scene<'_>) -> String {
         scene.launch(id);
     }
     format!("node {id}")
+}
+
+/// Others have told the node that its folder is not the one they know.
+fn wait_until_refused(scene: &mut Scene<'_>, id: u64, from: usize) {
+    let began = Instant::now();
+    while !scene.node(id).log()[from..].contains("replace-node") {
+        assert!(began.elapsed() < ANSWER_MAX, "node {id} was not refused");
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// A dead node is replaced by another one.

@@ -61,24 +61,30 @@ impl ClusterMap {
     }
 }
 
+/// A node that asks to be let in, for tests.
+#[cfg(test)]
+pub(crate) fn example_join(node: u64, incarnation: u128) -> sampan_core::NodeJoin {
+    sampan_core::NodeJoin {
+        node,
+        incarnation,
+        peer_address: "peer:7413".to_owned(),
+        client_address: "peer:7411".to_owned(),
+        http_address: String::new(),
+        zone: String::new(),
+        format_version_max: 1,
+        release: String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sampan_core::{Broker, CatalogCommand, Command, Entry, NodeJoin, Reply};
+    use sampan_core::{Broker, CatalogCommand, Command, Entry, Reply};
     use sampan_protocol::Timestamp;
 
     use super::*;
 
     fn join(node: u64, incarnation: u128) -> CatalogCommand {
-        CatalogCommand::NodeJoin(NodeJoin {
-            node,
-            incarnation,
-            peer_address: "peer:7413".to_owned(),
-            client_address: "peer:7411".to_owned(),
-            http_address: String::new(),
-            zone: String::new(),
-            format_version_max: 1,
-            release: String::new(),
-        })
+        CatalogCommand::NodeJoin(example_join(node, incarnation))
     }
 
     /// The map after these commands, none of which is refused.

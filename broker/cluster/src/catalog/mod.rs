@@ -13,3 +13,5 @@ pub use coordinator::{Catalog, CatalogRequest};
 pub(crate) use directory::DirectoryPublisher;
 pub use directory::{Directory, Route};
 pub(crate) use map::ClusterMap;
+#[cfg(test)]
+pub(crate) use map::example_join;

@@ -211,19 +211,11 @@ impl PulseSource for NodePulses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::example_join;
 
     #[test]
     fn a_node_joins_for_itself_only() {
-        let join = NodeJoin {
-            node: 2,
-            incarnation: 7,
-            peer_address: "peer:7413".to_owned(),
-            client_address: "peer:7411".to_owned(),
-            http_address: String::new(),
-            zone: String::new(),
-            format_version_max: 1,
-            release: String::new(),
-        };
+        let join = example_join(2, 7);
         let asked_by = |node| {
             let is_member = false;
             own_join(Caller { node, is_member }, calls::encode_join(join.clone()))
