@@ -258,3 +258,6 @@ async fn wait_for(receiver: oneshot::Receiver<LogResult>) -> io::Result<()> {
         .map_err(|_| io::Error::other("the log stopped"))?
         .map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests;
