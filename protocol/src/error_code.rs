@@ -103,6 +103,12 @@ error_codes! {
     ReservedField = 306, "reserved field must be empty", false, No;
     /// The queue holds its maximum of delayed messages.
     TooManyDelayed = 307, "too many delayed messages", true, No;
+    /// A numbered send whose predecessor is not stored.
+    OutOfOrder = 308, "send out of order", true, No;
+    /// A numbered send that is too old to be told from a repeat.
+    ProducerExpired = 309, "producer session expired", false, Unknown;
+    /// The set remembers its maximum of producer sessions or answers.
+    TooManyProducers = 310, "too many producers", true, No;
     /// Not a receipt handle of this queue.
     ReceiptMalformed = 400, "malformed receipt handle", false, No;
     /// The message was deleted, its visibility ended, or it was received again since.

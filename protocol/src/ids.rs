@@ -42,6 +42,39 @@ id! {
     Timestamp(u64)
 }
 
+/// What a producer calls one run of numbered sends: drawn by the client, never drawn twice.
+///
+/// Six bytes of milliseconds since the Unix epoch, big-endian, by the broker's clock; then ten
+/// random ones. The time is what lets a queue forget sessions without ever taking one for new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerSession(pub [u8; 16]);
+
+impl ProducerSession {
+    /// The session drawn at `at`.
+    pub fn new(at: Timestamp, random: [u8; 10]) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&random);
+        ProducerSession(bytes)
+    }
+
+    /// When it was drawn.
+    pub fn drawn_at(self) -> Timestamp {
+        let mut bytes = [0; 8];
+        bytes[2..].copy_from_slice(&self.0[..6]);
+        Timestamp(u64::from_be_bytes(bytes))
+    }
+}
+
+/// The place of a send among those of its session and queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProducerNumber {
+    /// Not all zeros.
+    pub session: ProducerSession,
+    /// From 1, one more for each send that was stored.
+    pub number: u64,
+}
+
 impl MessageId {
     /// Marks the ids of messages that were sent with a delay.
     pub const DELAYED_BIT: u64 = 1 << 62;

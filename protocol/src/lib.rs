@@ -34,13 +34,15 @@ pub use checksum::checksum;
 pub use decode_error::DecodeError;
 pub use error_code::{Applied, ErrorCode};
 pub use frame::{
-    AdminReply, AdminRequest, Authenticate, ChangeVisibility, Delete, DeliveryMeta, ErrorReply,
-    Frame, FrameDecoder, FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts,
+    AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
+    ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts,
     QueueCreate, QueueDescription, QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder,
     ReceivedMessage, Reply, Request, RouteReply, RouteRequest, Send, Sent, kind,
 };
 pub use handles::{HandleResults, Handles};
-pub use ids::{MessageId, QueueId, ReceiptHandle, SetId, Timestamp};
+pub use ids::{
+    MessageId, ProducerNumber, ProducerSession, QueueId, ReceiptHandle, SetId, Timestamp,
+};
 pub use name::{Name, check_queue_name};
 pub use out_of_range::OutOfRange;
 pub use signature::{sign, verify_signature};

@@ -41,8 +41,7 @@ fn fill(wire: &mut Wire) {
         let batch = batch.finish();
         let send = Send {
             queue: "orders".into(),
-            producer_id: 0,
-            producer_number: 0,
+            producer: None,
             batch,
         };
         assert!(matches!(wire.ask(&Request::Send(send)), Reply::Sent(_)));

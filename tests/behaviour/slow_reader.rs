@@ -54,8 +54,7 @@ fn send(queue: &str, body: &Bytes, count: usize) -> Request {
     let batch = batch.finish();
     Request::Send(Send {
         queue: queue.into(),
-        producer_id: 0,
-        producer_number: 0,
+        producer: None,
         batch,
     })
 }

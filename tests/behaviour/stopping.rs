@@ -35,8 +35,7 @@ fn send() -> Request {
     let batch = batch.finish();
     Request::Send(Send {
         queue: "sent".into(),
-        producer_id: 0,
-        producer_number: 0,
+        producer: None,
         batch,
     })
 }

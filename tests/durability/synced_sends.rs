@@ -74,8 +74,7 @@ fn send(number: usize) -> Request {
     let batch = batch.finish();
     Request::Send(Send {
         queue: "traced".into(),
-        producer_id: 0,
-        producer_number: 0,
+        producer: None,
         batch,
     })
 }

@@ -55,7 +55,7 @@ impl Wire {
         let nonce = self.hello().nonce;
         let env = broker.env();
         let proof = proof(&nonce, &env["SAMPAN_SECRET_ID"], &env["SAMPAN_SECRET_KEY"]);
-        assert!(matches!(self.ask(&proof), Reply::Authenticated));
+        assert!(matches!(self.ask(&proof), Reply::Authenticated(_)));
     }
 
     /// Says hello as it should be said.

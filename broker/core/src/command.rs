@@ -4,7 +4,9 @@
 //! are shared, not copied, in both directions. Spec: spec/state.md, "The entry".
 
 use bytes::Bytes;
-use sampan_protocol::{Handles, MessageBatch, QueueAttributes, QueueId};
+use sampan_protocol::{
+    Handles, MessageBatch, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
+};
 
 use crate::catalog::CatalogCommand;
 use crate::entry::FORMAT_VERSION_MIN;
@@ -32,6 +34,8 @@ pub enum Command {
     Send {
         /// The queue.
         queue: QueueId,
+        /// Tells a repeat from a first try.
+        producer: Option<ProducerNumber>,
         /// The messages as they came.
         batch: MessageBatch,
     },
@@ -133,8 +137,9 @@ impl Command {
     /// Length of the command inside an entry.
     pub fn encoded_len(&self) -> usize {
         const HEAD_LEN: usize = 9;
+        const PRODUCER_LEN: usize = 24;
         match self {
-            Command::Send { batch, .. } => HEAD_LEN + 4 + batch.as_bytes().len(),
+            Command::Send { batch, .. } => HEAD_LEN + PRODUCER_LEN + 4 + batch.as_bytes().len(),
             Command::Receive { .. } => HEAD_LEN + 10,
             Command::Delete { handles, .. } | Command::Release { handles, .. } => {
                 HEAD_LEN + 2 + handles.as_bytes().len()
@@ -161,8 +166,14 @@ impl Command {
 
     /// What lies in front of the batch; nothing for a command without one.
     pub(crate) fn encode_before_batch(&self, out: &mut Vec<u8>) {
-        if let Command::Send { queue, batch } = self {
+        if let Command::Send {
+            queue,
+            producer,
+            batch,
+        } = self
+        {
             put_head(out, SEND, *queue);
+            put_producer(out, *producer);
             let len = u32::try_from(batch.as_bytes().len()).expect("a batch is below 4 MiB");
             out.extend_from_slice(&len.to_le_bytes());
         }
@@ -253,6 +264,7 @@ impl Command {
         Ok(match kind {
             SEND => Command::Send {
                 queue,
+                producer: take_producer(fields)?,
                 batch: take_batch(fields, whole)?,
             },
             RECEIVE => Command::Receive {
@@ -301,6 +313,26 @@ const fn version_of(kind: u8) -> u16 {
 fn put_head(out: &mut Vec<u8>, kind: u8, queue: QueueId) {
     out.push(kind);
     out.extend_from_slice(&queue.0.to_le_bytes());
+}
+
+fn put_producer(out: &mut Vec<u8>, producer: Option<ProducerNumber>) {
+    let (session, number) = producer.map_or(([0; 16], 0), |it| (it.session.0, it.number));
+    out.extend_from_slice(&session);
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn take_producer(fields: &mut Fields<'_>) -> Result<Option<ProducerNumber>, FieldError> {
+    let mut session = [0; 16];
+    session.copy_from_slice(fields.bytes(16)?);
+    let number = fields.u64()?;
+    match (session == [0; 16], number) {
+        (true, 0) => Ok(None),
+        (false, 1..) => Ok(Some(ProducerNumber {
+            session: ProducerSession(session),
+            number,
+        })),
+        _ => Err(FieldError::Range),
+    }
 }
 
 fn put_handles(out: &mut Vec<u8>, handles: &Handles) {

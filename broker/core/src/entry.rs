@@ -176,6 +176,7 @@ mod tests {
         builder.push(message).unwrap();
         Command::Send {
             queue: QueueId(3),
+            producer: None,
             batch: builder.finish(),
         }
     }

@@ -7,6 +7,17 @@
 pub const DELAYED_COUNT_MAX: u64 = 1_000_000;
 /// Messages of one queue that may be in flight at one time (replicated).
 pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
+/// Stored sends of one session and queue whose replies are kept (replicated).
+pub const ANSWERS_KEPT: usize = 1_024;
+/// How long a session is remembered after its last use, and may begin after it was drawn
+/// (replicated).
+pub const PRODUCER_LIFE_MS: u64 = 86_400_000;
+/// How often a queue looks for sessions to forget (replicated).
+pub const PRODUCER_SWEEP_MS: u64 = 3_600_000;
+/// Sessions that the queues of a set remember together (replicated).
+pub const PRODUCER_COUNT_MAX: usize = 262_144;
+/// Replies that the queues of a set remember together (replicated).
+pub const ANSWER_COUNT_MAX: usize = 2_097_152;
 /// Lapses, dues and expiries that one apply carries out; the rest stays due (replicated).
 pub const DUE_WORK_MAX: u64 = 10_000;
 /// Marks of one id space of one queue (replicated).

@@ -13,12 +13,14 @@
 mod due;
 mod handles;
 mod needs;
+mod producers;
 mod receive;
 mod rows;
 mod send;
 mod trace;
 
 pub(crate) use needs::Needs;
+pub(crate) use producers::{Producer, Remembered};
 pub(crate) use rows::{QueueRow, decode_attributes, encode_attributes};
 
 use sampan_protocol::{MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
@@ -29,6 +31,7 @@ use crate::leases::Leases;
 use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
+use producers::Producers;
 use trace::Trace;
 
 /// The ids of one space, and when they were given.
@@ -69,6 +72,7 @@ pub(crate) struct Queue {
     leases: Leases,
     /// Delayed messages and when they fall due.
     waiting: Timed<Delayed>,
+    producers: Producers,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
     pub(crate) flags: Flags,
@@ -112,6 +116,7 @@ impl Queue {
             pages: Pages::default(),
             leases: Leases::new(secret, 1),
             waiting: Timed::new(),
+            producers: Producers::new(1, Timestamp(0)),
             trace: Trace::default(),
             flags: Flags::default(),
         }
@@ -135,6 +140,11 @@ impl Queue {
 
     pub(crate) fn pages_mut(&mut self) -> &mut Pages {
         &mut self.pages
+    }
+
+    /// What it remembers of its producers.
+    pub(crate) fn remembered(&self) -> Remembered {
+        self.producers.remembered()
     }
 
     /// Hash of what happened since it was asked for last, if anything did.
@@ -190,6 +200,7 @@ impl Queue {
             self.waiting.next_deadline(),
             expiry(&self.immediate),
             expiry(&self.delayed),
+            self.producers.next_sweep(),
         ]
         .into_iter()
         .flatten()

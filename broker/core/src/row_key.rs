@@ -45,6 +45,8 @@ impl RowKey {
     pub const LEASES: u8 = 0x13;
     /// 64 ids of delayed messages.
     pub const DELAYED: u8 = 0x14;
+    /// A session of a producer: which numbers the queue has stored.
+    pub const PRODUCER: u8 = 0x15;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
 

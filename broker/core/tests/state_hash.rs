@@ -43,6 +43,7 @@ fn create(secret: u64) -> Command {
 fn send(count: usize) -> Command {
     Command::Send {
         queue: QUEUE,
+        producer: None,
         batch: batch(count),
     }
 }

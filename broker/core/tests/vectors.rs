@@ -16,8 +16,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sampan_core::{Broker, CatalogCommand, Command, Entry, NodeJoin, Reply, RowKey, SetRecord};
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId,
-    ReceiptHandle, SetId, Timestamp,
+    AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, ProducerNumber,
+    ProducerSession, QueueAttributes, QueueId, ReceiptHandle, SetId, Timestamp,
 };
 
 const QUEUE: QueueId = QueueId(1);
@@ -126,6 +126,15 @@ fn cluster_commands() -> Vec<CatalogCommand> {
     ]
 }
 
+fn numbered(number: u64) -> Command {
+    let session = ProducerSession::new(Timestamp(1_700_000_000_000), *b"0123456789");
+    Command::Send {
+        queue: QUEUE,
+        producer: Some(ProducerNumber { session, number }),
+        batch: batch(),
+    }
+}
+
 /// Every kind of command, each kind of catalog command included.
 fn commands() -> Vec<Command> {
     let (queue, attributes) = (QUEUE, QueueAttributes::default());
@@ -144,6 +153,7 @@ fn commands() -> Vec<Command> {
         },
         Command::Send {
             queue,
+            producer: None,
             batch: batch(),
         },
         receive(None),
@@ -161,6 +171,7 @@ fn commands() -> Vec<Command> {
             queue,
             handles: handles(),
         },
+        numbered(1),
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },
     ];
@@ -195,13 +206,7 @@ fn broker() -> (Broker, [u64; 2]) {
         visibility_timeout_ms: 0,
         handles,
     };
-    let commands = vec![
-        back,
-        Command::Send {
-            queue: QUEUE,
-            batch: batch(),
-        },
-    ];
+    let commands = vec![back, numbered(2), numbered(2)];
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_500),
         commands,
@@ -289,6 +294,7 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::DIRECTORY,
         RowKey::LEASES,
         RowKey::DELAYED,
+        RowKey::PRODUCER,
         RowKey::PAGE,
     ] {
         assert!(kinds.contains(&kind), "no row of kind {kind:#x}");

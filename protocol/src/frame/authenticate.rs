@@ -1,11 +1,12 @@
-//! Authenticate: who the client is, proven by a signature of the hello reply's nonce.
+//! Authenticate: who the client is, proven by a signature of the hello reply's nonce; and what the
+//! broker answers.
 //!
 //! Spec: spec/wire.md, "Authenticate".
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::reader::Reader;
-use crate::{DecodeError, Name};
+use crate::{DecodeError, Name, Timestamp};
 
 /// See the head of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,5 +32,25 @@ impl Authenticate {
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         out.put_slice(&self.signature);
         self.secret_id.encode(out);
+    }
+}
+
+/// The signature was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    /// What the broker's clock says: the beginning of the sessions that the client draws.
+    pub now: Timestamp,
+}
+
+impl Authenticated {
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let now = Timestamp(reader.take_u64("now")?);
+        reader.finish()?;
+        Ok(Authenticated { now })
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.now.0);
     }
 }

@@ -27,7 +27,7 @@ mod route;
 mod send;
 
 pub use admin::{AdminReply, AdminRequest};
-pub use authenticate::Authenticate;
+pub use authenticate::{Authenticate, Authenticated};
 pub use change_visibility::ChangeVisibility;
 pub use decoder::FrameDecoder;
 pub use delete::Delete;

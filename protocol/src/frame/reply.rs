@@ -6,8 +6,8 @@ use super::header::{kind, put_frame};
 use super::received;
 use crate::reader::Reader;
 use crate::{
-    AdminReply, DecodeError, ErrorReply, HandleResults, HelloReply, QueueDescription,
-    QueueListPage, ReceivedMessage, RouteReply, Sent,
+    AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply,
+    QueueDescription, QueueListPage, ReceivedMessage, RouteReply, Sent,
 };
 
 /// What the broker answers.
@@ -16,7 +16,7 @@ pub enum Reply {
     /// The version, and the challenge.
     Hello(HelloReply),
     /// The signature was right.
-    Authenticated,
+    Authenticated(Authenticated),
     /// A sign of life.
     Pong,
     /// The queue is there.
@@ -70,7 +70,7 @@ impl Reply {
         let empty = |payload, reply| Reader::new(payload).finish().map(|()| reply);
         Ok(match kind {
             HELLO => Reply::Hello(HelloReply::decode(payload)?),
-            AUTHENTICATED => empty(payload, Reply::Authenticated)?,
+            AUTHENTICATED => Reply::Authenticated(Authenticated::decode(payload)?),
             PONG => empty(payload, Reply::Pong)?,
             QUEUE_CREATED => empty(payload, Reply::QueueCreated)?,
             QUEUE_CHANGED => empty(payload, Reply::QueueChanged)?,
@@ -99,7 +99,7 @@ impl Reply {
     pub fn kind(&self) -> u8 {
         match self {
             Reply::Hello(_) => HELLO,
-            Reply::Authenticated => AUTHENTICATED,
+            Reply::Authenticated(_) => AUTHENTICATED,
             Reply::Pong => PONG,
             Reply::QueueCreated => QUEUE_CREATED,
             Reply::QueueChanged => QUEUE_CHANGED,
@@ -119,6 +119,7 @@ impl Reply {
     fn encode_payload(&self, out: &mut BytesMut) {
         match self {
             Reply::Hello(hello) => hello.encode(out),
+            Reply::Authenticated(authenticated) => authenticated.encode(out),
             Reply::QueueShown(description) => description.encode(out),
             Reply::QueueListed(page) => page.encode(out),
             Reply::Route(route) => route.encode(out),
@@ -127,11 +128,7 @@ impl Reply {
             Reply::Deleted(results) | Reply::VisibilityChanged(results) => results.encode(out),
             Reply::Admin(admin) => admin.encode(out),
             Reply::Error(error) => error.encode(out),
-            Reply::Authenticated
-            | Reply::Pong
-            | Reply::QueueCreated
-            | Reply::QueueChanged
-            | Reply::QueueDeleted => {}
+            Reply::Pong | Reply::QueueCreated | Reply::QueueChanged | Reply::QueueDeleted => {}
         }
     }
 }

@@ -11,20 +11,20 @@ use super::header::{FrameHeader, kind};
 use crate::limits::BATCH_COUNT_MAX;
 use crate::name::put_name;
 use crate::reader::Reader;
-use crate::{DecodeError, ErrorCode, MessageBatch, MessageId, Name, headers};
+use crate::{
+    DecodeError, ErrorCode, MessageBatch, MessageId, Name, ProducerNumber, ProducerSession, headers,
+};
 
 /// Length of what comes before the queue's name.
-const FIXED_LEN: usize = 16;
+const FIXED_LEN: usize = 24;
 
 /// See the head of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Send {
     /// The queue.
     pub queue: Name,
-    /// Reserved: 0.
-    pub producer_id: u64,
-    /// Reserved: 0.
-    pub producer_number: u64,
+    /// Makes a repeat harmless; a send without it may be stored once for each try.
+    pub producer: Option<ProducerNumber>,
     /// The messages; all are stored, or none.
     pub batch: MessageBatch,
 }
@@ -36,7 +36,13 @@ impl Send {
     /// # Panics
     ///
     /// When the payload would not fit into a frame, 4 GiB.
-    pub fn encode_head(request_id: u64, queue: &str, batch_len: usize, out: &mut BytesMut) {
+    pub fn encode_head(
+        request_id: u64,
+        producer: Option<ProducerNumber>,
+        queue: &str,
+        batch_len: usize,
+        out: &mut BytesMut,
+    ) {
         let start = out.len();
         FrameHeader {
             payload_len: 0,
@@ -45,7 +51,7 @@ impl Send {
             request_id,
         }
         .encode(out);
-        out.put_slice(&[0; FIXED_LEN]);
+        put_producer(producer, out);
         put_name(queue, out);
         let payload_len = out.len() - start - FrameHeader::LEN + batch_len;
         let payload_len = u32::try_from(payload_len).expect("a batch has at most 4 MiB");
@@ -54,8 +60,7 @@ impl Send {
 
     pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
-        reader.take_zeros::<8>("producer id")?;
-        reader.take_zeros::<8>("producer number")?;
+        let producer = take_producer(&mut reader)?;
         let queue = reader.take_name("queue name")?;
         let at = reader.at();
         let batch = MessageBatch::decode(reader.rest()).map_err(|code| DecodeError::Invalid {
@@ -66,17 +71,40 @@ impl Send {
         check_headers(&batch, at)?;
         Ok(Send {
             queue,
-            producer_id: 0,
-            producer_number: 0,
+            producer,
             batch,
         })
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        out.put_u64_le(self.producer_id);
-        out.put_u64_le(self.producer_number);
+        put_producer(self.producer, out);
         self.queue.encode(out);
         out.put_slice(self.batch.as_bytes());
+    }
+}
+
+fn put_producer(producer: Option<ProducerNumber>, out: &mut BytesMut) {
+    match producer {
+        Some(ProducerNumber { session, number }) => {
+            out.put_slice(&session.0);
+            out.put_u64_le(number);
+        }
+        None => out.put_slice(&[0; FIXED_LEN]),
+    }
+}
+
+fn take_producer(reader: &mut Reader) -> Result<Option<ProducerNumber>, DecodeError> {
+    let at = reader.at();
+    let session = ProducerSession(reader.take_array("producer session")?);
+    let number = reader.take_u64("producer number")?;
+    match (session.0 == [0; 16], number) {
+        (true, 0) => Ok(None),
+        (false, 1..) => Ok(Some(ProducerNumber { session, number })),
+        _ => Err(DecodeError::Invalid {
+            what: "producer",
+            at,
+            code: ErrorCode::MalformedFrame,
+        }),
     }
 }
 

@@ -141,11 +141,8 @@ impl Lines {
                 self.push("retry_after_ms", error.retry_after_ms);
                 self.push_text("text", &error.text);
             }
-            Reply::Authenticated
-            | Reply::Pong
-            | Reply::QueueCreated
-            | Reply::QueueChanged
-            | Reply::QueueDeleted => {}
+            Reply::Authenticated(authenticated) => self.push("now", authenticated.now),
+            Reply::Pong | Reply::QueueCreated | Reply::QueueChanged | Reply::QueueDeleted => {}
         }
     }
 
@@ -166,7 +163,10 @@ impl Lines {
     }
 
     fn send(&mut self, send: &Send) {
-        assert_eq!((send.producer_id, send.producer_number), (0, 0));
+        if let Some(producer) = send.producer {
+            self.push("producer_session", hex(&producer.session.0));
+            self.push("producer_number", producer.number);
+        }
         self.push_text("queue", send.queue.as_str());
         self.push("batch_flags", u8::from(send.batch.has_delays()));
         for (index, (record, start)) in send.batch.messages(0).enumerate() {

@@ -11,12 +11,12 @@ use sampan_protocol::limits::{
     VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, BatchBuilder,
+    AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, Authenticated, BatchBuilder,
     ChangeVisibility, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HandleResults,
-    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, QueueAttributes,
-    QueueCounts, QueueCreate, QueueDescription, QueueId, QueueList, QueueListPage, QueueSet,
-    ReceiptHandle, Receive, ReceivedMessage, Reply, Request, RouteReply, RouteRequest, Send, Sent,
-    SetId, Timestamp, checksum, headers,
+    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, ProducerNumber,
+    ProducerSession, QueueAttributes, QueueCounts, QueueCreate, QueueDescription, QueueId,
+    QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive, ReceivedMessage, Reply, Request,
+    RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum, headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -124,11 +124,10 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         name().prop_map(|queue| Request::Route(RouteRequest { queue })),
         (name(), ".{0,300}").prop_map(|(verb, json)| Request::Admin(AdminRequest { verb, json })),
-        (name(), batch()).prop_map(|(queue, batch)| {
+        (name(), producer(), batch()).prop_map(|(queue, producer, batch)| {
             Request::Send(Send {
                 queue,
-                producer_id: 0,
-                producer_number: 0,
+                producer,
                 batch,
             })
         }),
@@ -261,11 +260,23 @@ fn route_reply() -> impl Strategy<Value = RouteReply> {
     })
 }
 
+fn producer() -> impl Strategy<Value = Option<ProducerNumber>> {
+    let session = any::<[u8; 16]>().prop_filter("not all zeros", |session| *session != [0; 16]);
+    let numbered = (session, 1..u64::MAX).prop_map(|(session, number)| ProducerNumber {
+        session: ProducerSession(session),
+        number,
+    });
+    option::of(numbered)
+}
+
 fn reply() -> impl Strategy<Value = Reply> {
     let runs = vec(((0..1_u64 << 63).prop_map(MessageId), 1..=25_u32), 0..=10);
     prop_oneof![
         hello_reply().prop_map(Reply::Hello),
-        Just(Reply::Authenticated),
+        any::<u64>().prop_map(|now| {
+            let now = Timestamp(now);
+            Reply::Authenticated(Authenticated { now })
+        }),
         Just(Reply::Pong),
         Just(Reply::QueueCreated),
         Just(Reply::QueueChanged),
@@ -322,13 +333,14 @@ proptest! {
 
     #[test]
     fn a_send_frame_in_pieces_is_the_frame_in_one(
-        queue in name(), batch in batch(), request_id in any::<u64>(),
+        queue in name(), producer in producer(), batch in batch(), request_id in any::<u64>(),
     ) {
         let mut in_pieces = BytesMut::new();
-        Send::encode_head(request_id, queue.as_str(), batch.as_bytes().len(), &mut in_pieces);
+        let len = batch.as_bytes().len();
+        Send::encode_head(request_id, producer, queue.as_str(), len, &mut in_pieces);
         in_pieces.extend_from_slice(batch.as_bytes());
         let mut in_one = BytesMut::new();
-        let send = Send { queue, producer_id: 0, producer_number: 0, batch };
+        let send = Send { queue, producer, batch };
         Request::Send(send).encode(request_id, &mut in_one);
         prop_assert_eq!(in_pieces, in_one);
     }
@@ -359,8 +371,7 @@ fn a_decoded_body_is_a_slice_of_the_read_buffer() {
     let queue = Name::from("orders");
     let send = Send {
         queue,
-        producer_id: 0,
-        producer_number: 0,
+        producer: None,
         batch: builder.finish(),
     };
     Request::Send(send).encode(1, &mut buffer);
@@ -578,8 +589,7 @@ fn headers_that_are_not_headers_are_refused_in_a_send() {
     let queue = Name::from("q");
     let send = Send {
         queue,
-        producer_id: 0,
-        producer_number: 0,
+        producer: None,
         batch: builder.finish(),
     };
     assert_eq!(

@@ -98,7 +98,7 @@ impl Node {
                 used_len: stats.used_len,
             },
             state_hash_mismatch_count: member.view.mismatch_count(),
-            clock_offset_ms: member.time.own_offset_ms(),
+            clock_offset_ms: self.time.own_offset_ms(),
             damaged_body_count: member.repairer.damaged_count(),
             repaired_body_count: member.repairer.repaired_count(),
         }

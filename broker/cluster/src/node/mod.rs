@@ -27,7 +27,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sampan_protocol::{ErrorCode, MessageId, QueueId, SetId};
+use sampan_protocol::{ErrorCode, MessageId, QueueId, SetId, Timestamp};
 use sampan_storage::io::{Folder, FolderLock};
 use sampan_storage::log::{Log, LogError};
 use sampan_storage::store::{Reader, StoreError};
@@ -40,7 +40,7 @@ pub use self::options::{
     Founding, LOG_KEPT_LEN_DEFAULT, NodeOptions, PeerOptions, SNAPSHOT_RATE_DEFAULT,
 };
 use crate::catalog::{Catalog, Directory, Route};
-use crate::clock::ClusterTime;
+use crate::clock::{ClusterTime, TimeSource};
 use crate::data_folder::{DataFolder, OpenError};
 use crate::identity::{Identity, SET_COUNT_MAX};
 use crate::members::{Joined, Operator};
@@ -70,6 +70,7 @@ pub enum StartError {
 /// A node that is open. Shared by all threads.
 pub struct Node {
     id: u64,
+    time: Arc<ClusterTime>,
     /// None for a node without a cluster.
     member: Option<Member>,
     /// Changes of queues; refused without a cluster.
@@ -95,7 +96,6 @@ struct Member {
     view: View,
     operator: Operator,
     suspicion: Suspicion,
-    time: Arc<ClusterTime>,
 }
 
 impl Node {
@@ -129,6 +129,11 @@ impl Node {
     /// This node's number in its cluster.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The time of the cluster, as far as this node knows it; its own clock's without others.
+    pub fn time(&self) -> Timestamp {
+        Timestamp(self.time.read().wall_ms)
     }
 
     /// Whether it belongs to a cluster.

@@ -77,6 +77,7 @@ impl Opening {
         });
         // It was made above, and nobody else sets it.
         drop(late_reach.set(reach.clone()));
+        let time = self.time.clone();
         let first = self.first_core(coordinator, &reach, &view, peers_part.flatten());
         let (member, shared, stores) = self.split(sets, reach, view, publisher);
         let parts = shared.into_parts(stores, receivers, first)?;
@@ -84,6 +85,7 @@ impl Opening {
         let (_, joined) = watch::channel(None);
         let node = Node {
             id: identity.node,
+            time,
             member: Some(member),
             catalog,
             directory,
@@ -152,7 +154,6 @@ impl Opening {
             view: view.clone(),
             operator,
             suspicion: self.folder.suspicion.clone(),
-            time: self.time.clone(),
         };
         let shared = SharedParts {
             options: self.options,

@@ -50,11 +50,12 @@ impl Node {
                 invitations,
                 joined: joined_sender,
             });
-            first.peers = peers_part(&options, peers.clone(), task, time);
+            first.peers = peers_part(&options, peers.clone(), task, time.clone());
             handle = Some(peers);
         }
         let node = Node {
             id: options.node,
+            time,
             member: None,
             catalog,
             directory,

@@ -223,7 +223,7 @@ impl Driver {
 
     fn on_command(&mut self, origin: Origin, command: Command) {
         let sent = match &command {
-            Command::Send { queue, batch } => Some((*queue, batch.count() as u64)),
+            Command::Send { queue, batch, .. } => Some((*queue, batch.count() as u64)),
             _ => None,
         };
         let refusal = match self.refusal() {

@@ -153,6 +153,7 @@ mod tests {
             .unwrap();
         Command::Send {
             queue: QUEUE,
+            producer: None,
             batch: batch.finish(),
         }
     }

@@ -75,6 +75,7 @@ fn send_all(broker: &mut Broker, count: u64) {
     for number in 0..count.div_ceil(BATCH) {
         let send = Command::Send {
             queue: QUEUE,
+            producer: None,
             batch: batch.clone(),
         };
         assert!(matches!(
@@ -157,6 +158,7 @@ fn a_batch_that_would_pass_the_limit_of_delayed_messages_is_refused_whole() {
     while sent + BATCH <= DELAYED_COUNT_MAX {
         let send = Command::Send {
             queue: QUEUE,
+            producer: None,
             batch: batch.clone(),
         };
         assert!(matches!(apply(&mut broker, 1_000, send), Reply::Sent(_)));
@@ -167,6 +169,7 @@ fn a_batch_that_would_pass_the_limit_of_delayed_messages_is_refused_whole() {
         1_000,
         Command::Send {
             queue: QUEUE,
+            producer: None,
             batch,
         },
     );
@@ -200,6 +203,7 @@ fn what_is_told_for_waiters_is_not_kept_by_those_who_have_none() {
         let (mut effects, mut replies) = (Vec::new(), Vec::new());
         let send = Command::Send {
             queue: QUEUE,
+            producer: None,
             batch: batch(None),
         };
         let entry = Entry {

@@ -1,4 +1,4 @@
-//! What time does to a queue: messages expire, fall due, and lapse.
+//! What time does to a queue: messages expire, fall due, and lapse; producers are forgotten.
 //!
 //! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.
@@ -18,6 +18,7 @@ impl Queue {
         while self.expire_delayed(now, work, effects) {}
         self.fall_due(now, work, effects);
         self.lapse(now, work, effects);
+        self.producers.sweep(now);
     }
 
     /// Expires the oldest mark of the messages without delay; false when none is due, or the

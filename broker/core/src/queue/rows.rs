@@ -3,8 +3,9 @@
 //! A freeze clones references of what changed; bytes are made later, on another thread.
 //! Spec: spec/state.md, "State rows".
 
-use sampan_protocol::{MessageId, QueueAttributes, QueueId};
+use sampan_protocol::{MessageId, QueueAttributes, QueueId, Timestamp};
 
+use super::producers::Producers;
 use super::{Queue, Space};
 use crate::fields::{FieldError, Fields, put_text};
 use crate::frozen::FrozenRow;
@@ -25,6 +26,8 @@ pub(crate) struct QueueRow {
     fresh_first: u64,
     delayed_next: u64,
     lease_next: u64,
+    producer_next: u64,
+    producers_swept_at: Timestamp,
 }
 
 impl QueueRow {
@@ -37,6 +40,8 @@ impl QueueRow {
             self.fresh_first,
             self.delayed_next,
             self.lease_next,
+            self.producer_next,
+            self.producers_swept_at.0,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -54,6 +59,8 @@ impl QueueRow {
             fresh_first: fields.u64()?,
             delayed_next: fields.u64()?,
             lease_next: fields.u64()?,
+            producer_next: fields.u64()?,
+            producers_swept_at: fields.timestamp()?,
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -66,7 +73,8 @@ impl QueueRow {
         let holds = (1..=self.immediate_next).contains(&self.fresh_first)
             && self.immediate_next < delayed
             && (delayed + 1..2 * delayed).contains(&self.delayed_next)
-            && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next);
+            && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
+            && self.producer_next > 0;
         if holds {
             Ok(())
         } else {
@@ -85,6 +93,8 @@ impl Queue {
             fresh_first: self.fresh_first,
             delayed_next: self.delayed.next,
             lease_next: self.leases.next,
+            producer_next: self.producers.next(),
+            producers_swept_at: self.producers.swept_at(),
         }
     }
 
@@ -128,6 +138,9 @@ impl Queue {
         self.waiting.freeze(|number, chunk| {
             push(RowKey::DELAYED, number, chunk.map(FrozenRow::Delayed));
         });
+        self.producers.freeze(|number, producer| {
+            push(RowKey::PRODUCER, number, producer.map(FrozenRow::Producer));
+        });
         self.pages
             .freeze(|number, page| push(RowKey::PAGE, number, page.map(FrozenRow::Page)));
     }
@@ -155,6 +168,9 @@ impl Queue {
         self.waiting
             .row_numbers()
             .for_each(|number| push(RowKey::DELAYED, number));
+        self.producers
+            .row_numbers()
+            .for_each(|number| push(RowKey::PRODUCER, number));
         self.pages
             .row_numbers()
             .for_each(|number| push(RowKey::PAGE, number));
@@ -168,6 +184,7 @@ impl Queue {
         queue.delayed = Space::new(MessageId::DELAYED_BIT, row.delayed_next);
         queue.fresh_first = row.fresh_first;
         queue.leases = Leases::new(row.secret, row.lease_next);
+        queue.producers = Producers::new(row.producer_next, row.producers_swept_at);
         Ok(queue)
     }
 
@@ -189,6 +206,7 @@ impl Queue {
             RowKey::DIRECTORY => self.pages.restore_directory(key.number, row),
             RowKey::LEASES => self.leases.table.restore_row(key.number, row),
             RowKey::DELAYED => self.waiting.restore_row(key.number, row),
+            RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),
         }

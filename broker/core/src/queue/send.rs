@@ -1,13 +1,16 @@
-//! Sending: a batch gets its ids, all of it or nothing.
+//! Sending: a batch gets its ids, all of it or nothing; one that was stored before gets its first
+//! reply.
 //!
 //! A batch without delays is one run of ids and costs one look at each record. With delays, the
 //! batch is cut into runs where delayed and immediate messages meet.
 //! Spec: spec/semantics.md, "Sending".
 
 use sampan_protocol::{
-    ErrorCode, MessageBatch, MessageId, MessageRecord, QueueAttributes, Sent, Timestamp,
+    ErrorCode, MessageBatch, MessageId, MessageRecord, ProducerNumber, QueueAttributes, Sent,
+    Timestamp,
 };
 
+use super::producers::{Remembered, Turn};
 use super::{Delayed, Queue};
 use crate::effect::Effect;
 use crate::limits::DELAYED_COUNT_MAX;
@@ -22,7 +25,29 @@ struct Survey {
 }
 
 impl Queue {
+    /// `in_set` is what all queues of the set remember of their producers.
     pub(crate) fn send(
+        &mut self,
+        producer: Option<ProducerNumber>,
+        batch: &MessageBatch,
+        now: Timestamp,
+        in_set: Remembered,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Sent, Refusal> {
+        let Some(producer) = producer else {
+            return self.send_once(batch, now, effects);
+        };
+        match self.producers.turn(producer, now, in_set)? {
+            Turn::Repeat(sent) => Ok(sent),
+            Turn::Next => {
+                let sent = self.send_once(batch, now, effects)?;
+                self.producers.note(producer.session, now, &sent);
+                Ok(sent)
+            }
+        }
+    }
+
+    fn send_once(
         &mut self,
         batch: &MessageBatch,
         now: Timestamp,

@@ -10,6 +10,7 @@
 
 mod naive;
 mod operations;
+mod producers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,7 +167,9 @@ impl Run {
         let commands: Vec<Command> = (0..random.random_range(0..5))
             .map(|_| {
                 let queue = QUEUES[usize::from(random.random_ratio(1, 4))];
-                operations::command(random, profile, queue, &self.naive[&queue].handles)
+                let naive = &self.naive[&queue];
+                let producer = naive.producers.random(random, self.now);
+                operations::command(random, profile, queue, producer, &naive.handles)
             })
             .collect();
         let entry = Entry {
@@ -187,7 +190,9 @@ impl Run {
         let queue = command.queue().unwrap();
         let naive = self.naive.get_mut(&queue).unwrap();
         match command {
-            Command::Send { batch, .. } => naive.send(batch, reply),
+            Command::Send {
+                producer, batch, ..
+            } => naive.send(*producer, batch, reply),
             Command::Receive {
                 count_max,
                 len_max,

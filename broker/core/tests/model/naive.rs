@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sampan_core::{Delivery, Refusal, Reply};
 use sampan_protocol::{
-    ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, QueueAttributes, ReceiptHandle,
-    Timestamp,
+    ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, ProducerNumber, QueueAttributes,
+    ReceiptHandle, Timestamp,
 };
+
+use crate::producers::{Judged, Producers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -50,6 +52,7 @@ pub(crate) struct Naive {
     expired_until: u64,
     next: u64,
     next_delayed: u64,
+    pub(crate) producers: Producers,
     pub(crate) handles: Vec<ReceiptHandle>,
     given: BTreeMap<ReceiptHandle, u64>,
     pub(crate) gained: bool,
@@ -71,6 +74,7 @@ impl Naive {
             expired_until: 0,
             next: 1,
             next_delayed: MessageId::DELAYED_BIT + 1,
+            producers: Producers::default(),
             handles: Vec::new(),
             given: BTreeMap::new(),
             gained: false,
@@ -189,7 +193,29 @@ impl Naive {
         }
     }
 
-    pub(crate) fn send(&mut self, batch: &MessageBatch, reply: &Reply) {
+    /// A send with or without a number.
+    pub(crate) fn send(
+        &mut self,
+        producer: Option<ProducerNumber>,
+        batch: &MessageBatch,
+        reply: &Reply,
+    ) {
+        let Some(producer) = producer else {
+            return self.send_once(batch, reply);
+        };
+        match self.producers.judge(producer, self.now, reply) {
+            Judged::Next => {
+                self.send_once(batch, reply);
+                if let Reply::Sent(sent) = reply {
+                    self.producers.note(producer, self.now, sent);
+                }
+            }
+            Judged::Repeat(sent) => assert_eq!(*reply, Reply::Sent(sent)),
+            Judged::Refused(code) => assert_refused(reply, code),
+        }
+    }
+
+    fn send_once(&mut self, batch: &MessageBatch, reply: &Reply) {
         let delay_of = |record: &MessageRecord| match record.delay_ms {
             MessageRecord::DELAY_DEFAULT => self.attributes.delay_ms,
             delay_ms => delay_ms,

@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::Command;
 use sampan_protocol::{
-    BatchBuilder, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId, ReceiptHandle,
+    BatchBuilder, Handles, MessageBatch, NewMessage, ProducerNumber, QueueAttributes, QueueId,
+    ReceiptHandle,
 };
 
 static BODY: [u8; 5_000] = [7; 5_000];
@@ -112,11 +113,13 @@ pub(crate) fn command(
     random: &mut StdRng,
     profile: &Profile,
     queue: QueueId,
+    producer: Option<ProducerNumber>,
     given: &[ReceiptHandle],
 ) -> Command {
     match random.random_range(0..100) {
         0..30 => Command::Send {
             queue,
+            producer,
             batch: batch(random, profile),
         },
         30..62 => Command::Receive {

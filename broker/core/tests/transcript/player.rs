@@ -8,7 +8,7 @@ use sampan_protocol::{Handles, QueueId, ReceiptHandle, SetId, Timestamp};
 
 use crate::cluster;
 use crate::words::{
-    START, attribute_changes, attributes, batch, id_run, instant, milliseconds, option,
+    START, attribute_changes, attributes, batch, id_run, instant, milliseconds, option, producer,
 };
 
 pub(crate) struct Player {
@@ -74,10 +74,19 @@ impl Player {
                 attributes: attributes(&words[2..]),
             },
             "drop" => Command::QueueDelete { queue },
-            "send" => Command::Send {
-                queue,
-                batch: batch(&words[2..]),
-            },
+            "send" => {
+                let by = words[2].strip_prefix("by=").map(producer);
+                let messages = if by.is_some() {
+                    &words[3..]
+                } else {
+                    &words[2..]
+                };
+                Command::Send {
+                    queue,
+                    producer: by,
+                    batch: batch(messages),
+                }
+            }
             "receive" => Command::Receive {
                 queue,
                 count_max: option(&words, "max").unwrap_or(1).try_into().unwrap(),
@@ -231,6 +240,7 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::DIRECTORY => "directory",
         RowKey::LEASES => "leases",
         RowKey::DELAYED => "delayed",
+        RowKey::PRODUCER => "producer",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),
     }

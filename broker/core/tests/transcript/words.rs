@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, MessageBatch, MessageId, NewMessage, QueueAttributes, Timestamp,
+    AttributeChanges, BatchBuilder, MessageBatch, MessageId, NewMessage, ProducerNumber,
+    ProducerSession, QueueAttributes, Timestamp,
 };
 
 /// Transcripts count time from here.
@@ -56,6 +57,23 @@ pub(crate) fn attributes(words: &[&str]) -> QueueAttributes {
     attribute_changes(words)
         .applied_to(QueueAttributes::default())
         .unwrap()
+}
+
+/// `ann/3` is the third send of the session that was drawn at the start under that name;
+/// `ann+2h/1`, `ann-2h/1`: so much later, or earlier.
+pub(crate) fn producer(word: &str) -> ProducerNumber {
+    let (drawn, number) = word.split_once('/').unwrap();
+    let (name, drawn_at) = match (drawn.split_once('+'), drawn.split_once('-')) {
+        (Some((name, later)), _) => (name, START + milliseconds(later)),
+        (_, Some((name, earlier))) => (name, START - milliseconds(earlier)),
+        _ => (drawn, START),
+    };
+    let mut random = [0; 10];
+    random[..name.len()].copy_from_slice(name.as_bytes());
+    ProducerNumber {
+        session: ProducerSession::new(Timestamp(drawn_at), random),
+        number: number.parse().unwrap(),
+    }
 }
 
 /// `10` is a body of ten bytes, `10+5s` one with a delay, `3x10` three alike.

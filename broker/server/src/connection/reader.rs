@@ -73,7 +73,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     ) -> Result<Ended, ConnectionError> {
         let shared = self.shared.clone();
         let accounts = shared.security.accounts();
-        let mut session = Session::new(&accounts, rand::random());
+        let mut session = Session::new(&accounts, rand::random(), shared.node.time());
         let greeting = self.greet(&mut session, &mut phases);
         let greeted = tokio::time::timeout(AUTHENTICATION_TIME_MAX, greeting).await;
         match greeted.map_err(|_| ConnectionError::NotAuthenticatedInTime)?? {

@@ -106,6 +106,7 @@ impl Requests {
                 check_bodies(&send.batch)?;
                 let command = Command::Send {
                     queue: route.queue,
+                    producer: send.producer,
                     batch: send.batch,
                 };
                 self.ask_set(&route, SetRequest::Command { origin, command })

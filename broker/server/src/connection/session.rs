@@ -18,8 +18,8 @@ use sampan_protocol::limits::{
     HEADERS_LEN_MAX, REQUESTS_IN_FLIGHT_MAX,
 };
 use sampan_protocol::{
-    Authenticate, DecodeError, ErrorCode, ErrorReply, Frame, Hello, HelloReply, Reply, Request,
-    verify_signature,
+    Authenticate, Authenticated, DecodeError, ErrorCode, ErrorReply, Frame, Hello, HelloReply,
+    Reply, Request, Timestamp, verify_signature,
 };
 
 use crate::accounts::Accounts;
@@ -49,16 +49,19 @@ enum State {
 pub(crate) struct Session<'a> {
     accounts: &'a Accounts,
     nonce: [u8; 32],
+    now: Timestamp,
     state: State,
     failure_count: u32,
 }
 
 impl<'a> Session<'a> {
-    /// `nonce` must be drawn at random for each connection.
-    pub(crate) fn new(accounts: &'a Accounts, nonce: [u8; 32]) -> Self {
+    /// `nonce` must be drawn at random for each connection; `now` is what the client is told of the
+    /// time.
+    pub(crate) fn new(accounts: &'a Accounts, nonce: [u8; 32], now: Timestamp) -> Self {
         Session {
             accounts,
             nonce,
+            now,
             state: State::Greeting,
             failure_count: 0,
         }
@@ -122,7 +125,7 @@ impl<'a> Session<'a> {
         let is_right = verify_signature(key, &self.nonce, secret_id, &proof.signature);
         if is_known & is_right {
             self.state = State::Open;
-            return Step::Answer(Reply::Authenticated);
+            return Step::Answer(Reply::Authenticated(Authenticated { now: self.now }));
         }
         self.fail(ErrorCode::AuthenticationFailed)
     }
@@ -167,6 +170,7 @@ mod tests {
     use sampan_protocol::{FrameDecoder, sign};
 
     const NONCE: [u8; 32] = [7; 32];
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
     fn accounts() -> Accounts {
         Accounts::new(vec![("AKIDone".to_owned(), "key".to_owned())], [1; 32]).unwrap()
@@ -207,13 +211,14 @@ mod tests {
     #[test]
     fn the_right_signature_opens_the_session() {
         let accounts = accounts();
-        let mut session = Session::new(&accounts, NONCE);
+        let mut session = Session::new(&accounts, NONCE, NOW);
         assert!(matches!(
             session.on_frame(frame(&hello())),
             Step::Answer(Reply::Hello(_))
         ));
         let step = session.on_frame(frame(&proof("AKIDone", "key")));
-        assert!(matches!(step, Step::Answer(Reply::Authenticated)));
+        let said = Reply::Authenticated(Authenticated { now: NOW });
+        assert!(matches!(step, Step::Answer(reply) if reply == said));
         assert!(session.is_open());
         let show = Request::QueueShow { name: "q".into() };
         assert!(matches!(
@@ -226,7 +231,7 @@ mod tests {
     fn a_wrong_key_and_an_unknown_id_are_refused_alike_and_closed_after_three() {
         let accounts = accounts();
         for wrong in [proof("AKIDone", "yek"), proof("AKIDtwo", "key")] {
-            let mut session = Session::new(&accounts, NONCE);
+            let mut session = Session::new(&accounts, NONCE, NOW);
             session.on_frame(frame(&hello()));
             for attempt in 1..=3 {
                 let (code, closed) = code(session.on_frame(frame(&wrong)));
@@ -241,7 +246,7 @@ mod tests {
         let accounts = accounts();
         let decoy = accounts.key_or_decoy("AKIDtwo").0.to_vec();
         let signature = sign(&decoy, &NONCE, "AKIDtwo");
-        let mut session = Session::new(&accounts, NONCE);
+        let mut session = Session::new(&accounts, NONCE, NOW);
         session.on_frame(frame(&hello()));
         let proof = Authenticate {
             secret_id: "AKIDtwo".into(),
@@ -254,7 +259,7 @@ mod tests {
     #[test]
     fn requests_before_authentication_are_refused_and_closed_after_three() {
         let accounts = accounts();
-        let mut session = Session::new(&accounts, NONCE);
+        let mut session = Session::new(&accounts, NONCE, NOW);
         session.on_frame(frame(&hello()));
         let show = frame(&Request::QueueShow { name: "q".into() });
         for attempt in 1..=3 {
@@ -266,7 +271,7 @@ mod tests {
     #[test]
     fn a_first_frame_other_than_hello_closes_the_connection() {
         let accounts = accounts();
-        let mut session = Session::new(&accounts, NONCE);
+        let mut session = Session::new(&accounts, NONCE, NOW);
         let (code, closed) = code(session.on_frame(frame(&Request::Ping)));
         assert_eq!((code, closed), (ErrorCode::UnsupportedVersion, true));
     }
@@ -274,7 +279,7 @@ mod tests {
     #[test]
     fn versions_without_ours_close_the_connection() {
         let accounts = accounts();
-        let mut session = Session::new(&accounts, NONCE);
+        let mut session = Session::new(&accounts, NONCE, NOW);
         let hello = Request::Hello(Hello {
             version_min: 2,
             version_max: 9,

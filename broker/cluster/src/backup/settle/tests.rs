@@ -129,6 +129,7 @@ fn send(queue: u64) -> Command {
         .unwrap();
     Command::Send {
         queue: QueueId(queue),
+        producer: None,
         batch: batch.finish(),
     }
 }

@@ -119,7 +119,11 @@ mod tests {
         let queue = QueueId(1);
         Arc::new(Entry {
             stamp: Timestamp(5),
-            commands: vec![Command::Send { queue, batch }],
+            commands: vec![Command::Send {
+                queue,
+                producer: None,
+                batch,
+            }],
         })
     }
 

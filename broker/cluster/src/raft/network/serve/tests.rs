@@ -311,7 +311,11 @@ fn proposal(stamp: u64) -> Proposal {
     let queue = QueueId(1);
     Proposal(Arc::new(Entry {
         stamp: Timestamp(stamp),
-        commands: vec![Command::Send { queue, batch }],
+        commands: vec![Command::Send {
+            queue,
+            producer: None,
+            batch,
+        }],
     }))
 }
 
@@ -430,7 +434,11 @@ fn long_entry(index: u64) -> RaftEntry {
     let queue = QueueId(1);
     let entry = Entry {
         stamp: Timestamp(index),
-        commands: vec![Command::Send { queue, batch }],
+        commands: vec![Command::Send {
+            queue,
+            producer: None,
+            batch,
+        }],
     };
     RaftEntry {
         log_id: from_wire_id(WireLogId { term: 1, index }),
