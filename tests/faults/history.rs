@@ -67,8 +67,8 @@ pub(crate) struct Event {
     pub(crate) code: u16,
     pub(crate) kind: Kind,
     pub(crate) outcome: Outcome,
-    /// Of a send: the SDK repeats it by itself when its outcome is unknown.
-    pub(crate) may_repeat: bool,
+    /// Of a send: the SDK numbers it, and repeats it by itself when its outcome is unknown.
+    pub(crate) is_numbered: bool,
 }
 
 impl Event {
@@ -87,7 +87,7 @@ impl Event {
             code: code::NONE,
             kind,
             outcome: Outcome::Done,
-            may_repeat: false,
+            is_numbered: false,
         }
     }
 

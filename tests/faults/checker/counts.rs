@@ -22,7 +22,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Found> {
     if let Some(still) = &case.still {
         let events = &case.events[..still.event_count.min(case.events.len())];
         for (queue, present) in (0u16..).zip(&still.present) {
-            let bounds = Bounds::new(case, events, queue);
+            let bounds = Bounds::new(events, queue);
             if !(bounds.least..=bounds.most).contains(present) {
                 let Bounds { least, most } = bounds;
                 counts.add(|| format!("queue {queue} has {present} of {least} to {most}"));
@@ -39,7 +39,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn new(case: &Case<'_>, events: &[Event], queue: u16) -> Bounds {
+    fn new(events: &[Event], queue: u16) -> Bounds {
         let (mut known, mut deleted) = (BTreeSet::new(), BTreeSet::new());
         let (mut perhaps_deleted, mut received) = (BTreeSet::new(), BTreeSet::new());
         let mut perhaps_sent = BTreeSet::new();
@@ -54,18 +54,15 @@ impl Bounds {
                 (Kind::Send, Outcome::Done) => drop(known.insert(event.message)),
                 _ => {}
             }
-            let is_repeated = event.may_repeat && case.is_disturbed(event.start_us, event.end_us);
-            if event.kind == Kind::Send && (event.outcome == Outcome::Unknown || is_repeated) {
+            if event.kind == Kind::Send && event.outcome == Outcome::Unknown {
                 perhaps_sent.insert(event.number);
             }
         }
         let present = known.difference(&deleted).count() as u64;
         let gone = perhaps_deleted.difference(&deleted).count() as u64;
-        // Each of these may have been stored once, and a repeated one more than once.
-        let copies = perhaps_sent.len() as u64 * 2;
         Bounds {
             least: present - gone,
-            most: present + copies,
+            most: present + perhaps_sent.len() as u64,
         }
     }
 }

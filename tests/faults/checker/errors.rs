@@ -34,7 +34,7 @@ fn is_expected(case: &Case<'_>, event: &Event) -> bool {
         Kind::Delete | Kind::Extend | Kind::Release => event.code == RECEIPT_EXPIRED,
         // Whoever does not want his sends repeated hears of those that may have been carried out.
         Kind::Send => {
-            let is_unknown = event.outcome == Outcome::Unknown && !event.may_repeat;
+            let is_unknown = event.outcome == Outcome::Unknown && !event.is_numbered;
             is_unknown && case.is_disturbed(event.start_us, event.end_us)
         }
         Kind::Receive => false,
@@ -85,7 +85,7 @@ mod tests {
         (lost.number, lost.code, lost.end_us) = (50, code::DISCONNECTED, 5 * SECOND);
         example.events.push(lost);
         assert_eq!(example.violations(), []);
-        example.event(Kind::Send, 50).may_repeat = true;
+        example.event(Kind::Send, 50).is_numbered = true;
         assert_eq!(example.rules(), [SURFACED]);
     }
 

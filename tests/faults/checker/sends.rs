@@ -11,7 +11,8 @@ pub(super) fn check(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Vec<Foun
         acknowledged_is_delivered(index),
         delivered_was_sent(index, past),
         one_message_per_id(index),
-        stored_twice_only_if_repeated(case, index),
+        stored_once(index),
+        stored_in_order(case),
         id_is_new(index, past),
     ]
 }
@@ -70,8 +71,8 @@ fn one_message_per_id(index: &Index<'_>) -> Found {
     found
 }
 
-fn stored_twice_only_if_repeated(case: &Case<'_>, index: &Index<'_>) -> Found {
-    let mut found = Found::new("only a repeated send is stored twice");
+fn stored_once(index: &Index<'_>) -> Found {
+    let mut found = Found::new("no send is stored twice");
     let mut ids: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for delivery in deliveries(index) {
         let ids = ids.entry(delivery.number).or_default();
@@ -81,10 +82,26 @@ fn stored_twice_only_if_repeated(case: &Case<'_>, index: &Index<'_>) -> Found {
     }
     for (number, ids) in ids.iter().filter(|(_, ids)| ids.len() > 1) {
         let send = index.sends.get(number);
-        let explained =
-            |send: &&Event| send.may_repeat && case.is_disturbed(send.start_us, send.end_us);
-        if !send.is_some_and(explained) {
-            found.add(|| format!("{number} has the ids {ids:?}: {send:?}"));
+        found.add(|| format!("{number} has the ids {ids:?}: {send:?}"));
+    }
+    found
+}
+
+/// One client numbers the sends of a queue; it makes its calls in the order of their numbers.
+fn stored_in_order(case: &Case<'_>) -> Found {
+    let mut found = Found::new("numbered sends are stored in the order of the calls");
+    for queue in 0..case.queue_count {
+        let sends = case.events.iter().filter(|event| event.queue == queue);
+        let numbered = sends.filter(|event| event.is_done(Kind::Send) && event.is_numbered);
+        let ids: BTreeMap<u64, u64> = numbered
+            .map(|event| (event.number, event.message))
+            .collect();
+        let mut highest = (0, 0);
+        for (number, id) in ids {
+            if id < highest.1 {
+                found.add(|| format!("queue {queue}: {number} has id {id}, after {highest:?}"));
+            }
+            highest = highest.max((number, id));
         }
     }
     found
@@ -181,24 +198,34 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_is_allowed_only_for_a_send_that_was_repeated_during_a_fault() {
-        let mut example = Example::new();
-        let copy = |at| Event {
-            message: 99,
-            ..receive(4, 1, at)
-        };
-        example.events.push(copy(6 * SECOND));
-        let rule = "only a repeated send is stored twice";
-        assert_eq!(example.rules(), [rule]);
-        let event = example.event(Kind::Send, 4);
-        event.may_repeat = true;
-        assert_eq!(example.rules(), [rule], "no fault touched the send");
-        event_end(&mut example, 4, 5 * SECOND);
-        assert_eq!(example.violations(), []);
+    fn a_second_copy_of_a_send_is_found() {
+        for is_numbered in [false, true] {
+            let mut example = Example::new();
+            let copy = Event {
+                message: 99,
+                ..receive(4, 1, 6 * SECOND)
+            };
+            example.events.push(copy);
+            let event = example.event(Kind::Send, 4);
+            (event.is_numbered, event.end_us) = (is_numbered, 5 * SECOND);
+            assert_eq!(example.rules(), ["no send is stored twice"]);
+        }
     }
 
-    fn event_end(example: &mut Example, number: u64, end_us: u64) {
-        example.event(Kind::Send, number).end_us = end_us;
+    #[test]
+    fn numbered_sends_out_of_order_are_found() {
+        let mut example = Example::new();
+        for (number, other) in [(4, 5), (5, 4)] {
+            for kind in [Kind::Send, Kind::Receive, Kind::Delete] {
+                example.event(kind, number).message = other;
+            }
+        }
+        let rule = "numbered sends are stored in the order of the calls";
+        assert!(!example.rules().contains(&rule), "nobody numbered them");
+        for number in 1..=10 {
+            example.event(Kind::Send, number).is_numbered = true;
+        }
+        assert_eq!(example.rules(), [rule]);
     }
 
     #[test]

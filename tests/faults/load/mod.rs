@@ -1,8 +1,8 @@
 //! Producers and consumers at a moderate, fixed rate, who write down everything they see.
 //!
 //! They run on a thread of their own, each with a client of its own, and go through the stages of a
-//! round as they are told. Two producers per queue: one has the SDK repeat sends of unknown outcome
-//! and so may store a message twice, the other one does not and never may.
+//! round as they are told. Two producers per queue: one has the SDK number its sends and repeat those of
+//! unknown outcome, the other one does neither.
 
 pub(crate) mod body;
 mod consumer;
@@ -222,14 +222,14 @@ async fn run(options: LoadOptions, shared: Arc<Shared>) {
     let rate = options.rate / (2 * QUEUES.len() as u32);
     let mut tasks = Vec::new();
     for (index, plan) in (0..).zip(QUEUES) {
-        for may_repeat in [false, true] {
-            let client = connect(&options.env, may_repeat).await;
+        for is_numbered in [false, true] {
+            let client = connect(&options.env, is_numbered).await;
             let producer = producer::Producer {
                 queue: create_queue(&client, plan).await,
                 index,
                 plan,
                 rate,
-                may_repeat,
+                is_numbered,
                 shared: shared.clone(),
             };
             tasks.push(tokio::spawn(producer.run(seed())));

@@ -27,7 +27,7 @@ pub(super) struct Producer {
     pub(super) plan: QueuePlan,
     /// Calls a second.
     pub(super) rate: u32,
-    pub(super) may_repeat: bool,
+    pub(super) is_numbered: bool,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -97,7 +97,7 @@ impl Producer {
         for (place, number) in (0..count).zip(first..) {
             let mut event = Event::new(Kind::Send, self.index, start_us, end_us);
             (event.number, event.timeout_ms) = (number, delay_ms);
-            event.may_repeat = self.may_repeat;
+            event.is_numbered = self.is_numbered;
             match &sent {
                 Ok(ids) => event.message = ids[place].0,
                 Err(error) => event = event.failed(error),
