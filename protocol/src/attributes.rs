@@ -1,7 +1,8 @@
 //! The attributes of a queue: their defaults, their ranges, and how a change of them travels.
 //!
 //! On the wire an attribute is a tag and a 64-bit value, so that a later version can add one
-//! without a new layout. Tags ascend, so that one set of changes has one encoding.
+//! without a new layout. Tags ascend, so that one set of changes has one encoding. One line of the
+//! table below is all there is to an attribute here.
 //!
 //! Invariant: whatever [`AttributeChanges::applied_to`] returns is within every range.
 //! Spec: spec/wire.md, "Attributes".
@@ -9,97 +10,181 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{
-    BODY_LEN_MAX, MESSAGE_SIZE_MIN, RECEIVE_WAIT_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS,
+    BODY_LEN_MAX, DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN,
+    RECEIVE_WAIT_MAX_MS, REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS,
     RETENTION_MIN_MS, VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS,
     VISIBILITY_TIMEOUT_MIN_MS,
 };
 use crate::reader::Reader;
 use crate::{DecodeError, ErrorCode, OutOfRange};
 
-const TAG_VISIBILITY_TIMEOUT: u16 = 1;
-const TAG_RETENTION: u16 = 2;
-const TAG_DELAY: u16 = 3;
-const TAG_MESSAGE_SIZE_MAX: u16 = 4;
-const TAG_RECEIVE_WAIT: u16 = 5;
-
-/// How a queue treats its messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAttributes {
-    /// How long a receive hides a message, when it does not say itself.
-    pub visibility_timeout_ms: u32,
-    /// How long a message that nobody deletes is kept.
-    pub retention_ms: u64,
-    /// How long a message stays hidden after its send, when the send does not say itself.
-    pub delay_ms: u64,
-    /// The longest body.
-    pub message_size_max: u32,
-    /// How long a receive waits for a message, when it does not say itself.
-    pub receive_wait_ms: u32,
+/// A type that an attribute has in memory. No range reaches beyond its type.
+trait Value: Copy {
+    fn from_wire(value: u64) -> Option<Self>;
+    fn to_wire(self) -> u64;
 }
 
-impl Default for QueueAttributes {
-    fn default() -> Self {
-        QueueAttributes {
-            visibility_timeout_ms: VISIBILITY_TIMEOUT_DEFAULT_MS,
-            retention_ms: RETENTION_DEFAULT_MS,
-            delay_ms: 0,
-            message_size_max: message_size_limit(),
-            receive_wait_ms: 0,
-        }
+impl Value for u64 {
+    fn from_wire(value: u64) -> Option<Self> {
+        Some(value)
+    }
+
+    fn to_wire(self) -> u64 {
+        self
     }
 }
 
+impl Value for u32 {
+    fn from_wire(value: u64) -> Option<Self> {
+        value.try_into().ok()
+    }
+
+    fn to_wire(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Value for bool {
+    fn from_wire(value: u64) -> Option<Self> {
+        (value <= 1).then_some(value == 1)
+    }
+
+    fn to_wire(self) -> u64 {
+        self.into()
+    }
+}
+
+macro_rules! attributes {
+    ($(
+        $(#[$doc:meta])*
+        $tag:literal $name:ident: $type:ty = $default:expr, $min:expr, $max:expr;
+    )*) => {
+        /// How a queue treats its messages.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct QueueAttributes {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        /// Attributes that a request names; the others stay as they are.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct AttributeChanges {
+            $($(#[$doc])* pub $name: Option<$type>,)*
+        }
+
+        impl Default for QueueAttributes {
+            fn default() -> Self {
+                QueueAttributes { $($name: $default,)* }
+            }
+        }
+
+        /// How many attributes there are.
+        const COUNT: usize = [$($tag),*].len();
+
+        impl QueueAttributes {
+            fn check_each(&self) -> Result<(), OutOfRange> {
+                $(check(stringify!($name), self.$name.to_wire(), $min, $max)?;)*
+                Ok(())
+            }
+        }
+
+        impl AttributeChanges {
+            fn over(&self, attributes: QueueAttributes) -> QueueAttributes {
+                QueueAttributes { $($name: self.$name.unwrap_or(attributes.$name),)* }
+            }
+
+            /// Names the attribute of this tag.
+            ///
+            /// # Errors
+            ///
+            /// There is none, or its type cannot hold the value.
+            pub fn set(&mut self, tag: u16, value: u64) -> Result<(), OutOfRange> {
+                match tag {
+                    $($tag => {
+                        let held = Value::from_wire(value);
+                        if held.is_none() {
+                            check(stringify!($name), value, $min, $max)?;
+                        }
+                        self.$name = held;
+                    })*
+                    unknown => {
+                        let text = format!("attribute tag {unknown} is unknown");
+                        return Err(OutOfRange::new(ErrorCode::UnknownAttribute, text));
+                    }
+                }
+                Ok(())
+            }
+
+            /// Every tag, ascending.
+            fn pairs(&self) -> [(u16, Option<u64>); COUNT] {
+                [$(($tag, self.$name.map(Value::to_wire)),)*]
+            }
+
+            /// The attributes when every one is named.
+            pub fn all(&self) -> Option<QueueAttributes> {
+                Some(QueueAttributes { $($name: self.$name?,)* })
+            }
+        }
+
+        /// Changes that name every attribute.
+        impl From<QueueAttributes> for AttributeChanges {
+            fn from(attributes: QueueAttributes) -> Self {
+                AttributeChanges { $($name: Some(attributes.$name),)* }
+            }
+        }
+    };
+}
+
+attributes! {
+    /// How long a receive hides a message, when it does not say itself.
+    1 visibility_timeout_ms: u32 = VISIBILITY_TIMEOUT_DEFAULT_MS,
+        VISIBILITY_TIMEOUT_MIN_MS.into(), VISIBILITY_TIMEOUT_MAX_MS.into();
+    /// How long a message that nobody deletes is kept.
+    2 retention_ms: u64 = RETENTION_DEFAULT_MS, RETENTION_MIN_MS, RETENTION_MAX_MS;
+    /// How long a message stays hidden after its send, when the send does not say itself.
+    3 delay_ms: u64 = 0, 0, RETENTION_MAX_MS;
+    /// The longest body.
+    4 message_size_max: u32 = message_size_limit(),
+        MESSAGE_SIZE_MIN.into(), message_size_limit().into();
+    /// How long a receive waits for a message, when it does not say itself.
+    5 receive_wait_ms: u32 = 0, 0, RECEIVE_WAIT_MAX_MS.into();
+    /// Whether receives find nothing.
+    6 is_paused: bool = false, 0, 1;
+    /// How long a message that came back unhandled for the first time waits; doubled each time.
+    /// 0: it does not wait.
+    7 redelivery_delay_min_ms: u32 = 0, 0, REDELIVERY_DELAY_MAX_MS.into();
+    /// How long it waits at most.
+    8 redelivery_delay_max_ms: u32 = 0, 0, REDELIVERY_DELAY_MAX_MS.into();
+    /// Messages that it holds, in whatever state; with so many, sends are refused.
+    9 message_count_max: u64 = MESSAGE_COUNT_MAX, 1, MESSAGE_COUNT_MAX;
+    /// Messages in flight; with so many, receives are refused.
+    10 in_flight_count_max: u64 = IN_FLIGHT_COUNT_MAX, 1, IN_FLIGHT_COUNT_MAX;
+    /// Delayed messages; with so many, sends with a delay are refused.
+    11 delayed_count_max: u64 = DELAYED_COUNT_MAX, 0, DELAYED_COUNT_MAX;
+}
+
+fn check(what: &str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
+    OutOfRange::check(ErrorCode::AttributeOutOfRange, what, value, min, max)
+}
+
 impl QueueAttributes {
-    /// Passes when every attribute is in its range, and the delay not above the retention.
+    /// Passes when every attribute is in its range, and those that bound each other fit.
     ///
     /// # Errors
     ///
     /// The first attribute that is not, with its range.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        let check = |what, value, min, max| {
-            OutOfRange::check(ErrorCode::AttributeOutOfRange, what, value, min, max)
-        };
-        check(
-            "visibility_timeout_ms",
-            self.visibility_timeout_ms.into(),
-            VISIBILITY_TIMEOUT_MIN_MS.into(),
-            VISIBILITY_TIMEOUT_MAX_MS.into(),
-        )?;
-        check(
-            "retention_ms",
-            self.retention_ms,
-            RETENTION_MIN_MS,
-            RETENTION_MAX_MS,
-        )?;
+        self.check_each()?;
         check("delay_ms", self.delay_ms, 0, self.retention_ms)?;
+        let (min, max) = (self.redelivery_delay_min_ms, self.redelivery_delay_max_ms);
+        // Without a shortest delay there is none at all.
+        let most = if min == 0 { 0 } else { REDELIVERY_DELAY_MAX_MS };
         check(
-            "message_size_max",
-            self.message_size_max.into(),
-            MESSAGE_SIZE_MIN.into(),
-            message_size_limit().into(),
-        )?;
-        check(
-            "receive_wait_ms",
-            self.receive_wait_ms.into(),
-            0,
-            RECEIVE_WAIT_MAX_MS.into(),
+            "redelivery_delay_max_ms",
+            max.into(),
+            min.into(),
+            most.into(),
         )
     }
-}
-
-/// Attributes that a request names; the others stay as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AttributeChanges {
-    /// See [`QueueAttributes::visibility_timeout_ms`].
-    pub visibility_timeout_ms: Option<u32>,
-    /// See [`QueueAttributes::retention_ms`].
-    pub retention_ms: Option<u64>,
-    /// See [`QueueAttributes::delay_ms`].
-    pub delay_ms: Option<u64>,
-    /// See [`QueueAttributes::message_size_max`].
-    pub message_size_max: Option<u32>,
-    /// See [`QueueAttributes::receive_wait_ms`].
-    pub receive_wait_ms: Option<u32>,
 }
 
 impl AttributeChanges {
@@ -109,15 +194,7 @@ impl AttributeChanges {
     ///
     /// The first attribute that would be out of its range, with the range.
     pub fn applied_to(&self, attributes: QueueAttributes) -> Result<QueueAttributes, OutOfRange> {
-        let changed = QueueAttributes {
-            visibility_timeout_ms: self
-                .visibility_timeout_ms
-                .unwrap_or(attributes.visibility_timeout_ms),
-            retention_ms: self.retention_ms.unwrap_or(attributes.retention_ms),
-            delay_ms: self.delay_ms.unwrap_or(attributes.delay_ms),
-            message_size_max: self.message_size_max.unwrap_or(attributes.message_size_max),
-            receive_wait_ms: self.receive_wait_ms.unwrap_or(attributes.receive_wait_ms),
-        };
+        let changed = self.over(attributes);
         changed.check()?;
         Ok(changed)
     }
@@ -125,6 +202,12 @@ impl AttributeChanges {
     /// Whether nothing is named.
     pub fn is_empty(&self) -> bool {
         *self == AttributeChanges::default()
+    }
+
+    /// Tag and value of those that are named, tags ascending.
+    pub fn named(&self) -> impl Iterator<Item = (u16, u64)> + Clone {
+        let pairs = self.pairs().into_iter();
+        pairs.filter_map(|(tag, value)| Some((tag, value?)))
     }
 
     pub(crate) fn take(reader: &mut Reader) -> Result<Self, DecodeError> {
@@ -149,81 +232,15 @@ impl AttributeChanges {
         Ok(changes)
     }
 
-    fn set(&mut self, tag: u16, value: u64) -> Result<(), OutOfRange> {
-        match tag {
-            TAG_VISIBILITY_TIMEOUT => {
-                self.visibility_timeout_ms = Some(short("visibility_timeout_ms", value)?);
-            }
-            TAG_RETENTION => self.retention_ms = Some(value),
-            TAG_DELAY => self.delay_ms = Some(value),
-            TAG_MESSAGE_SIZE_MAX => self.message_size_max = Some(short("message_size_max", value)?),
-            TAG_RECEIVE_WAIT => self.receive_wait_ms = Some(short("receive_wait_ms", value)?),
-            unknown => {
-                let text = format!("attribute tag {unknown} is unknown");
-                return Err(OutOfRange::new(ErrorCode::UnknownAttribute, text));
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        let named = self
-            .pairs()
-            .into_iter()
-            .filter_map(|(tag, value)| Some((tag, value?)));
-        let count = u16::try_from(named.clone().count()).expect("there are five attributes");
+        let named = self.named();
+        let count = u16::try_from(named.clone().count()).expect("there are eleven attributes");
         out.put_u16_le(count);
         for (tag, value) in named {
             out.put_u16_le(tag);
             out.put_u64_le(value);
         }
     }
-
-    /// Every tag, ascending.
-    fn pairs(&self) -> [(u16, Option<u64>); 5] {
-        [
-            (
-                TAG_VISIBILITY_TIMEOUT,
-                self.visibility_timeout_ms.map(u64::from),
-            ),
-            (TAG_RETENTION, self.retention_ms),
-            (TAG_DELAY, self.delay_ms),
-            (TAG_MESSAGE_SIZE_MAX, self.message_size_max.map(u64::from)),
-            (TAG_RECEIVE_WAIT, self.receive_wait_ms.map(u64::from)),
-        ]
-    }
-
-    /// The attributes when every one is named.
-    pub(crate) fn all(&self) -> Option<QueueAttributes> {
-        Some(QueueAttributes {
-            visibility_timeout_ms: self.visibility_timeout_ms?,
-            retention_ms: self.retention_ms?,
-            delay_ms: self.delay_ms?,
-            message_size_max: self.message_size_max?,
-            receive_wait_ms: self.receive_wait_ms?,
-        })
-    }
-}
-
-/// Changes that name every attribute.
-impl From<QueueAttributes> for AttributeChanges {
-    fn from(attributes: QueueAttributes) -> Self {
-        AttributeChanges {
-            visibility_timeout_ms: Some(attributes.visibility_timeout_ms),
-            retention_ms: Some(attributes.retention_ms),
-            delay_ms: Some(attributes.delay_ms),
-            message_size_max: Some(attributes.message_size_max),
-            receive_wait_ms: Some(attributes.receive_wait_ms),
-        }
-    }
-}
-
-/// A value of an attribute that has 32 bits in memory; none of their ranges reaches that far.
-fn short(what: &str, value: u64) -> Result<u32, OutOfRange> {
-    u32::try_from(value).map_err(|_| {
-        let text = format!("{what} is {value}, allowed are at most {}", u32::MAX);
-        OutOfRange::new(ErrorCode::AttributeOutOfRange, text)
-    })
 }
 
 fn message_size_limit() -> u32 {

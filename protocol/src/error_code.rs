@@ -109,6 +109,8 @@ error_codes! {
     ProducerExpired = 309, "producer session expired", false, Unknown;
     /// The set remembers its maximum of producer sessions or answers.
     TooManyProducers = 310, "too many producers", true, No;
+    /// The queue holds its maximum of messages.
+    QueueFull = 311, "queue is full", true, No;
     /// Not a receipt handle of this queue.
     ReceiptMalformed = 400, "malformed receipt handle", false, No;
     /// The message was deleted, its visibility ended, or it was received again since.

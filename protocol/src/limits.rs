@@ -57,3 +57,11 @@ pub const ROUTE_NODE_COUNT_MAX: usize = 256;
 pub const ADMIN_LEN_MAX: usize = 64 * 1024;
 /// Longest JSON text of the answer to one.
 pub const ADMIN_REPLY_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Longest redelivery delay of a queue: 12 hours.
+pub const REDELIVERY_DELAY_MAX_MS: u32 = 43_200_000;
+/// Most messages of one queue, and its `message_count_max` when it names none: no limit in practice.
+pub const MESSAGE_COUNT_MAX: u64 = 1_000_000_000_000;
+/// Most messages of one queue in flight at one time.
+pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
+/// Most delayed messages of one queue at one time.
+pub const DELAYED_COUNT_MAX: u64 = 1_000_000;

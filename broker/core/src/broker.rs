@@ -97,9 +97,9 @@ impl Broker {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// How many messages of a queue can be received now; 0 without such a queue.
-    pub fn ready_count(&self, queue: QueueId) -> u64 {
-        self.queues.get(&queue).map_or(0, Queue::ready_count)
+    /// How many messages of a queue can be received now; 0 when it is paused, or not there.
+    pub fn receivable_count(&self, queue: QueueId) -> u64 {
+        self.queues.get(&queue).map_or(0, Queue::receivable_count)
     }
 
     /// How many messages of a queue are in which state.

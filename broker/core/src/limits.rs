@@ -3,10 +3,6 @@
 //! Those marked "replicated" decide what `apply` answers: a change needs a new entry version, for
 //! replicas of two builds would part ways.
 
-/// Messages of one queue that may be delayed at one time (replicated).
-pub const DELAYED_COUNT_MAX: u64 = 1_000_000;
-/// Messages of one queue that may be in flight at one time (replicated).
-pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
 /// Stored sends of one session and queue whose replies are kept (replicated).
 pub const ANSWERS_KEPT: usize = 1_024;
 /// How long a session is remembered after its last use, and may begin after it was drawn

@@ -7,21 +7,24 @@
 //! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
-//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed; what was sent
-//! and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
+//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting; what was
+//! sent and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
 
 mod due;
 mod handles;
 mod needs;
 mod producers;
 mod receive;
+mod resting;
 mod rows;
 mod send;
 mod trace;
 
 pub(crate) use needs::Needs;
 pub(crate) use producers::{Producer, Remembered};
-pub(crate) use rows::{QueueRow, decode_attributes, encode_attributes};
+pub(crate) use rows::{
+    QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
+};
 
 use sampan_protocol::{MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
 
@@ -32,6 +35,7 @@ use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
 use producers::Producers;
+use resting::Resting;
 use trace::Trace;
 
 /// The ids of one space, and when they were given.
@@ -72,6 +76,8 @@ pub(crate) struct Queue {
     leases: Leases,
     /// Delayed messages and when they fall due.
     waiting: Timed<Delayed>,
+    /// Messages that came back unhandled and wait to be ready.
+    resting: Resting,
     producers: Producers,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
@@ -116,6 +122,7 @@ impl Queue {
             pages: Pages::default(),
             leases: Leases::new(secret, 1),
             waiting: Timed::new(),
+            resting: Resting::new(1),
             producers: Producers::new(1, Timestamp(0)),
             trace: Trace::default(),
             flags: Flags::default(),
@@ -131,6 +138,8 @@ impl Queue {
     }
 
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
+        // What a pause held back can be received now.
+        self.flags.gained |= self.attributes.is_paused && !attributes.is_paused;
         self.attributes = attributes;
     }
 
@@ -164,14 +173,31 @@ impl Queue {
         }
     }
 
+    /// Messages that are ready, whether or not the queue is paused.
     pub(crate) fn ready_count(&self) -> u64 {
         self.fresh_count() + self.pages.ready_count()
+    }
+
+    /// Messages that a receive could be given.
+    pub(crate) fn receivable_count(&self) -> u64 {
+        match self.attributes.is_paused {
+            true => 0,
+            false => self.ready_count(),
+        }
+    }
+
+    fn delayed_count(&self) -> u64 {
+        self.waiting.live_count() + self.resting.table.live_count()
+    }
+
+    fn message_count(&self) -> u64 {
+        self.ready_count() + self.delayed_count() + self.leases.count()
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
         QueueCounts {
             ready: self.ready_count(),
-            delayed: self.waiting.live_count(),
+            delayed: self.delayed_count(),
             in_flight: self.leases.count(),
             oldest_at: self.oldest_at(),
         }
@@ -198,6 +224,7 @@ impl Queue {
         [
             self.leases.table.next_deadline(),
             self.waiting.next_deadline(),
+            self.resting.table.next_deadline(),
             expiry(&self.immediate),
             expiry(&self.delayed),
             self.producers.next_sweep(),
@@ -213,6 +240,7 @@ impl Queue {
         self.pages.resident_count()
             + self.leases.table.chunk_count()
             + self.waiting.chunk_count()
+            + self.resting.table.chunk_count()
             + self.immediate.marks.count()
             + self.delayed.marks.count()
     }

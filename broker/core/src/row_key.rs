@@ -47,6 +47,8 @@ impl RowKey {
     pub const DELAYED: u8 = 0x14;
     /// A session of a producer: which numbers the queue has stored.
     pub const PRODUCER: u8 = 0x15;
+    /// 64 numbers of messages that rest.
+    pub const RESTING: u8 = 0x16;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
 

@@ -187,7 +187,7 @@ fn entry() -> Entry {
     }
 }
 
-/// One message ready again, one in flight, one delayed, one fresh; and the hash after each entry.
+/// Messages ready again, in flight, delayed, resting and fresh; and the hash after each entry.
 fn broker() -> (Broker, [u64; 2]) {
     let mut broker = Broker::new();
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
@@ -196,17 +196,33 @@ fn broker() -> (Broker, [u64; 2]) {
     let Reply::Received(deliveries) = &replies[2] else {
         panic!("{:?}", replies[2])
     };
-    let handles = deliveries
-        .iter()
-        .take(1)
-        .map(|delivery| delivery.handle)
-        .collect();
-    let back = Command::ChangeVisibility {
+    let give_up = |place: usize| Command::ChangeVisibility {
         queue: QUEUE,
         visibility_timeout_ms: 0,
-        handles,
+        handles: [deliveries[place].handle].into_iter().collect(),
     };
-    let commands = vec![back, numbered(2), numbered(2)];
+    let attributes = QueueAttributes {
+        redelivery_delay_min_ms: 1_000,
+        redelivery_delay_max_ms: 60_000,
+        ..QueueAttributes::default()
+    };
+    let receive = Command::Receive {
+        queue: QUEUE,
+        count_max: 1,
+        len_max: 0,
+        visibility_timeout_ms: None,
+    };
+    let commands = vec![
+        numbered(2),
+        numbered(2),
+        receive,
+        give_up(0),
+        Command::QueueSet {
+            queue: QUEUE,
+            attributes,
+        },
+        give_up(1),
+    ];
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_500),
         commands,
@@ -295,6 +311,7 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::LEASES,
         RowKey::DELAYED,
         RowKey::PRODUCER,
+        RowKey::RESTING,
         RowKey::PAGE,
     ] {
         assert!(kinds.contains(&kind), "no row of kind {kind:#x}");

@@ -160,6 +160,18 @@ impl Lines {
         named("delay_ms", changes.delay_ms);
         named("message_size_max", changes.message_size_max.map(u64::from));
         named("receive_wait_ms", changes.receive_wait_ms.map(u64::from));
+        named("is_paused", changes.is_paused.map(u64::from));
+        named(
+            "redelivery_delay_min_ms",
+            changes.redelivery_delay_min_ms.map(u64::from),
+        );
+        named(
+            "redelivery_delay_max_ms",
+            changes.redelivery_delay_max_ms.map(u64::from),
+        );
+        named("message_count_max", changes.message_count_max);
+        named("in_flight_count_max", changes.in_flight_count_max);
+        named("delayed_count_max", changes.delayed_count_max);
     }
 
     fn send(&mut self, send: &Send) {

@@ -26,17 +26,22 @@ fn name() -> impl Strategy<Value = Name> {
 fn changes() -> impl Strategy<Value = AttributeChanges> {
     let short = || option::of(any::<u32>());
     let long = || option::of(any::<u64>());
-    (short(), long(), long(), short(), short()).prop_map(
-        |(visibility_timeout_ms, retention_ms, delay_ms, message_size_max, receive_wait_ms)| {
-            AttributeChanges {
-                visibility_timeout_ms,
-                retention_ms,
-                delay_ms,
-                message_size_max,
-                receive_wait_ms,
-            }
-        },
-    )
+    let first = (short(), long(), long(), short(), short());
+    let second = (option::of(any::<bool>()), short(), short());
+    let counts = (long(), long(), long());
+    (first, second, counts).prop_map(|(first, second, counts)| AttributeChanges {
+        visibility_timeout_ms: first.0,
+        retention_ms: first.1,
+        delay_ms: first.2,
+        message_size_max: first.3,
+        receive_wait_ms: first.4,
+        is_paused: second.0,
+        redelivery_delay_min_ms: second.1,
+        redelivery_delay_max_ms: second.2,
+        message_count_max: counts.0,
+        in_flight_count_max: counts.1,
+        delayed_count_max: counts.2,
+    })
 }
 
 fn encoded_headers() -> impl Strategy<Value = Bytes> {
@@ -146,12 +151,12 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn attributes() -> impl Strategy<Value = QueueAttributes> {
-    changes().prop_map(|changes| QueueAttributes {
-        visibility_timeout_ms: changes.visibility_timeout_ms.unwrap_or(1),
-        retention_ms: changes.retention_ms.unwrap_or(2),
-        delay_ms: changes.delay_ms.unwrap_or(3),
-        message_size_max: changes.message_size_max.unwrap_or(4),
-        receive_wait_ms: changes.receive_wait_ms.unwrap_or(5),
+    changes().prop_map(|changes| {
+        let mut all = AttributeChanges::from(QueueAttributes::default());
+        for (tag, value) in changes.named() {
+            all.set(tag, value).unwrap();
+        }
+        all.all().unwrap()
     })
 }
 
@@ -477,7 +482,23 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         receive_wait_ms: Some(ms),
         ..unchanged
     };
+    let with_rest = |min, max| AttributeChanges {
+        redelivery_delay_min_ms: Some(min),
+        redelivery_delay_max_ms: Some(max),
+        ..unchanged
+    };
+    let with_counts = |messages, in_flight, delayed| AttributeChanges {
+        message_count_max: Some(messages),
+        in_flight_count_max: Some(in_flight),
+        delayed_count_max: Some(delayed),
+        ..unchanged
+    };
     for right in [
+        with_rest(0, 0),
+        with_rest(1, 1),
+        with_rest(1, 43_200_000),
+        with_counts(1, 1, 0),
+        with_counts(1_000_000_000_000, 1_000_000, 1_000_000),
         with_timeout(1_000),
         with_timeout(43_200_000),
         with_retention(RETENTION_MIN_MS),
@@ -490,6 +511,13 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         assert!(apply(right).is_ok(), "{right:?}");
     }
     for wrong in [
+        with_rest(0, 1),
+        with_rest(2, 1),
+        with_rest(1, 43_200_001),
+        with_counts(0, 1, 0),
+        with_counts(1, 0, 0),
+        with_counts(1, 1_000_001, 0),
+        with_counts(1, 1, 1_000_001),
         with_timeout(999),
         with_timeout(43_200_001),
         with_retention(RETENTION_MIN_MS - 1),

@@ -131,7 +131,7 @@ impl Driver {
         if !self.receives.waiters.has_parked(queue) {
             return;
         }
-        let ready_count = self.state.borrow().broker.ready_count(queue);
+        let ready_count = self.state.borrow().broker.receivable_count(queue);
         let mut available = self.gather.available(queue, ready_count);
         for Proposal { id, request } in self.receives.waiters.take_for(queue, available) {
             let claimed = available.min(u64::from(request.count_max));

@@ -206,7 +206,7 @@ impl Broker {
             len_max
         };
         self.on_queue(queue, |queue, now| {
-            if queue.in_flight_room() == 0 && queue.ready_count() > 0 {
+            if queue.in_flight_room() == 0 && queue.receivable_count() > 0 {
                 return Err(ErrorCode::TooManyInFlight.into());
             }
             let own = queue.attributes().visibility_timeout_ms;
@@ -278,7 +278,7 @@ impl Broker {
             };
             queue.flags.gained = false;
             queue.flags.listed = false;
-            if queue.ready_count() > 0 {
+            if queue.receivable_count() > 0 {
                 effects.push(Effect::Ready { queue: id });
             }
         }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
+use sampan_protocol::limits::{DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX};
 use sampan_protocol::{BatchBuilder, ErrorCode, MessageBatch, NewMessage};
 
 use super::*;
-use crate::limits::{DELAYED_COUNT_MAX, DUE_WORK_MAX, IN_FLIGHT_COUNT_MAX, PAGE_COUNT};
+use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
 use crate::{Command, Effect, Entry, Reply};
 
 const QUEUE: QueueId = QueueId(1);
@@ -89,7 +90,7 @@ fn send_all(broker: &mut Broker, count: u64) {
 fn two_million_ready_messages_cost_no_memory() {
     let mut broker = broker();
     send_all(&mut broker, 2_000_000);
-    assert!(broker.ready_count(QUEUE) >= 2_000_000);
+    assert!(broker.receivable_count(QUEUE) >= 2_000_000);
     assert!(broker.queue(QUEUE).unwrap().held_count() < 20);
     assert!(broker.freeze().row_count() < 20);
 }
@@ -191,7 +192,7 @@ fn a_whole_backlog_expires_in_one_step() {
     });
     assert!(removed.sum::<u64>() >= 500_000);
     assert_eq!(effects.len(), 1, "one run, whatever the marks");
-    assert_eq!(broker.ready_count(QUEUE), 0);
+    assert_eq!(broker.receivable_count(QUEUE), 0);
     assert_eq!(broker.next_deadline(), None);
 }
 

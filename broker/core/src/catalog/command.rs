@@ -7,7 +7,7 @@ use sampan_protocol::{AttributeChanges, Name, QueueAttributes, QueueId, SetId};
 
 use crate::catalog::{NodeJoin, SetRecord};
 use crate::fields::{FieldError, Fields, put_text};
-use crate::queue::{decode_attributes, encode_attributes};
+use crate::queue::{decode_attributes, decode_changes, encode_attributes, encode_changes};
 
 const CREATE: u8 = 0;
 const CONFIRM: u8 = 1;
@@ -263,41 +263,4 @@ fn put_named(out: &mut Vec<u8>, kind: u8, account: u32, name: &Name) {
 fn name(fields: &mut Fields<'_>, whole: &Bytes) -> Result<Name, FieldError> {
     let text = fields.text()?;
     Name::from_utf8(whole.slice_ref(text.as_bytes())).ok_or(FieldError::Range)
-}
-
-/// One byte that says which attributes are named (the lowest bit for the first), then their values.
-fn encode_changes(changes: &AttributeChanges, out: &mut Vec<u8>) {
-    let values = [
-        changes.visibility_timeout_ms.map(u64::from),
-        changes.retention_ms,
-        changes.delay_ms,
-        changes.message_size_max.map(u64::from),
-        changes.receive_wait_ms.map(u64::from),
-    ];
-    let named = (0u8..).zip(&values).filter(|(_, value)| value.is_some());
-    out.push(named.map(|(bit, _)| 1 << bit).sum());
-    for value in values.into_iter().flatten() {
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-}
-
-fn decode_changes(fields: &mut Fields<'_>) -> Result<AttributeChanges, FieldError> {
-    let named = fields.u8()?;
-    if named >= 1 << 5 {
-        return Err(FieldError::Range);
-    }
-    let mut value = |bit: u8| (named >> bit & 1 != 0).then(|| fields.u64()).transpose();
-    let short = |value: Option<u64>| {
-        value
-            .map(u32::try_from)
-            .transpose()
-            .map_err(|_| FieldError::Range)
-    };
-    Ok(AttributeChanges {
-        visibility_timeout_ms: short(value(0)?)?,
-        retention_ms: value(1)?,
-        delay_ms: value(2)?,
-        message_size_max: short(value(3)?)?,
-        receive_wait_ms: short(value(4)?)?,
-    })
 }

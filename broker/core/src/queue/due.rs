@@ -1,4 +1,4 @@
-//! What time does to a queue: messages expire, fall due, and lapse; producers are forgotten.
+//! What time does to a queue: messages expire, fall due, have rested, and lapse; producers are forgotten.
 //!
 //! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.
@@ -7,16 +7,16 @@
 use sampan_protocol::{MessageId, Timestamp};
 
 use super::Queue;
-use super::handles::past_of;
 use super::trace::Removals;
 use crate::effect::Effect;
-use crate::page::Received;
+use crate::leases::Lease;
 
 impl Queue {
     pub(crate) fn run_due(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
         while self.expire_immediate(now, work, effects) {}
         while self.expire_delayed(now, work, effects) {}
         self.fall_due(now, work, effects);
+        self.end_rests(now, work, effects);
         self.lapse(now, work, effects);
         self.producers.sweep(now);
     }
@@ -107,12 +107,12 @@ impl Queue {
     }
 
     fn lapse(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
-        let mut lapsed: Vec<(MessageId, Received)> = Vec::new();
-        self.leases.table.take_due(now, work, |_, slot| {
-            lapsed.push((slot.value.id, past_of(&slot.value)));
-        });
-        for (id, received) in lapsed {
-            self.come_back(id, Some(received), effects);
+        let mut lapsed: Vec<Lease> = Vec::new();
+        self.leases
+            .table
+            .take_due(now, work, |_, slot| lapsed.push(slot.value));
+        for lease in &lapsed {
+            self.come_back_unhandled(lease, now, effects);
         }
     }
 }

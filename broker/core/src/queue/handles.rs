@@ -42,7 +42,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> HandleResults {
         let Some(visible_at) = visible_at else {
-            return self.give_back(handles, now, effects, |lease| Some(past_of(lease)));
+            return self.give_back(handles, now, effects, Queue::come_back_unhandled);
         };
         self.trace.on_number(visible_at.0);
         let mut failures = Vec::new();
@@ -62,12 +62,13 @@ impl Queue {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> HandleResults {
-        self.give_back(handles, now, effects, |lease| {
+        self.give_back(handles, now, effects, |queue, lease, _, effects| {
             let receive_count = lease.receive_count - 1;
-            (receive_count > 0).then(|| Received {
+            let past = (receive_count > 0).then(|| Received {
                 receive_count,
                 ..past_of(lease)
-            })
+            });
+            queue.come_back(lease.id, past, effects);
         })
     }
 
@@ -76,21 +77,21 @@ impl Queue {
         handles: &Handles,
         now: Timestamp,
         effects: &mut Vec<Effect>,
-        past: impl Fn(&Lease) -> Option<Received>,
+        come_back: impl Fn(&mut Queue, &Lease, Timestamp, &mut Vec<Effect>),
     ) -> HandleResults {
         let mut failures = Vec::new();
-        let mut back = Vec::new();
+        let mut back: Vec<Lease> = Vec::new();
         self.leases.for_each(
             handles,
             now,
             |chunk, offset, slot| {
                 chunk.take(offset);
-                back.push((slot.value.id, past(&slot.value)));
+                back.push(slot.value);
             },
             |place, code| failures.push((place, code)),
         );
-        for (id, received) in back {
-            self.come_back(id, received, effects);
+        for lease in &back {
+            come_back(self, lease, now, effects);
         }
         HandleResults { failures }
     }

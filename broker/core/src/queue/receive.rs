@@ -9,7 +9,6 @@ use sampan_protocol::{MessageId, Timestamp};
 
 use super::Queue;
 use crate::leases::Lease;
-use crate::limits::IN_FLIGHT_COUNT_MAX;
 use crate::page::Received;
 use crate::reply::Delivery;
 
@@ -43,8 +42,8 @@ impl Room {
 impl Queue {
     /// How many messages may still be taken in flight.
     pub(crate) fn in_flight_room(&self) -> u64 {
-        IN_FLIGHT_COUNT_MAX
-            .saturating_sub(self.leases.count())
+        let most = self.attributes.in_flight_count_max;
+        most.saturating_sub(self.leases.count())
             .min(self.leases.numbers_left())
     }
 
@@ -57,7 +56,7 @@ impl Queue {
     ) -> Vec<Delivery> {
         let count = u64::from(count_max)
             .min(self.in_flight_room())
-            .min(self.ready_count());
+            .min(self.receivable_count());
         let mut room = Room {
             count,
             len: u64::from(len_max),

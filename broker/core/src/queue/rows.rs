@@ -3,9 +3,10 @@
 //! A freeze clones references of what changed; bytes are made later, on another thread.
 //! Spec: spec/state.md, "State rows".
 
-use sampan_protocol::{MessageId, QueueAttributes, QueueId, Timestamp};
+use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Timestamp};
 
 use super::producers::Producers;
+use super::resting::Resting;
 use super::{Queue, Space};
 use crate::fields::{FieldError, Fields, put_text};
 use crate::frozen::FrozenRow;
@@ -28,6 +29,7 @@ pub(crate) struct QueueRow {
     lease_next: u64,
     producer_next: u64,
     producers_swept_at: Timestamp,
+    resting_next: u64,
 }
 
 impl QueueRow {
@@ -42,6 +44,7 @@ impl QueueRow {
             self.lease_next,
             self.producer_next,
             self.producers_swept_at.0,
+            self.resting_next,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -61,6 +64,7 @@ impl QueueRow {
             lease_next: fields.u64()?,
             producer_next: fields.u64()?,
             producers_swept_at: fields.timestamp()?,
+            resting_next: fields.u64()?,
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -74,7 +78,8 @@ impl QueueRow {
             && self.immediate_next < delayed
             && (delayed + 1..2 * delayed).contains(&self.delayed_next)
             && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
-            && self.producer_next > 0;
+            && self.producer_next > 0
+            && self.resting_next > 0;
         if holds {
             Ok(())
         } else {
@@ -95,6 +100,7 @@ impl Queue {
             lease_next: self.leases.next,
             producer_next: self.producers.next(),
             producers_swept_at: self.producers.swept_at(),
+            resting_next: self.resting.next,
         }
     }
 
@@ -138,6 +144,9 @@ impl Queue {
         self.waiting.freeze(|number, chunk| {
             push(RowKey::DELAYED, number, chunk.map(FrozenRow::Delayed));
         });
+        self.resting.table.freeze(|number, chunk| {
+            push(RowKey::RESTING, number, chunk.map(FrozenRow::Leases));
+        });
         self.producers.freeze(|number, producer| {
             push(RowKey::PRODUCER, number, producer.map(FrozenRow::Producer));
         });
@@ -168,6 +177,10 @@ impl Queue {
         self.waiting
             .row_numbers()
             .for_each(|number| push(RowKey::DELAYED, number));
+        self.resting
+            .table
+            .row_numbers()
+            .for_each(|number| push(RowKey::RESTING, number));
         self.producers
             .row_numbers()
             .for_each(|number| push(RowKey::PRODUCER, number));
@@ -185,6 +198,7 @@ impl Queue {
         queue.fresh_first = row.fresh_first;
         queue.leases = Leases::new(row.secret, row.lease_next);
         queue.producers = Producers::new(row.producer_next, row.producers_swept_at);
+        queue.resting = Resting::new(row.resting_next);
         Ok(queue)
     }
 
@@ -206,6 +220,7 @@ impl Queue {
             RowKey::DIRECTORY => self.pages.restore_directory(key.number, row),
             RowKey::LEASES => self.leases.table.restore_row(key.number, row),
             RowKey::DELAYED => self.waiting.restore_row(key.number, row),
+            RowKey::RESTING => self.resting.table.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),
@@ -223,7 +238,12 @@ impl Queue {
             .waiting
             .last_number()
             .is_none_or(|last| last < self.delayed.next);
-        if leases && waiting {
+        let resting = self
+            .resting
+            .table
+            .last_number()
+            .is_none_or(|last| last < self.resting.next);
+        if leases && waiting && resting {
             Ok(())
         } else {
             Err(FieldError::Range)
@@ -231,20 +251,37 @@ impl Queue {
     }
 }
 
+/// All of them, as a list of changes.
 pub(crate) fn encode_attributes(attributes: &QueueAttributes, out: &mut Vec<u8>) {
-    out.extend_from_slice(&attributes.visibility_timeout_ms.to_le_bytes());
-    out.extend_from_slice(&attributes.retention_ms.to_le_bytes());
-    out.extend_from_slice(&attributes.delay_ms.to_le_bytes());
-    out.extend_from_slice(&attributes.message_size_max.to_le_bytes());
-    out.extend_from_slice(&attributes.receive_wait_ms.to_le_bytes());
+    encode_changes(&(*attributes).into(), out);
 }
 
 pub(crate) fn decode_attributes(fields: &mut Fields<'_>) -> Result<QueueAttributes, FieldError> {
-    Ok(QueueAttributes {
-        visibility_timeout_ms: fields.u32()?,
-        retention_ms: fields.u64()?,
-        delay_ms: fields.u64()?,
-        message_size_max: fields.u32()?,
-        receive_wait_ms: fields.u32()?,
-    })
+    let attributes = decode_changes(fields)?.all();
+    attributes.ok_or(FieldError::Range)
+}
+
+pub(crate) fn encode_changes(changes: &AttributeChanges, out: &mut Vec<u8>) {
+    let named = changes.named();
+    let count = u16::try_from(named.clone().count()).expect("there are eleven attributes");
+    out.extend_from_slice(&count.to_le_bytes());
+    for (tag, value) in named {
+        out.extend_from_slice(&tag.to_le_bytes());
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+pub(crate) fn decode_changes(fields: &mut Fields<'_>) -> Result<AttributeChanges, FieldError> {
+    let mut changes = AttributeChanges::default();
+    let mut tag_before = 0;
+    for _ in 0..fields.u16()? {
+        let (tag, value) = (fields.u16()?, fields.u64()?);
+        if tag <= tag_before {
+            return Err(FieldError::Range);
+        }
+        let set = changes.set(tag, value);
+        set.map_err(|_| FieldError::Range)?;
+        tag_before = tag;
+    }
+    Ok(changes)
 }

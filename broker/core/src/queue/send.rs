@@ -13,7 +13,6 @@ use sampan_protocol::{
 use super::producers::{Remembered, Turn};
 use super::{Delayed, Queue};
 use crate::effect::Effect;
-use crate::limits::DELAYED_COUNT_MAX;
 use crate::marks::class_of;
 use crate::reply::Refusal;
 
@@ -54,8 +53,16 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Result<Sent, Refusal> {
         let survey = survey(batch, &self.attributes)?;
-        if survey.delayed_count + self.waiting.live_count() > DELAYED_COUNT_MAX {
-            let text = format!("a queue holds at most {DELAYED_COUNT_MAX} delayed messages");
+        let (delayed_max, count_max) = (
+            self.attributes.delayed_count_max,
+            self.attributes.message_count_max,
+        );
+        if self.message_count() + batch.count() as u64 > count_max {
+            let text = format!("it holds at most {count_max} messages");
+            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
+        }
+        if survey.delayed_count > 0 && survey.delayed_count + self.delayed_count() > delayed_max {
+            let text = format!("a queue holds at most {delayed_max} delayed messages");
             return Err(Refusal::with_text(ErrorCode::TooManyDelayed, text));
         }
         let class = class_of(survey.content_len_max);

@@ -6,12 +6,13 @@
 //!
 //! Invariant: empty between two commands. Spec: spec/state.md, "State hash".
 
-use sampan_protocol::{MessageId, QueueId};
+use sampan_protocol::{MessageId, QueueId, Timestamp};
 
 use crate::effect::{Effect, push_removed};
 use crate::state_hash::StateHash;
 
 /// What happened to the messages of a run; the highest bits of its word.
+const RESTS: u64 = 0;
 const REMOVED: u64 = 1 << 60;
 const CAME_BACK: u64 = 2 << 60;
 const RECEIVED: u64 = 3 << 60;
@@ -35,6 +36,12 @@ impl Trace {
     /// A message is ready again.
     pub(super) fn on_return(&mut self, id: MessageId) {
         self.note(CAME_BACK, id, 1);
+    }
+
+    /// A message came back unhandled and rests until `ready_at`.
+    pub(super) fn on_rest(&mut self, id: MessageId, ready_at: Timestamp) {
+        self.on_number(ready_at.0.rotate_left(20));
+        self.note(RESTS, id, 1);
     }
 
     /// Messages were handed out, each for the `receive_count`-th time.

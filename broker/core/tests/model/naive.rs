@@ -26,6 +26,10 @@ enum State {
         handle: ReceiptHandle,
         visible_at: u64,
     },
+    /// It came back unhandled and waits.
+    Resting {
+        ready_at: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +88,7 @@ impl Naive {
     }
 
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
+        self.gained |= self.attributes.is_paused && !attributes.is_paused;
         self.attributes = attributes;
         self.retention_longest = self.retention_longest.max(attributes.retention_ms);
     }
@@ -122,8 +127,8 @@ impl Naive {
     fn enter(&mut self, id: u64, state: State) {
         match state {
             State::Ready { is_fresh } => drop(self.ready.insert((is_fresh, id))),
-            State::Delayed { due_at } => {
-                self.hidden.insert((due_at, id));
+            State::Delayed { due_at: at } | State::Resting { ready_at: at } => {
+                self.hidden.insert((at, id));
                 self.delayed_count += 1;
             }
             State::InFlight { visible_at, .. } => drop(self.hidden.insert((visible_at, id))),
@@ -135,9 +140,9 @@ impl Naive {
     fn leave(&mut self, id: u64) {
         let left = match self.messages[&id].state {
             State::Ready { is_fresh } => self.ready.remove(&(is_fresh, id)),
-            State::Delayed { due_at } => {
+            State::Delayed { due_at: at } | State::Resting { ready_at: at } => {
                 self.delayed_count -= 1;
-                self.hidden.remove(&(due_at, id))
+                self.hidden.remove(&(at, id))
             }
             State::InFlight { visible_at, .. } => self.hidden.remove(&(visible_at, id)),
         };
@@ -163,6 +168,33 @@ impl Naive {
         }
     }
 
+    /// A receiver gave it up or let it lapse: it may have to rest.
+    fn come_back_unhandled(&mut self, id: u64) {
+        let rest_ms = self.rest_ms(id);
+        let has_room = self.delayed_count < self.attributes.delayed_count_max;
+        if rest_ms == 0 || !has_room || self.removed.contains(&id) {
+            return self.come_back(id);
+        }
+        self.leave(id);
+        let ready_at = self.now + rest_ms;
+        self.enter(id, State::Resting { ready_at });
+    }
+
+    /// As in spec/semantics.md, "Redelivery".
+    fn rest_ms(&self, id: u64) -> u64 {
+        let count = u64::from(self.messages[&id].receive_count);
+        let (min, max) = (
+            u64::from(self.attributes.redelivery_delay_min_ms),
+            u64::from(self.attributes.redelivery_delay_max_ms),
+        );
+        let full = (1..count.min(40)).fold(min, |delay, _| (delay * 2).min(max));
+        let golden = 0x9e37_79b9_7f4a_7c15_u64;
+        let x = (id ^ (count << 32)).wrapping_mul(golden);
+        let y = ((x << 32) | (x >> 32)).wrapping_mul(golden);
+        let half = full / 2;
+        half + u64::try_from(u128::from(y) * u128::from(full - half + 1) / (1 << 64)).unwrap()
+    }
+
     /// Time moves: what lapses, falls due, expires. `removed` is what the broker removed.
     pub(crate) fn on_time(&mut self, now: u64, removed: BTreeSet<u64>) {
         self.now = now;
@@ -170,7 +202,10 @@ impl Naive {
         let retention_ms = self.attributes.retention_ms;
         self.expired_until = self.expired_until.max(now.saturating_sub(retention_ms));
         while let Some((_, id)) = self.hidden.first().copied().filter(|(at, _)| *at <= now) {
-            self.come_back(id);
+            match self.messages[&id].state {
+                State::InFlight { .. } => self.come_back_unhandled(id),
+                _ => self.come_back(id),
+            }
         }
         let is_ready = |id: &u64| matches!(self.messages[id].state, State::Ready { .. });
         let (ready, rest): (Vec<u64>, Vec<u64>) = std::mem::take(&mut self.removed)
@@ -220,6 +255,7 @@ impl Naive {
             MessageRecord::DELAY_DEFAULT => self.attributes.delay_ms,
             delay_ms => delay_ms,
         };
+        let count_max = self.attributes.message_count_max;
         if batch.body_len_max() > self.attributes.message_size_max {
             return assert_refused(reply, ErrorCode::MessageTooLarge);
         }
@@ -228,6 +264,15 @@ impl Naive {
             .any(|record| delay_of(&record) > self.attributes.retention_ms)
         {
             return assert_refused(reply, ErrorCode::DelayOutOfRange);
+        }
+        let count = self.messages.len() as u64 + batch.count() as u64;
+        if count > count_max {
+            return assert_refused(reply, ErrorCode::QueueFull);
+        }
+        let delayed = batch.records().filter(|record| delay_of(record) > 0);
+        let delayed = delayed.count() as u64;
+        if delayed > 0 && self.delayed_count + delayed > self.attributes.delayed_count_max {
+            return assert_refused(reply, ErrorCode::TooManyDelayed);
         }
         let delays: Vec<u64> = batch.records().map(|record| delay_of(&record)).collect();
         let mut ids = Vec::new();
@@ -273,13 +318,27 @@ impl Naive {
         timeout_ms: Option<u32>,
         reply: &Reply,
     ) {
+        let in_flight = self.counts().2;
+        let room = self
+            .attributes
+            .in_flight_count_max
+            .saturating_sub(in_flight);
+        let is_paused = self.attributes.is_paused;
+        if room == 0 && !is_paused && !self.ready.is_empty() {
+            return assert_refused(reply, ErrorCode::TooManyInFlight);
+        }
+        let most = if is_paused {
+            0
+        } else {
+            room.min(count_max.into())
+        };
         let Reply::Received(deliveries) = reply else {
             panic!("{reply:?} to a receive")
         };
         let expected: Vec<u64> = self
             .ready
             .iter()
-            .take(usize::from(count_max))
+            .take(usize::try_from(most).unwrap())
             .map(|(_, id)| *id)
             .collect();
         let ids: Vec<u64> = deliveries.iter().map(|delivery| delivery.id.0).collect();
@@ -355,7 +414,7 @@ impl Naive {
     pub(crate) fn change_visibility(&mut self, handles: &Handles, timeout_ms: u32, reply: &Reply) {
         self.for_each(handles, reply, |naive, id| {
             if timeout_ms == 0 {
-                return naive.come_back(id);
+                return naive.come_back_unhandled(id);
             }
             let visible_at = naive.now + u64::from(timeout_ms);
             if let State::InFlight { handle, .. } = naive.messages[&id].state {

@@ -43,11 +43,20 @@ impl Profile {
 }
 
 pub(crate) fn attributes(random: &mut StdRng) -> QueueAttributes {
+    let rest = *[(0, 0), (0, 0), (1, 1), (500, 20_000), (10_000, 43_200_000)]
+        .choose(random)
+        .unwrap();
     QueueAttributes {
         visibility_timeout_ms: random.random_range(1_000..60_000),
         retention_ms: *[60_000, 600_000, 86_400_000].choose(random).unwrap(),
         delay_ms: *[0, 0, 0, 5_000].choose(random).unwrap(),
         message_size_max: 4_096,
+        is_paused: random.random_ratio(1, 8),
+        redelivery_delay_min_ms: rest.0,
+        redelivery_delay_max_ms: rest.1,
+        message_count_max: *[1_000_000_000, 1_000_000_000, 500].choose(random).unwrap(),
+        in_flight_count_max: *[1_000_000, 1_000_000, 100].choose(random).unwrap(),
+        delayed_count_max: *[1_000_000, 1_000_000, 1_000_000, 0].choose(random).unwrap(),
         receive_wait_ms: 0,
     }
 }

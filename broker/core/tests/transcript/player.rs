@@ -241,6 +241,7 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::LEASES => "leases",
         RowKey::DELAYED => "delayed",
         RowKey::PRODUCER => "producer",
+        RowKey::RESTING => "resting",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),
     }

@@ -50,6 +50,12 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
         delay_ms: option(words, "delay"),
         message_size_max: short("size"),
         receive_wait_ms: short("wait"),
+        is_paused: option(words, "paused").map(|paused| paused == 1),
+        redelivery_delay_min_ms: short("rest_min"),
+        redelivery_delay_max_ms: short("rest_max"),
+        message_count_max: option(words, "messages"),
+        in_flight_count_max: option(words, "in_flight"),
+        delayed_count_max: option(words, "delayed"),
     }
 }
 

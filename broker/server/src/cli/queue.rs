@@ -139,6 +139,7 @@ mod tests {
                 delay_ms: 0,
                 message_size_max: 1 << 20,
                 receive_wait_ms: 500,
+                ..QueueAttributes::default()
             },
             counts: QueueCounts {
                 ready: 3,

@@ -152,7 +152,7 @@ fn a_set_gets_the_queues_that_the_catalog_says() {
     let (broker, membership) = settled(&settlement, SET, commands);
     let queues: Vec<u64> = broker.queues().map(|queue| queue.0).collect();
     assert_eq!(queues, [1, 2, 3, 5, 7], "4 and 9 are nobody's here");
-    let ready = |queue| broker.ready_count(QueueId(queue));
+    let ready = |queue| broker.receivable_count(QueueId(queue));
     assert_eq!([1, 2, 3].map(ready), [1, 1, 0]);
     let retention = |queue| broker.attributes(QueueId(queue)).unwrap().retention_ms;
     assert_eq!([2, 3, 7].map(retention), [2 * DAY, DAY, DAY]);
