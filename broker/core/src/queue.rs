@@ -195,11 +195,14 @@ impl Queue {
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
+        let (due, rested) = (self.waiting.earliest(), self.resting.table.earliest());
         QueueCounts {
             ready: self.ready_count(),
             delayed: self.delayed_count(),
             in_flight: self.leases.count(),
             oldest_at: self.oldest_at(),
+            due_at: due.into_iter().chain(rested).min(),
+            visible_at: self.leases.table.earliest(),
         }
     }
 

@@ -56,6 +56,21 @@ impl<T: Value> Timed<T> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// The earliest instant of all. Deadlines are lower bounds, so a few chunks may have to be looked
+    /// into.
+    pub(crate) fn earliest(&self) -> Option<Timestamp> {
+        let mut earliest: Option<Timestamp> = None;
+        for (at, chunk_number) in &self.deadlines {
+            if earliest.is_some_and(|earliest| earliest <= *at) {
+                break;
+            }
+            let chunk = self.chunks.get(chunk_number).map(|held| &held.chunk);
+            let slots = chunk.into_iter().flat_map(|chunk| chunk.slots());
+            earliest = slots.map(|(_, slot)| slot.at).chain(earliest).min();
+        }
+        earliest
+    }
+
     /// Adds `count` numbers from `first` on, above all that were added before.
     pub(crate) fn extend(
         &mut self,

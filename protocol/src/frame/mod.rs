@@ -37,7 +37,7 @@ pub use hello::{Hello, HelloReply, PROTOCOL_VERSION};
 pub use queue_create::QueueCreate;
 pub use queue_list::{QueueList, QueueListPage};
 pub use queue_set::QueueSet;
-pub use queue_show::{QueueCounts, QueueDescription};
+pub use queue_show::{QueueCounts, QueueDescription, Why};
 pub use receive::Receive;
 pub use received::ReceivedMessage;
 pub use received_encoder::{DeliveryMeta, ReceivedEncoder};

@@ -29,6 +29,25 @@ pub struct QueueCounts {
     pub in_flight: u64,
     /// When the oldest ready message was sent, or a little earlier; `None` when nothing is ready.
     pub oldest_at: Option<Timestamp>,
+    /// When the first of the delayed messages becomes ready.
+    pub due_at: Option<Timestamp>,
+    /// When the first of the messages in flight becomes ready, unless it is deleted.
+    pub visible_at: Option<Timestamp>,
+}
+
+/// Why a receive gets nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It would get something: so many messages are ready.
+    Ready(u64),
+    /// The queue is paused.
+    Paused,
+    /// The queue holds nothing.
+    Empty,
+    /// So many messages are in flight, which is the most that the queue allows.
+    TooManyInFlight(u64),
+    /// All messages are delayed or in flight; the first becomes ready then.
+    HiddenUntil(Timestamp),
 }
 
 /// The answer to queue show.
@@ -49,6 +68,19 @@ pub struct QueueDescription {
 }
 
 impl QueueDescription {
+    /// Why a receive gets nothing, or that it would get something.
+    pub fn why(&self) -> Why {
+        let (counts, most) = (&self.counts, self.attributes.in_flight_count_max);
+        let hidden_until = counts.due_at.into_iter().chain(counts.visible_at).min();
+        match (counts.ready, hidden_until) {
+            _ if self.attributes.is_paused => Why::Paused,
+            (1.., _) if counts.in_flight >= most => Why::TooManyInFlight(counts.in_flight),
+            (ready @ 1.., _) => Why::Ready(ready),
+            (0, Some(at)) => Why::HiddenUntil(at),
+            (0, None) => Why::Empty,
+        }
+    }
+
     pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
         let id = QueueId(reader.take_u64("queue id")?);
@@ -77,18 +109,36 @@ impl QueueDescription {
         out.put_u64_le(self.counts.ready);
         out.put_u64_le(self.counts.delayed);
         out.put_u64_le(self.counts.in_flight);
-        out.put_u64_le(self.counts.oldest_at.map_or(0, |oldest_at| oldest_at.0));
+        let instants = [
+            self.counts.oldest_at,
+            self.counts.due_at,
+            self.counts.visible_at,
+        ];
+        for at in instants {
+            out.put_u64_le(at.map_or(0, |at| at.0));
+        }
         put_name(&self.name, out);
         AttributeChanges::from(self.attributes).encode(out);
     }
 }
 
 fn take_counts(reader: &mut Reader) -> Result<QueueCounts, DecodeError> {
+    let [ready, delayed, in_flight] = [
+        reader.take_u64("ready count")?,
+        reader.take_u64("delayed count")?,
+        reader.take_u64("in flight count")?,
+    ];
+    let mut instant = |what| -> Result<_, DecodeError> {
+        let at = reader.take_timestamp(what)?;
+        Ok(Some(at).filter(|at| at.0 != 0))
+    };
     Ok(QueueCounts {
-        ready: reader.take_u64("ready count")?,
-        delayed: reader.take_u64("delayed count")?,
-        in_flight: reader.take_u64("in flight count")?,
-        oldest_at: Some(reader.take_timestamp("oldest_at")?).filter(|at| at.0 != 0),
+        ready,
+        delayed,
+        in_flight,
+        oldest_at: instant("oldest_at")?,
+        due_at: instant("due_at")?,
+        visible_at: instant("visible_at")?,
     })
 }
 
@@ -102,4 +152,34 @@ fn take_attributes(reader: &mut Reader) -> Result<QueueAttributes, DecodeError> 
             at,
             code: ErrorCode::MalformedFrame,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_names_the_first_thing_that_stands_in_the_way() {
+        let mut queue = QueueDescription {
+            name: "orders".to_owned(),
+            id: QueueId(1),
+            set: SetId(1),
+            created_at: Timestamp(1),
+            attributes: QueueAttributes::default(),
+            counts: QueueCounts::default(),
+        };
+        assert_eq!(queue.why(), Why::Empty);
+        queue.counts.in_flight = 2;
+        queue.counts.visible_at = Some(Timestamp(9));
+        assert_eq!(queue.why(), Why::HiddenUntil(Timestamp(9)));
+        queue.counts.delayed = 1;
+        queue.counts.due_at = Some(Timestamp(7));
+        assert_eq!(queue.why(), Why::HiddenUntil(Timestamp(7)));
+        queue.counts.ready = 5;
+        assert_eq!(queue.why(), Why::Ready(5));
+        queue.attributes.in_flight_count_max = 2;
+        assert_eq!(queue.why(), Why::TooManyInFlight(2));
+        queue.attributes.is_paused = true;
+        assert_eq!(queue.why(), Why::Paused);
+    }
 }

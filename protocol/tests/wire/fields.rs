@@ -234,6 +234,8 @@ impl Lines {
         self.push("delayed", description.counts.delayed);
         self.push("in_flight", description.counts.in_flight);
         self.push_or("oldest_at", description.counts.oldest_at, "none");
+        self.push_or("due_at", description.counts.due_at, "none");
+        self.push_or("visible_at", description.counts.visible_at, "none");
         self.push_text("name", &description.name);
         self.changes(&description.attributes.into());
     }

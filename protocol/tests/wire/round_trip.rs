@@ -161,8 +161,8 @@ fn attributes() -> impl Strategy<Value = QueueAttributes> {
 }
 
 fn description() -> impl Strategy<Value = QueueDescription> {
-    let oldest_at = option::of((1..u64::MAX).prop_map(Timestamp));
-    let counts = (any::<[u64; 3]>(), oldest_at);
+    let at = || option::of((1..u64::MAX).prop_map(Timestamp));
+    let counts = (any::<[u64; 3]>(), [at(), at(), at()]);
     (
         name(),
         any::<[u64; 2]>(),
@@ -176,7 +176,7 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                 [id, created_at],
                 set,
                 attributes,
-                ([ready, delayed, in_flight], oldest_at),
+                ([ready, delayed, in_flight], [oldest_at, due_at, visible_at]),
             )| {
                 QueueDescription {
                     name: name.to_string(),
@@ -189,6 +189,8 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                         delayed,
                         in_flight,
                         oldest_at,
+                        due_at,
+                        visible_at,
                     },
                 }
             },

@@ -234,6 +234,8 @@ impl Run {
                 counts.ready
             };
             assert_eq!(self.stored.broker.receivable_count(*queue), receivable);
+            let told = [counts.due_at, counts.visible_at];
+            assert_eq!(told.map(|at| at.map(|at| at.0)), naive.next_ready());
             match (counts.oldest_at, naive.oldest_ready()) {
                 (Some(told), Some(oldest)) => {
                     assert!(told.0 <= oldest && oldest - told.0 <= naive.tolerance());

@@ -108,6 +108,16 @@ impl Naive {
         )
     }
 
+    /// When the first delayed message and the first one in flight become ready.
+    pub(crate) fn next_ready(&self) -> [Option<u64>; 2] {
+        let is_in_flight = |id: &u64| matches!(self.messages[id].state, State::InFlight { .. });
+        [false, true].map(|wanted| {
+            let mut hidden = self.hidden.iter();
+            let first = hidden.find(|(_, id)| is_in_flight(id) == wanted);
+            first.map(|(at, _)| *at)
+        })
+    }
+
     /// When the oldest ready message was sent. In each group, the lowest id is the oldest.
     pub(crate) fn oldest_ready(&self) -> Option<u64> {
         let groups = [(false, 0), (false, MessageId::DELAYED_BIT), (true, 0)];

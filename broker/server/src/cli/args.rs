@@ -261,7 +261,8 @@ pub(crate) enum QueueVerb {
     },
     /// Change attributes of a queue; those not named stay as they are.
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
-        ["visibility_timeout", "retention", "delay", "max_message_size", "wait"])))]
+        ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
+         "max_messages", "max_in_flight", "max_delayed", "paused"])))]
     Set {
         /// The queue.
         name: String,
@@ -270,6 +271,21 @@ pub(crate) enum QueueVerb {
     },
     /// Show attributes and message counts of a queue.
     Show {
+        /// The queue.
+        name: String,
+    },
+    /// Let receives find nothing; sends, deletes and everything else go on.
+    Pause {
+        /// The queue.
+        name: String,
+    },
+    /// Let receives find messages again.
+    Resume {
+        /// The queue.
+        name: String,
+    },
+    /// Say why a receive gets nothing now, or that it would get something.
+    Why {
         /// The queue.
         name: String,
     },
@@ -304,6 +320,23 @@ pub(crate) struct AttributeArguments {
     /// How long a receive that names no wait waits for messages.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
+    /// How long a message that came back unhandled waits: from the first to the second, doubled
+    /// each time, for example 1s..10m. 0s..0s: not at all.
+    #[arg(long, value_name = "MIN..MAX", value_parser = duration::parse_range)]
+    pub(crate) redelivery_delay: Option<(Duration, Duration)>,
+    /// Most messages, in whatever state; with so many, sends are refused.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_messages: Option<u64>,
+    /// Most messages in flight; with so many, receives are refused.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_in_flight: Option<u64>,
+    /// Most delayed messages; with so many, sends with a delay are refused.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_delayed: Option<u64>,
+    /// Let receives find nothing. `--paused=false` lets them find messages again.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) paused: Option<bool>,
 }
 
 /// Arguments of `sampan send`.
@@ -460,6 +493,16 @@ mod tests {
     #[test]
     fn set_takes_any_number_of_attributes() {
         assert!(parse("sampan queue set q --delay 1s").is_ok());
+        for change in [
+            "--redelivery-delay 1s..10m",
+            "--max-messages 5 --max-in-flight 3 --max-delayed 0",
+            "--paused",
+            "--paused=false",
+        ] {
+            let line = format!("sampan queue set q {change}");
+            assert!(parse(&line).is_ok(), "{line}");
+        }
+        assert!(parse("sampan queue set q --redelivery-delay 1s").is_err());
         assert!(parse("sampan queue set q --delay 1s --wait 2s --retention 1d").is_ok());
         let error = parse("sampan queue set q").expect_err("nothing to change");
         assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);

@@ -23,6 +23,8 @@ pub(crate) enum DurationError {
     NoUnit(u64),
     #[error("unknown unit {0:?}: the units are ms, s, m, h and d")]
     UnknownUnit(String),
+    #[error("expected two durations, for example 1s..10m")]
+    NoRange,
     #[error("too long")]
     TooLong,
 }
@@ -46,6 +48,12 @@ pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
         .checked_mul(*millis)
         .map(Duration::from_millis)
         .ok_or(DurationError::TooLong)
+}
+
+/// Reads two durations, `1s..10m`.
+pub(crate) fn parse_range(text: &str) -> Result<(Duration, Duration), DurationError> {
+    let (min, max) = text.split_once("..").ok_or(DurationError::NoRange)?;
+    Ok((parse(min)?, parse(max)?))
 }
 
 /// Writes milliseconds in the largest unit that leaves no fraction.

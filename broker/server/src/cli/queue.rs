@@ -1,7 +1,9 @@
-//! `sampan queue`: create, set, show, list, delete.
+//! `sampan queue`: create, set, pause, resume, show, why, list, delete.
 
-use sampan_client::{Client, QueueDescription, QueueOptions};
+use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, Why};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::args::{AttributeArguments, Format, QueueVerb};
 use super::duration::format_ms;
@@ -31,6 +33,20 @@ pub(crate) async fn run(
             )
         }
         QueueVerb::Show { name } => print_queue(&client.show_queue(&name).await?, output),
+        QueueVerb::Pause { name } => {
+            let options = QueueOptions::new().paused(true);
+            client.set_queue(&name, options).await?;
+            output.either(&format!("paused queue {name}"), &json!({ "paused": name }))
+        }
+        QueueVerb::Resume { name } => {
+            let options = QueueOptions::new().paused(false);
+            client.set_queue(&name, options).await?;
+            output.either(
+                &format!("resumed queue {name}"),
+                &json!({ "resumed": name }),
+            )
+        }
+        QueueVerb::Why { name } => why(&client.show_queue(&name).await?, output),
         QueueVerb::List { prefix } => list(client, &prefix, output).await,
         QueueVerb::Delete { name } => {
             client.delete_queue(&name).await?;
@@ -59,7 +75,59 @@ fn options(attributes: &AttributeArguments) -> QueueOptions {
     if let Some(wait) = attributes.wait {
         options = options.receive_wait(wait);
     }
+    if let Some((min, max)) = attributes.redelivery_delay {
+        options = options.redelivery_delay(min, max);
+    }
+    if let Some(count) = attributes.max_messages {
+        options = options.message_count_max(count);
+    }
+    if let Some(count) = attributes.max_in_flight {
+        options = options.in_flight_count_max(count);
+    }
+    if let Some(count) = attributes.max_delayed {
+        options = options.delayed_count_max(count);
+    }
+    if let Some(is_paused) = attributes.paused {
+        options = options.paused(is_paused);
+    }
     options
+}
+
+fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
+    let counts = &queue.counts;
+    let (reason, text) = match queue.why() {
+        Why::Ready(count) => ("ready", format!("a receive gets something: {count} ready")),
+        Why::Paused => ("paused", "the queue is paused".to_owned()),
+        Why::Empty => ("empty", "the queue is empty".to_owned()),
+        Why::TooManyInFlight(count) => (
+            "too many in flight",
+            format!("{count} messages are in flight, and the queue allows no more"),
+        ),
+        Why::HiddenUntil(at) => (
+            "hidden",
+            format!(
+                "{} delayed and {} in flight; the first is ready at {}",
+                counts.delayed,
+                counts.in_flight,
+                rfc3339(at)
+            ),
+        ),
+    };
+    let until_ms = match queue.why() {
+        Why::HiddenUntil(at) => Some(at.0),
+        _ => None,
+    };
+    output.either(&text, &json!({ "why": reason, "until_ms": until_ms }))
+}
+
+/// In UTC, to the millisecond. What no calendar reaches is told in milliseconds.
+fn rfc3339(at: Timestamp) -> String {
+    let nanos = i128::from(at.0) * 1_000_000;
+    let instant = OffsetDateTime::from_unix_timestamp_nanos(nanos);
+    let text = instant
+        .ok()
+        .and_then(|instant| instant.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| format!("{} ms", at.0))
 }
 
 async fn list(client: &Client, prefix: &str, output: &mut Output) -> Result<(), Failure> {
@@ -88,10 +156,18 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "delay_ms": attributes.delay_ms,
         "max_message_size": attributes.message_size_max,
         "wait_ms": attributes.receive_wait_ms,
+        "paused": attributes.is_paused,
+        "redelivery_delay_min_ms": attributes.redelivery_delay_min_ms,
+        "redelivery_delay_max_ms": attributes.redelivery_delay_max_ms,
+        "max_messages": attributes.message_count_max,
+        "max_in_flight": attributes.in_flight_count_max,
+        "max_delayed": attributes.delayed_count_max,
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
         "oldest_at_ms": counts.oldest_at.map(|at| at.0),
+        "due_at_ms": counts.due_at.map(|at| at.0),
+        "visible_at_ms": counts.visible_at.map(|at| at.0),
     })
 }
 
@@ -99,6 +175,11 @@ fn queue_json(queue: &QueueDescription) -> Value {
 fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
     let (attributes, counts) = (&queue.attributes, &queue.counts);
     let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let redelivery_delay = format!(
+        "{}..{}",
+        format_ms(attributes.redelivery_delay_min_ms.into()),
+        format_ms(attributes.redelivery_delay_max_ms.into())
+    );
     vec![
         row("name", queue.name.clone()),
         row("id", queue.id.to_string()),
@@ -114,6 +195,11 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
             size::format(attributes.message_size_max),
         ),
         row("wait", format_ms(attributes.receive_wait_ms.into())),
+        row("redelivery-delay", redelivery_delay),
+        row("max-messages", attributes.message_count_max.to_string()),
+        row("max-in-flight", attributes.in_flight_count_max.to_string()),
+        row("max-delayed", attributes.delayed_count_max.to_string()),
+        row("paused", attributes.is_paused.to_string()),
         row("ready", counts.ready.to_string()),
         row("delayed", counts.delayed.to_string()),
         row("in flight", counts.in_flight.to_string()),
@@ -122,7 +208,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use sampan_protocol::{QueueAttributes, QueueCounts, QueueId, SetId, Timestamp};
+    use sampan_protocol::{QueueAttributes, QueueCounts, QueueId, SetId};
 
     use super::super::output::tests::printed;
     use super::*;
@@ -146,6 +232,7 @@ mod tests {
                 delayed: 2,
                 in_flight: 1,
                 oldest_at: None,
+                ..QueueCounts::default()
             },
         }
     }
@@ -163,6 +250,21 @@ mod tests {
     }
 
     #[test]
+    fn why_names_the_reason_and_until_when() {
+        let mut queue = queue();
+        let told = |queue: &QueueDescription| printed(Format::Table, |output| why(queue, output));
+        assert_eq!(told(&queue), "a receive gets something: 3 ready\n");
+        queue.counts.ready = 0;
+        queue.counts.due_at = Some(Timestamp(1_700_000_000_500));
+        let text = "2 delayed and 1 in flight; the first is ready at 2023-11-14T22:13:20.5Z\n";
+        assert_eq!(told(&queue), text);
+        let json = printed(Format::Json, |output| why(&queue, output));
+        assert_eq!(json, "{\"until_ms\":1700000000500,\"why\":\"hidden\"}\n");
+        queue.attributes.is_paused = true;
+        assert_eq!(told(&queue), "the queue is paused\n");
+    }
+
+    #[test]
     fn a_shown_table_has_attributes_as_the_options_take_them() {
         let text = printed(Format::Table, |output| print_queue(&queue(), output));
         for line in [
@@ -172,6 +274,9 @@ mod tests {
             "max-message-size    1MiB",
             "wait                500ms",
             "ready               3",
+            "redelivery-delay    0s..0s",
+            "max-in-flight       1000000",
+            "paused              false",
         ] {
             assert!(
                 text.lines().any(|printed| printed == line),

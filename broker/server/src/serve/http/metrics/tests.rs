@@ -38,6 +38,7 @@ fn queue(name: &str, ready: u64, age_ms: u64) -> QueueMetrics {
             delayed: 1,
             in_flight: 0,
             oldest_at: (ready > 0).then_some(Timestamp(10_000 - age_ms)),
+            ..QueueCounts::default()
         },
         now: Timestamp(10_000),
     }
