@@ -39,7 +39,7 @@ pub(crate) fn send_frame(queue: &str, id: u64, messages: &[Message<'_>]) -> Byte
         batch.put_slice(message.body);
     }
     let mut frame = BytesMut::new();
-    Send::encode_head(id, queue, batch.len(), &mut frame);
+    Send::encode_head(id, None, queue, batch.len(), &mut frame);
     frame.put_slice(&batch);
     frame
 }

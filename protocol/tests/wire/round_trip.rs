@@ -461,6 +461,29 @@ fn refusal(request: &Request) -> (ErrorCode, String) {
 }
 
 #[test]
+fn a_session_without_a_number_and_a_number_without_a_session_are_malformed() {
+    for (session, number) in [([0; 16], 1), ([1; 16], 0)] {
+        let mut builder = BatchBuilder::new();
+        let body = Bytes::from_static(b"x");
+        let message = NewMessage {
+            body,
+            ..NewMessage::default()
+        };
+        builder.push(message).unwrap();
+        let send = Send {
+            queue: Name::from("q"),
+            producer: Some(ProducerNumber {
+                session: ProducerSession(session),
+                number,
+            }),
+            batch: builder.finish(),
+        };
+        let refused = refusal(&Request::Send(send)).0;
+        assert_eq!(refused, ErrorCode::MalformedFrame, "{number}");
+    }
+}
+
+#[test]
 fn attributes_are_refused_just_outside_of_their_ranges() {
     let apply = |changes: AttributeChanges| changes.applied_to(QueueAttributes::default());
     let unchanged = AttributeChanges::default();
