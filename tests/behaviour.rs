@@ -27,6 +27,8 @@ mod large_replies;
 mod process;
 #[path = "support/processor_time.rs"]
 mod processor_time;
+#[path = "behaviour/producers.rs"]
+mod producers;
 #[path = "behaviour/receiving.rs"]
 mod receiving;
 #[path = "behaviour/restarts.rs"]

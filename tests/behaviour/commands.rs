@@ -69,6 +69,64 @@ fn a_queue_lives_from_its_creation_over_changes_to_its_deletion() {
 }
 
 #[test]
+fn a_paused_queue_gives_nothing_until_it_is_resumed_and_why_says_so() {
+    let broker = Broker::start(Setup::default());
+    let why = |broker: &Broker| broker.json(&["queue", "why", "orders"]).remove(0);
+    broker.cli(&["queue", "create", "orders"]).expect(0);
+    assert_eq!(why(&broker)["why"], "empty");
+    broker.cli(&["send", "orders", "one"]).expect(0);
+    assert_eq!(why(&broker)["why"], "ready");
+    broker.cli(&["queue", "pause", "orders"]).expect(0);
+    assert_eq!(why(&broker)["why"], "paused");
+    let received = broker.cli(&["receive", "orders"]).expect(0).stdout;
+    assert!(!received.contains("one"), "{received}");
+    broker.cli(&["queue", "resume", "orders"]).expect(0);
+    let received = broker.cli(&["receive", "orders"]).expect(0).stdout;
+    assert!(received.contains("one"), "{received}");
+    let hidden = why(&broker);
+    assert_eq!(hidden["why"], "hidden");
+    assert!(hidden["until_ms"].is_u64(), "{hidden}");
+}
+
+#[test]
+fn limits_and_redelivery_delays_are_attributes_like_others() {
+    let broker = Broker::start(Setup::default());
+    let create = [
+        "queue",
+        "create",
+        "orders",
+        "--redelivery-delay",
+        "1s..10m",
+        "--max-messages",
+        "2",
+        "--max-in-flight",
+        "1",
+        "--max-delayed",
+        "0",
+    ];
+    broker.cli(&create).expect(0);
+    let shown = broker.json(&["queue", "show", "orders"]).remove(0);
+    for (key, value) in [
+        ("redelivery_delay_min_ms", 1_000),
+        ("redelivery_delay_max_ms", 600_000),
+        ("max_messages", 2),
+        ("max_in_flight", 1),
+        ("max_delayed", 0),
+    ] {
+        assert_eq!(shown[key], json!(value), "{key} of {shown}");
+    }
+    let refused = broker.cli(&["send", "orders", "late", "--delay", "1s"]);
+    assert!(refused.expect(1).stderr.contains("delayed"));
+    broker
+        .cli(&["send", "orders", "one", "--count", "2"])
+        .expect(0);
+    let refused = broker.cli(&["send", "orders", "three"]);
+    assert!(refused.expect(1).stderr.contains("at most 2 messages"));
+    let wrong = ["queue", "set", "orders", "--redelivery-delay", "10s..1s"];
+    assert!(broker.cli(&wrong).expect(1).stderr.contains("10000 to"));
+}
+
+#[test]
 fn queue_names_are_the_same_in_any_case() {
     let broker = Broker::start(Setup::default());
     broker.cli(&["queue", "create", "Orders"]).expect(0);
