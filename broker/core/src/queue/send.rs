@@ -58,7 +58,7 @@ impl Queue {
             self.attributes.message_count_max,
         );
         if self.message_count() + batch.count() as u64 > count_max {
-            let text = format!("it holds at most {count_max} messages");
+            let text = format!("the queue holds at most {count_max} messages");
             return Err(Refusal::with_text(ErrorCode::QueueFull, text));
         }
         if survey.delayed_count > 0 && survey.delayed_count + self.delayed_count() > delayed_max {
