@@ -176,6 +176,8 @@ impl ClientBuilder {
     /// `ShuttingDown` and `QueueBusy`, and `OutcomeUnknown` where a repeat is allowed (see
     /// [`ClientBuilder::resend_unknown`]). It ends with the request timeout at the latest. Zero:
     /// never. Default 30 s.
+    ///
+    /// A send that only waits because one before it was refused does not use up its time by that.
     #[must_use]
     pub fn retry_deadline(mut self, deadline: Duration) -> Self {
         self.retry_deadline = deadline;
@@ -200,10 +202,13 @@ impl ClientBuilder {
     }
 
     /// Whether a send is repeated when nobody knows what became of it: its connection broke before
-    /// the reply came, or the broker answered `OutcomeUnknown`. The first try may have been stored,
-    /// so that the message is stored **twice**. Default: yes, so that the failure of a node shows
-    /// as latency. Without it such a send fails and says
-    /// [`Applied::Unknown`](crate::Applied::Unknown).
+    /// the reply came, or the broker answered `OutcomeUnknown`. Default: yes, so that the failure
+    /// of a node shows as latency. The sends of a queue are numbered for that, and the broker
+    /// stores each number once: a repeat stores nothing twice (see
+    /// [`Queue::send`](crate::Queue::send)).
+    ///
+    /// Without it sends go out without numbers, the broker remembers nothing of them, and such a
+    /// send fails and says [`Applied::Unknown`](crate::Applied::Unknown).
     #[must_use]
     pub fn resend_unknown(mut self, resend: bool) -> Self {
         self.resend_unknown = resend;

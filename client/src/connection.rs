@@ -26,9 +26,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::dial::{Dialed, Socket};
 use crate::error::Error;
 use crate::outgoing::{Freed, LaneKey, Outgoing, Work};
-use crate::replies::Repeat;
+use crate::producer::End as SessionEnd;
+use crate::refusals::Repeat;
 use crate::shared::Shared;
-use crate::state::{Phase, Room};
+use crate::state::{Phase, Room, State};
 use crate::timing::Timing;
 
 /// No more frames are taken while this many bytes wait for the socket.
@@ -78,6 +79,8 @@ pub(crate) struct Connection {
     frame_len_max: usize,
     /// What came back and is still counted in the state as on its way.
     pub(crate) landed: Vec<LaneKey>,
+    /// Queues whose sessions end, and where.
+    pub(crate) session_ends: Vec<(Arc<str>, SessionEnd)>,
     /// Frames to be repeated, and how.
     pub(crate) repeats: Vec<Repeat>,
     /// Frames to be written as soon as there is room.
@@ -109,6 +112,7 @@ impl Connection {
             in_flight_max: in_flight_max.unwrap_or(usize::MAX).max(1),
             frame_len_max: frame_len_max.unwrap_or(usize::MAX),
             landed: Vec::new(),
+            session_ends: Vec::new(),
             repeats: Vec::new(),
             again: Vec::new(),
             freed: Freed::default(),
@@ -218,6 +222,8 @@ impl Connection {
     }
 
     /// Tells the callers whose time is over. The broker may still answer, so the slots stay taken.
+    /// Sends with numbers go on without their callers: here, and when this server says nothing for
+    /// long, at whoever leads by then.
     fn abandon_expired(&mut self) {
         let request_timeout = self.shared.config.request_timeout;
         for outgoing in self.in_flight.values_mut() {
@@ -226,14 +232,24 @@ impl Connection {
             if under_way || abandoned || outgoing.expires_at(request_timeout) > self.now {
                 continue;
             }
+            let applied = outgoing.applied_once_written();
+            if outgoing.number().is_some() && !outgoing.is_orphan() {
+                outgoing.orphan(Error::TimedOut { applied }, &mut self.freed);
+                outgoing.created_at = self.now;
+                continue;
+            }
             let received_from = match &outgoing.work {
                 Work::Call(call) => call.receives_from().cloned(),
                 _ => None,
             };
-            let applied = outgoing.applied_once_written();
             let left = Outgoing::new(Work::Abandoned { received_from }, outgoing.created_at);
-            let expired = std::mem::replace(outgoing, left);
+            let mut expired = std::mem::replace(outgoing, left);
             self.landed.extend(expired.lane_key());
+            if expired.number().is_some() {
+                expired.repeated = true;
+                self.repeats.push(Repeat::of_unknown(expired));
+                continue;
+            }
             expired.fail(Error::TimedOut { applied }, &mut self.freed);
         }
     }
@@ -243,9 +259,7 @@ impl Connection {
     fn exchange(&mut self, cx: &mut Context<'_>) -> (bool, bool) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        for key in self.landed.drain(..) {
-            state.give_back(&key);
-        }
+        self.hand_back(&mut state);
         for repeat in self.repeats.drain(..) {
             repeat.put(&mut state, self.slot, self.now);
         }
@@ -264,7 +278,8 @@ impl Connection {
             receive_slots: slots.min(receives_max(self.in_flight_max).saturating_sub(used)),
             len: WRITE_AHEAD_LEN.saturating_sub(self.writing_len),
         };
-        state.take(self.slot, room, &mut self.taken);
+        state.take(self.slot, room, self.now, &mut self.taken);
+        let failed = std::mem::take(&mut state.failed);
         let retry_at = state.retry_at();
         let closing = state.phase != Phase::Open && state.is_quiet() && self.taken.is_empty();
         state.sleep(self.slot, cx.waker());
@@ -273,6 +288,10 @@ impl Connection {
         shared.rouse(wakers);
         for (slot, outcome) in moved {
             slot.resolve(outcome);
+        }
+        if !failed.is_empty() {
+            let error = Error::refused(ErrorCode::ProducerExpired);
+            shared.fail_all(failed, |applied| error.clone().with_applied(applied));
         }
         let took = !self.taken.is_empty();
         self.start_writing();
@@ -285,20 +304,32 @@ impl Connection {
         (took, finished)
     }
 
+    /// What has to be known before frames come back: which numbers are over, and which are free.
+    fn hand_back(&mut self, state: &mut State) {
+        for (queue, end) in self.session_ends.drain(..) {
+            state.producers.note(&queue, end);
+        }
+        for key in self.landed.drain(..) {
+            state.give_back(&key);
+        }
+    }
+
     fn start_writing(&mut self) {
-        for mut outgoing in self.taken.drain(..) {
+        let mut taken = std::mem::take(&mut self.taken);
+        for mut outgoing in taken.drain(..) {
             let request_id = self.request_id_next;
             self.request_id_next += 1;
             outgoing.encode(request_id);
             let len = outgoing.encoded_len();
             if len > self.frame_len_max {
                 self.landed.extend(outgoing.lane_key());
-                outgoing.fail(Error::refused(ErrorCode::FrameTooLarge), &mut self.freed);
+                self.refuse_for_good(outgoing, Error::refused(ErrorCode::FrameTooLarge));
                 continue;
             }
             self.writing_len += len;
             self.writing.push_back((request_id, outgoing));
         }
+        self.taken = taken;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -391,9 +422,7 @@ impl Connection {
         again.append(&mut self.again);
         let shared = Arc::clone(&self.shared);
         shared.change(|state| {
-            for key in self.landed.drain(..) {
-                state.give_back(&key);
-            }
+            self.hand_back(state);
             state.close_slot(self.slot, self.now);
             for outgoing in again.into_iter().rev() {
                 // A ping asks about this connection only; so does a question for a route.

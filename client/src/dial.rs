@@ -8,15 +8,17 @@ use bytes::BytesMut;
 use sampan_protocol::limits::FRAME_LEN_MAX;
 use sampan_protocol::{
     Applied, Authenticate, FrameDecoder, Hello, HelloReply, Name, PROTOCOL_VERSION, Reply, Request,
-    sign,
+    Timestamp, sign,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use crate::address::Address;
 use crate::config::Config;
 use crate::error::Error;
+use crate::producer::Clock;
 use crate::tls::Tls;
 
 /// Either kind of connection.
@@ -53,6 +55,8 @@ pub(crate) struct Dialed {
     /// What was read beyond the last reply; normally nothing.
     pub(crate) buffer: BytesMut,
     pub(crate) hello: HelloReply,
+    /// The broker's.
+    pub(crate) clock: Clock,
 }
 
 /// Connects and authenticates within the connect timeout.
@@ -92,7 +96,11 @@ async fn dial_patiently(config: &Config, address: &Address) -> Result<Dialed, Er
         buffer: BytesMut::new(),
     };
     let hello = handshake.hello().await?;
-    handshake.authenticate(config, &hello).await?;
+    let told = handshake.authenticate(config, &hello).await?;
+    let clock = Clock {
+        told,
+        at: Instant::now(),
+    };
     let Handshake {
         socket,
         decoder,
@@ -103,6 +111,7 @@ async fn dial_patiently(config: &Config, address: &Address) -> Result<Dialed, Er
         decoder,
         buffer,
         hello,
+        clock,
     })
 }
 
@@ -125,7 +134,12 @@ impl Handshake {
         }
     }
 
-    async fn authenticate(&mut self, config: &Config, hello: &HelloReply) -> Result<(), Error> {
+    /// Returns what the broker's clock says.
+    async fn authenticate(
+        &mut self,
+        config: &Config,
+        hello: &HelloReply,
+    ) -> Result<Timestamp, Error> {
         let signature = sign(
             config.secret_key.as_bytes(),
             &hello.nonce,
@@ -137,7 +151,7 @@ impl Handshake {
             signature,
         });
         match self.exchange(request).await? {
-            Reply::Authenticated => Ok(()),
+            Reply::Authenticated(authenticated) => Ok(authenticated.now),
             Reply::Error(error) => Err(Error::from_reply(&error)),
             _ => Err(unexpected()),
         }

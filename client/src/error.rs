@@ -40,7 +40,8 @@ pub enum Error {
     /// The reply did not come within the request timeout.
     #[error("no reply in time")]
     TimedOut {
-        /// `No` when the request was never written whole to a connection, else `Unknown`.
+        /// `No` when the request was never written whole to a connection, or was refused each time;
+        /// else `Unknown`.
         applied: Applied,
     },
     /// A received body does not have the checksum that its sender gave it.
@@ -68,8 +69,8 @@ pub enum Error {
 impl Error {
     /// Whether the same call can succeed later without a change.
     ///
-    /// It says nothing about the first attempt: look at [`Error::applied`] before repeating a send,
-    /// or the message may be stored twice.
+    /// It says nothing about the first attempt: look at [`Error::applied`] before calling again. To
+    /// the broker another call is another message, so it may be stored twice.
     pub fn retry(&self) -> bool {
         match self {
             Error::Refused { .. } => self.code().is_some_and(ErrorCode::retry),

@@ -40,6 +40,8 @@ pub(crate) struct Waiting<U> {
 #[derive(Debug)]
 pub(crate) struct Gate<U> {
     used: Cost,
+    /// How many of those used nobody waits for.
+    orphan_count: usize,
     limit: Cost,
     /// By order of arrival. No more than there are futures that the callers hold.
     waiting: BTreeMap<u64, Waiting<U>>,
@@ -50,6 +52,7 @@ impl<U> Gate<U> {
     pub(crate) fn new(limit: Cost) -> Self {
         Gate {
             used: Cost::default(),
+            orphan_count: 0,
             limit,
             waiting: BTreeMap::new(),
             number_next: 0,
@@ -98,8 +101,19 @@ impl<U> Gate<U> {
         std::mem::take(&mut self.waiting).into_values().collect()
     }
 
-    pub(crate) fn is_unused(&self) -> bool {
-        self.used.count == 0 && self.waiting.is_empty()
+    /// Nobody waits for `count` of those used any more; they keep their room.
+    pub(crate) fn orphan(&mut self, count: usize) {
+        self.orphan_count += count;
+    }
+
+    /// So many of those that nobody waited for have left.
+    pub(crate) fn leave_orphans(&mut self, count: usize) {
+        self.orphan_count -= count;
+    }
+
+    /// Whether nobody waits for anything that is in or before the gate.
+    pub(crate) fn is_unawaited(&self) -> bool {
+        self.used.count == self.orphan_count && self.waiting.is_empty()
     }
 
     fn fits(&self, cost: Cost) -> bool {
@@ -138,8 +152,13 @@ mod tests {
         gate.leave(cost(3, 30));
         assert_eq!(gate.admit_next().map(|waiting| waiting.unit), Some(1));
         assert_eq!(gate.admit_next().map(|waiting| waiting.unit), Some(2));
-        gate.leave(cost(3, 21));
-        assert!(gate.is_unused());
+        gate.leave(cost(1, 1));
+        assert!(!gate.is_unawaited());
+        gate.orphan(2);
+        assert!(gate.is_unawaited());
+        gate.leave_orphans(2);
+        gate.leave(cost(2, 20));
+        assert!(gate.is_unawaited());
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The frames of one queue: those under construction, and how many are on their way.
+//! The frames of one queue: those under construction, the line of those that wait, and how many are
+//! on their way.
 //!
 //! Invariants: a lane counts its frames between `take` and `give_back`; `place` is a server with a
-//! live connection, or nothing while nobody knows where the queue is led.
+//! live connection, or nothing while nobody knows where the queue is led. Nothing is in `line` of a
+//! client that does not number its sends.
 
 use sampan_protocol::ReceiptHandle;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::delete_frame::DeleteFrame;
+use crate::line::Line;
 use crate::outgoing::{LaneKey, Outgoing, Work};
 use crate::send_frame::{SendFrame, SendUnit};
 use crate::slot::Ticket;
@@ -22,6 +25,8 @@ pub(crate) struct Lane {
     pub(crate) place: Option<usize>,
     send: Option<(SendFrame, Instant)>,
     delete: Option<(DeleteFrame, Instant)>,
+    /// Complete frames of sends, which go before the one under construction.
+    pub(crate) line: Line,
     /// Frames taken by a connection and not given back.
     sends_ahead: usize,
     deletes_ahead: usize,
@@ -33,6 +38,7 @@ impl Lane {
             place,
             send: None,
             delete: None,
+            line: Line::default(),
             sends_ahead: 0,
             deletes_ahead: 0,
         }
@@ -42,8 +48,23 @@ impl Lane {
         self.send.is_some() || self.delete.is_some()
     }
 
+    /// Whether there are sends to be written.
+    pub(crate) fn has_sends(&self) -> bool {
+        self.send.is_some() || !self.line.is_empty()
+    }
+
+    /// Whether the connection is to look here for something to write.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.delete.is_some() || (self.has_sends() && self.line.rests_until().is_none())
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.delete.is_some() || self.has_sends()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_open() && self.sends_ahead == 0 && self.deletes_ahead == 0
+        !self.has_frames() && self.sends_ahead == 0 && self.deletes_ahead == 0
     }
 
     /// How many frames of a kind are on their way.
@@ -97,19 +118,22 @@ impl Lane {
         ticket
     }
 
-    /// Closes an open frame that may go: deletes first, for they make room.
-    pub(crate) fn close_open(&mut self) -> Option<Outgoing> {
-        if self.deletes_ahead < FRAMES_AHEAD_MAX
-            && let Some((frame, at)) = self.delete.take()
-        {
-            return Some(Outgoing::new(Work::Delete(frame), at));
+    /// Closes the open frame of deletes, when it may go.
+    pub(crate) fn close_delete(&mut self) -> Option<Outgoing> {
+        if self.deletes_ahead >= FRAMES_AHEAD_MAX {
+            return None;
         }
-        if self.sends_ahead < FRAMES_AHEAD_MAX
-            && let Some((frame, at)) = self.send.take()
-        {
-            return Some(Outgoing::new(Work::Send(frame), at));
+        let (frame, at) = self.delete.take()?;
+        Some(Outgoing::new(Work::Delete(frame), at))
+    }
+
+    /// Closes the open frame of sends, when it may go.
+    pub(crate) fn close_send(&mut self) -> Option<Outgoing> {
+        if self.sends_ahead >= FRAMES_AHEAD_MAX {
+            return None;
         }
-        None
+        let (frame, at) = self.send.take()?;
+        Some(Outgoing::new(Work::Send(frame), at))
     }
 
     /// Takes the open frames for which `wanted` holds.

@@ -67,16 +67,16 @@
 //! | receive | repeated with the rest of its wait (1) |
 //! | show and list queues | repeated |
 //! | delete, extend, release | repeated (2) |
-//! | send | repeated; may be stored twice (3) |
+//! | send | repeated, and stored once (3) |
 //! | create, set and delete queues | repeated (4) |
 //! | [`Client::admin`] | fails with `applied() == Unknown` |
 //!
 //! 1. What the broker handed out to the broken connection comes back when its visibility timeout
 //!    ends, at the latest.
 //! 2. If the repeat is refused as `ReceiptExpired`, the error says `applied() == Unknown`.
-//! 3. The first try may have been stored, and a repeat may be stored after messages that were sent
-//!    later. Without [`ClientBuilder::resend_unknown`] such a send fails with
-//!    `applied() == Unknown` instead.
+//! 3. The client numbers what it sends to a queue, and the broker stores no number twice, and none
+//!    before the one in front of it: see [`Queue::send`]. Without [`ClientBuilder::resend_unknown`]
+//!    there are no numbers, and such a send fails with `applied() == Unknown` instead.
 //! 4. A repeated create that finds the queue, and a repeated delete that finds none, count as
 //!    success: see [`Client::create_queue`].
 //!
@@ -90,9 +90,11 @@
 //! | `OutcomeUnknown` | likewise, where the table above says "repeated" |
 //! | `QueueBusy` | repeated after a pause |
 //!
-//! Nothing is repeated past its request timeout ([`ClientBuilder::request_timeout`]). A request
-//! that was repeated because nobody knew its outcome, and then failed, says
-//! `applied() == Unknown`, whatever the last refusal says.
+//! Nobody waits past the request timeout ([`ClientBuilder::request_timeout`]). A request that was
+//! repeated because nobody knew its outcome, and then failed, says `applied() == Unknown`, whatever
+//! the last refusal says. Of a send that means: it is stored once, now or later, or not at all.
+//!
+//! `OutOfOrder` is never told to a caller: the client repeats what waits for its predecessor.
 //!
 //! # Runtimes
 //!
@@ -114,13 +116,17 @@ mod dial;
 mod error;
 mod gate;
 mod lane;
+mod line;
 mod message;
+mod numbering;
 mod outbox;
 mod outgoing;
 mod placing;
+mod producer;
 mod queue;
 mod queue_options;
 mod receive;
+mod refusals;
 mod replies;
 mod routes;
 mod send_frame;

@@ -2,6 +2,9 @@
 //!
 //! A frame is whole in one of four places: waiting in `State`, being written or awaiting its reply
 //! in `Connection`, or waiting to be repeated in `State`. It never is in two.
+//!
+//! `repeated` is what the safety of numbers rests on: while it is not set, every try of the frame
+//! was answered, or never written whole, and the broker has stored nothing of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +18,11 @@ use crate::delete_frame::DeleteFrame;
 use crate::error::Error;
 use crate::gate::Cost;
 use crate::send_frame::SendFrame;
-use crate::slot::Outcome;
+use crate::slot::{Outcome, SlotOwner};
+
+/// For how long a send that nobody waits for is left to one server, at least. Repeating it sooner
+/// would load a broker more that is slow already.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a frame carries.
 #[derive(Debug)]
@@ -35,7 +42,8 @@ pub(crate) enum Work {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) work: Work,
-    /// When the first of its units was accepted.
+    /// When the first of its units was accepted; of an orphan, when it became one,
+    /// or was taken last.
     pub(crate) created_at: Instant,
     /// An earlier try may have carried it out.
     pub(crate) repeated: bool,
@@ -52,14 +60,32 @@ pub(crate) struct Outgoing {
 pub(crate) struct LaneKey {
     pub(crate) queue: Arc<str>,
     pub(crate) sends: bool,
+    /// Of a send that has one.
+    pub(crate) number: Option<u64>,
+    /// The broker said that it has stored it.
+    pub(crate) is_stored: bool,
 }
 
 /// What a finished frame leaves free.
 #[derive(Debug, Default)]
 pub(crate) struct Freed {
     pub(crate) sends: Cost,
+    /// Sends that nobody waits for any more, and that go on.
+    pub(crate) orphaned_count: usize,
+    /// How many of `sends` nobody waited for.
+    pub(crate) orphan_count: usize,
     pub(crate) deletes: Cost,
     pub(crate) buffers: Vec<Vec<u8>>,
+}
+
+impl Freed {
+    /// A send frame is done with.
+    pub(crate) fn add_send(&mut self, frame: &SendFrame) {
+        self.sends.add(frame.cost());
+        if frame.is_orphan() {
+            self.orphan_count += frame.count();
+        }
+    }
 }
 
 impl Outgoing {
@@ -74,10 +100,59 @@ impl Outgoing {
         }
     }
 
-    /// When its caller stops waiting.
+    fn send(&self) -> Option<&SendFrame> {
+        match &self.work {
+            Work::Send(frame) => Some(frame),
+            _ => None,
+        }
+    }
+
+    /// The number that it is written under, when it is a send that has one.
+    pub(crate) fn number(&self) -> Option<u64> {
+        Some(self.send()?.producer?.number)
+    }
+
+    /// Nothing of it is stored nor will be: it is like new.
+    pub(crate) fn forget_number(&mut self) {
+        self.repeated = false;
+        if let Work::Send(frame) = &mut self.work {
+            frame.producer = None;
+        }
+    }
+
+    /// How many messages a send has.
+    pub(crate) fn send_count(&self) -> usize {
+        self.send().map_or(0, SendFrame::count)
+    }
+
+    /// Whether it is a send that goes on although nobody waits for it.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.send().is_some_and(SendFrame::is_orphan)
+    }
+
+    /// Takes those away who wait for a send, which goes on without them.
+    pub(crate) fn disown(&mut self) -> Option<SlotOwner> {
+        match &mut self.work {
+            Work::Send(frame) => frame.disown(),
+            _ => None,
+        }
+    }
+
+    /// Tells those who wait for a send, which goes on without them.
+    pub(crate) fn orphan(&mut self, error: Error, freed: &mut Freed) {
+        if let Some(slot) = self.disown() {
+            freed.orphaned_count += self.send_count();
+            slot.resolve(Outcome::Failed(error.with_applied(Applied::Unknown)));
+        }
+    }
+
+    /// When its caller stops waiting; an orphan is then tried elsewhere.
     pub(crate) fn expires_at(&self, request_timeout: Duration) -> Instant {
         let wait_max = match &self.work {
             Work::Call(call) => call.wait_max(),
+            Work::Send(frame) if frame.is_orphan() => {
+                ORPHAN_PATIENCE.saturating_sub(request_timeout)
+            }
             _ => Duration::ZERO,
         };
         self.created_at + request_timeout + wait_max
@@ -143,13 +218,14 @@ impl Outgoing {
     /// Whether somebody, or the broker's state, depends on its getting through.
     pub(crate) fn matters(&self) -> bool {
         match &self.work {
-            Work::Send(_) | Work::Delete(_) => true,
+            Work::Send(frame) => !frame.is_orphan(),
+            Work::Delete(_) => true,
             Work::Call(call) => !call.is_dropped() && !self.is_pinned(),
             Work::Ping | Work::Abandoned { .. } => false,
         }
     }
 
-    /// Whether it may go out again when nobody knows what became of it.
+    /// Whether it may go out again when nobody knows what became of it: sends have numbers then.
     pub(crate) fn repeats(&self, resend_unknown: bool) -> bool {
         match &self.work {
             Work::Send(_) => resend_unknown,
@@ -192,7 +268,7 @@ impl Outgoing {
         };
         match self.work {
             Work::Send(frame) => {
-                freed.sends.add(frame.cost());
+                freed.add_send(&frame);
                 freed.buffers.push(frame.resolve(Outcome::Failed(error)));
             }
             Work::Delete(frame) => {
@@ -210,10 +286,14 @@ impl Outgoing {
             Work::Send(frame) => Some(LaneKey {
                 queue: Arc::clone(&frame.queue),
                 sends: true,
+                number: self.number(),
+                is_stored: false,
             }),
             Work::Delete(frame) => Some(LaneKey {
                 queue: Arc::clone(&frame.queue),
                 sends: false,
+                number: None,
+                is_stored: false,
             }),
             _ => None,
         }

@@ -92,7 +92,7 @@ impl State {
             return;
         };
         let before = std::mem::replace(&mut lane.place, place);
-        if before == place || !lane.has_open() {
+        if before == place || !lane.is_listed() {
             return;
         }
         if let Some(slot) = before {

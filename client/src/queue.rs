@@ -77,16 +77,31 @@ impl Queue {
     /// before making many more is slowed to the broker's pace. Time in the line does not count
     /// towards the request timeout.
     ///
-    /// Messages of one queue are stored in the order of the calls, except those that the broker
-    /// refused at first, or that were sent again after a break of the connection.
+    /// **A message is stored once**, however often the client has to send it: after a break of the
+    /// connection, a change of leaders, a refusal that passes. Only a caller that calls again,
+    /// after an error that says [`Applied::Unknown`](crate::Applied::Unknown), can store it twice.
+    ///
+    /// Messages of one queue are stored in the order of the calls. While one of them waits to be
+    /// repeated, so do those behind it; other queues do not. The order is of one client and what it
+    /// told its callers: a message of unknown outcome may be stored after later ones.
     ///
     /// # Errors
     ///
     /// Refused with `QueueNotFound`, `BodyEmpty`, `MessageTooLarge`, `StorageFull` and others; the
-    /// refusal of one message does not touch others. When the connection breaks before the reply,
-    /// the message may be stored, and is sent again: it may be stored twice. Without
-    /// [`ClientBuilder::resend_unknown`](crate::ClientBuilder::resend_unknown) the send fails
-    /// instead, and [`Error::applied`] says `Unknown`.
+    /// refusal of one message does not touch others. [`Error::applied`] says
+    ///
+    /// - `No`: the message is not stored, and never will be by this call.
+    /// - `Unknown`: it is stored once or not at all, or will be. The request timeout was over, the
+    ///   client was closed, or no node could be reached for long, when a try was unanswered; or the
+    ///   broker refused for good to say more about it: the queue was deleted after the first try,
+    ///   its disk is full, or a day passed (`ProducerExpired`).
+    ///
+    /// A send whose time was over goes on without its caller until the broker has answered it,
+    /// takes room of the limits meanwhile, and ends with the client.
+    ///
+    /// Without [`ClientBuilder::resend_unknown`](crate::ClientBuilder::resend_unknown) nothing of
+    /// unknown outcome is sent again, and messages that the broker refused at first may be stored
+    /// after later ones.
     pub fn send(&self, body: impl Into<Bytes>) -> Sending {
         self.send_with(Message::new(body))
     }

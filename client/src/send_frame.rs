@@ -4,17 +4,18 @@
 //! socket as pieces of one vectored write. A body from [`LARGE_BODY_LEN`] on is not copied at all:
 //! it has the frame for itself and stays the caller's bytes.
 //!
-//! The bytes are kept until the reply is there: a frame with a message that the queue refuses is
-//! split into the units of its callers, so that nobody pays for the message of another.
+//! The bytes are kept until the reply is there: a frame may have to go out again with the same
+//! number and the same bytes, and one with a message that the queue refuses is split into the units
+//! of its callers, so that nobody pays for the message of another.
 //!
 //! Invariants: a unit (what one call sends) lies in one frame; the frame is within the limits of a
-//! batch. Spec: spec/wire.md, "Send" and "Batch".
+//! batch; it changes no more once it has a number. Spec: spec/wire.md, "Send" and "Batch".
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sampan_protocol::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX};
-use sampan_protocol::{ErrorCode, Send};
+use sampan_protocol::{ErrorCode, ProducerNumber, Send};
 
 use crate::error::Error;
 use crate::gate::Cost;
@@ -85,6 +86,14 @@ impl SendUnit {
     }
 }
 
+/// A frame's place among those of its client: those of one queue are stored in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order {
+    pub(crate) frame: u64,
+    /// Of a frame that was split.
+    pub(crate) part: u16,
+}
+
 /// See the head of the file.
 #[derive(Debug)]
 pub(crate) struct SendFrame {
@@ -96,7 +105,14 @@ pub(crate) struct SendFrame {
     delayed: bool,
     /// Place of the first message of each unit, ascending.
     unit_starts: Vec<u16>,
-    slot: SlotOwner,
+    /// Set once the frame is complete, unless it goes without a number.
+    pub(crate) order: Option<Order>,
+    /// What it is written under, from its first try on.
+    pub(crate) producer: Option<ProducerNumber>,
+    /// The number before its own was known to be stored when it was written last.
+    pub(crate) follows_stored: bool,
+    /// `None`: nobody waits for the answer any more.
+    slot: Option<SlotOwner>,
 }
 
 impl SendFrame {
@@ -109,7 +125,10 @@ impl SendFrame {
             large_body: Bytes::new(),
             delayed: false,
             unit_starts: Vec::new(),
-            slot: SlotOwner::default(),
+            order: None,
+            producer: None,
+            follows_stored: false,
+            slot: Some(SlotOwner::default()),
         }
     }
 
@@ -135,13 +154,19 @@ impl SendFrame {
         {
             self.push_record(&message);
             self.large_body = message.body;
-            return self.slot.ticket(place);
+            return self.ticket(place);
         }
         for message in unit.messages() {
             self.push_record(message);
             self.content.extend_from_slice(&message.body);
         }
-        self.slot.ticket(place)
+        self.ticket(place)
+    }
+
+    fn ticket(&mut self, place: u16) -> Ticket {
+        self.slot
+            .get_or_insert_with(SlotOwner::default)
+            .ticket(place)
     }
 
     fn push_record(&mut self, message: &LaidOut) {
@@ -166,7 +191,7 @@ impl SendFrame {
     /// Appends everything that goes before [`SendFrame::pieces`].
     pub(crate) fn encode_head(&self, request_id: u64, out: &mut BytesMut) {
         let batch_len = BATCH_HEADER_LEN + self.cost().len;
-        Send::encode_head(request_id, &self.queue, batch_len, out);
+        Send::encode_head(request_id, self.producer, &self.queue, batch_len, out);
         let count = u16::try_from(self.count()).expect("a frame has at most 256 messages");
         out.put_u16_le(count);
         out.put_u16_le(if self.delayed { FLAG_DELAYED } else { 0 });
@@ -179,6 +204,16 @@ impl SendFrame {
 
     pub(crate) fn unit_count(&self) -> usize {
         self.unit_starts.len()
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.slot.is_none()
+    }
+
+    /// Takes those away who wait for the answer, to be told something else.
+    pub(crate) fn disown(&mut self) -> Option<SlotOwner> {
+        self.slot.take()
     }
 
     /// One frame per unit; whoever waits for this frame waits for those from now on.
@@ -199,16 +234,24 @@ impl SendFrame {
             frame.table = table.to_vec();
             frame.delayed = table.chunks_exact(RECORD_LEN).any(is_delayed);
             frame.unit_starts.push(0);
-            moved.push((start, frame.slot.ticket(0)));
+            frame.order = self.order.map(|order| Order {
+                part: start,
+                ..order
+            });
+            moved.push((start, frame.ticket(0)));
             frames.push(frame);
         }
-        self.slot.resolve(Outcome::Moved(moved));
+        if let Some(slot) = self.slot {
+            slot.resolve(Outcome::Moved(moved));
+        }
         frames
     }
 
     /// Answers everybody, and gives the buffer back.
     pub(crate) fn resolve(self, outcome: Outcome) -> Vec<u8> {
-        self.slot.resolve(outcome);
+        if let Some(slot) = self.slot {
+            slot.resolve(outcome);
+        }
         self.content
     }
 }
@@ -253,8 +296,7 @@ mod tests {
         let batch = builder.finish();
         let send = Send {
             queue,
-            producer_id: 0,
-            producer_number: 0,
+            producer: None,
             batch,
         };
         let mut out = BytesMut::new();

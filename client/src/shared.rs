@@ -85,7 +85,7 @@ impl Shared {
             count: config.messages_in_flight_max,
             len: config.bytes_in_flight_max,
         };
-        let state = State::new(sends_max, &config.servers);
+        let state = State::new(sends_max, &config.servers, config.resend_unknown);
         Shared {
             config,
             state: Mutex::new(state),
@@ -276,7 +276,8 @@ impl Shared {
     /// Fails everything that is not with a connection.
     pub(crate) fn fail_waiting(&self, error: impl Fn(Applied) -> Error) {
         let mut state = self.lock();
-        let failed = state.take_if(|_| true);
+        let mut failed = state.take_if(|_| true);
+        state.take_lines(&mut failed);
         let refused = state.refuse_waiting(&error(Applied::No));
         drop(state);
         resolve_all(refused);
@@ -286,10 +287,21 @@ impl Shared {
     /// Fails the frames that have waited too long to be written.
     pub(crate) fn fail_expired(&self, now: Instant) {
         let request_timeout = self.config.request_timeout;
-        let expired = self
-            .lock()
-            .take_if(|outgoing| outgoing.expires_at(request_timeout) <= now);
-        self.fail_all(expired, |applied| Error::TimedOut { applied });
+        let mut state = self.lock();
+        let mut gone = state.take_if(|outgoing| outgoing.expires_at(request_timeout) <= now);
+        let expired = state.expire_lines(now, request_timeout);
+        if !expired.told.is_empty() && state.phase != Phase::Open {
+            // A closing client does not wait for those any more.
+            state.stir();
+        }
+        self.wake(state);
+        gone.extend(expired.gone);
+        for slot in expired.told {
+            slot.resolve(Outcome::Failed(Error::TimedOut {
+                applied: Applied::Unknown,
+            }));
+        }
+        self.fail_all(gone, |applied| Error::TimedOut { applied });
     }
 
     /// Wakes who has something to do once the lock is gone.
@@ -306,7 +318,8 @@ impl Shared {
         wakers.wake();
     }
 
-    fn fail_all(&self, failed: Vec<Outgoing>, error: impl Fn(Applied) -> Error) {
+    /// Tells those who wait for frames that are done with, and gives their room back.
+    pub(crate) fn fail_all(&self, failed: Vec<Outgoing>, error: impl Fn(Applied) -> Error) {
         let mut freed = Freed::default();
         for outgoing in failed {
             let applied = outgoing.applied_unwritten();

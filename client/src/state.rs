@@ -1,9 +1,10 @@
 //! What a client has accepted and not yet written: the half that callers and connections share.
 //!
-//! Owns the frames under construction, one per queue and kind; the frames ready to be written, each
-//! with the server it goes to; those for which no server is known; the ones that wait to be
-//! repeated; and the gates that bound all of it, over all connections together. It knows no socket
-//! and no clock. Frames that were written belong to `connection::Connection`.
+//! Owns the frames under construction, one per queue and kind; the lines of sends that have
+//! numbers, or get them (see `numbering`); the other frames ready to be written, each with the
+//! server it goes to; those for which no server is known; the ones that wait to be repeated; and
+//! the gates that bound all of it, over all connections together. It knows no socket and no clock.
+//! Frames that were written belong to `connection::Connection`.
 //!
 //! Sends of one queue join the queue's open frame. The connection closes an open frame when it has
 //! room to write, so frames grow by themselves while it is busy and hold one message when it is
@@ -13,11 +14,11 @@
 //! One lock for all connections keeps a message's way to one lock, and its limits exact. Locks per
 //! connection would need the gates elsewhere and a second lock on that way.
 //!
-//! Invariants: a queue with an open frame is in `open` of the server that its lane names, once, and
-//! nowhere while the lane names none; a lane with nothing in it is gone. What is `held` has no
+//! Invariants: a queue whose lane is listed is in `open` of the server that its lane names, once,
+//! and nowhere while the lane names none; a lane with nothing in it is gone. What is `held` has no
 //! server with a connection; where it goes is being found out, or there is no connection at all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -28,8 +29,11 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::gate::{Cost, Gate, Waiting};
 use crate::lane::Lane;
+use crate::line::When;
+use crate::numbering::Orders;
 use crate::outbox;
-use crate::outgoing::{Freed, LaneKey, Outgoing};
+use crate::outgoing::{Freed, LaneKey, Outgoing, Work};
+use crate::producer::Producers;
 use crate::routes::Routes;
 use crate::send_frame::{SEND_FRAME_LEN, SendUnit};
 use crate::servers::{CONNECTIONS_MAX, Servers};
@@ -63,6 +67,12 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     /// Complete frames that no server is known for.
     pub(crate) held: VecDeque<Outgoing>,
+    pub(crate) producers: Producers,
+    pub(crate) orders: Orders,
+    /// Lines that nothing goes out of before a time.
+    pub(crate) resting: BTreeSet<(Instant, Arc<str>)>,
+    /// Sends of which nobody can know what became of them, to be told once the lock is gone.
+    pub(crate) failed: Vec<Outgoing>,
     retries: BTreeMap<(Instant, u64), Outgoing>,
     retry_number_next: u64,
     pub(crate) sends: Gate<SendUnit>,
@@ -103,13 +113,17 @@ pub(crate) struct Room {
 }
 
 impl State {
-    pub(crate) fn new(sends_max: Cost, servers: &[Address]) -> Self {
+    pub(crate) fn new(sends_max: Cost, servers: &[Address], numbers_sends: bool) -> Self {
         State {
             phase: Phase::Open,
             lanes: BTreeMap::new(),
             servers: Servers::new(servers),
             routes: Routes::default(),
             held: VecDeque::new(),
+            producers: Producers::new(numbers_sends),
+            orders: Orders::default(),
+            resting: BTreeSet::new(),
+            failed: Vec::new(),
             retries: BTreeMap::new(),
             retry_number_next: 0,
             sends: Gate::new(sends_max),
@@ -143,34 +157,32 @@ impl State {
         queue: &Arc<str>,
         join: impl FnOnce(&mut Lane, &mut Vec<Vec<u8>>, &mut dyn FnMut(Outgoing)) -> Ticket,
     ) -> Ticket {
-        if !self.lanes.contains_key(queue) {
-            let place = self.place_of(Some(queue));
-            self.lanes.insert(Arc::clone(queue), Lane::new(place));
-        }
-        let lane = self.lanes.get_mut(queue);
-        let lane = lane.expect("it was inserted when it was missing");
-        let (was_open, place) = (lane.has_open(), lane.place);
-        let (servers, held) = (&mut self.servers, &mut self.held);
-        let ticket = join(lane, &mut self.buffers, &mut |complete| match place {
-            Some(slot) => servers.outbox(slot).push_back(complete),
-            None => held.push_back(complete),
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let mut completed = Vec::new();
+        let (ticket, place) = self.change_lane(queue, |lane| {
+            let ticket = join(lane, &mut buffers, &mut |complete| completed.push(complete));
+            (ticket, lane.place)
         });
-        match place {
-            Some(slot) => {
-                match (was_open, lane.has_open()) {
-                    (false, true) => servers.outbox(slot).open.push_back(Arc::clone(queue)),
-                    (true, false) => servers.outbox(slot).forget_open(queue),
-                    _ => {}
-                }
-                self.dirty |= 1 << slot;
+        self.buffers = buffers;
+        for complete in completed {
+            match place {
+                _ if self.is_for_line(&complete) => self.put_line(complete, When::Now),
+                Some(slot) => self.servers.outbox(slot).push_back(complete),
+                None => self.held.push_back(complete),
             }
-            None => self.needs_attention = true,
         }
         ticket
     }
 
+    fn is_for_line(&self, outgoing: &Outgoing) -> bool {
+        self.producers.is_on && matches!(outgoing.work, Work::Send(_))
+    }
+
     /// Queues a frame that is complete.
     pub(crate) fn put_ready(&mut self, outgoing: Outgoing) {
+        if self.is_for_line(&outgoing) {
+            return self.put_line(outgoing, When::Now);
+        }
         match self.place_of(outgoing.queue()) {
             Some(slot) => self.put_at(slot, outgoing),
             None => {
@@ -182,6 +194,10 @@ impl State {
 
     /// Queues a frame that was taken before, in front of all others.
     pub(crate) fn put_back(&mut self, outgoing: Outgoing) {
+        if self.is_for_line(&outgoing) {
+            // Its order is its place.
+            return self.put_line(outgoing, When::Now);
+        }
         match self.place_of(outgoing.queue()) {
             Some(slot) => {
                 self.servers.outbox(slot).push_front(outgoing);
@@ -202,17 +218,23 @@ impl State {
 
     /// Keeps a frame until `at`, then queues it again.
     pub(crate) fn put_retry(&mut self, at: Instant, outgoing: Outgoing) {
+        if self.is_for_line(&outgoing) {
+            return self.put_line(outgoing, When::At(at));
+        }
         self.retries.insert((at, self.retry_number_next), outgoing);
         self.retry_number_next += 1;
     }
 
     /// When the next frame is to be repeated.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retries.first_key_value().map(|((at, _), _)| *at)
+        let retry = self.retries.first_key_value().map(|((at, _), _)| *at);
+        let line = self.resting.first().map(|(at, _)| *at);
+        [retry, line].into_iter().flatten().min()
     }
 
     /// Queues the frames whose time to be repeated has come.
     pub(crate) fn wake_retries(&mut self, now: Instant) {
+        self.wake_lines(now);
         while let Some(entry) = self.retries.first_entry() {
             if entry.key().0 > now {
                 break;
@@ -222,11 +244,17 @@ impl State {
         }
     }
 
-    /// Takes what is to be written next to a server, oldest first. At least one frame when there is
-    /// a request slot free.
-    pub(crate) fn take(&mut self, slot: usize, mut room: Room, out: &mut Vec<Outgoing>) {
+    /// Takes what is to be written next to a server. At least one frame when there is a request
+    /// slot free. Of a queue the oldest comes first, and queues take turns.
+    pub(crate) fn take(
+        &mut self,
+        slot: usize,
+        mut room: Room,
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+    ) {
         while room.slots > 0 && room.len > 0 {
-            let Some(outgoing) = self.next(slot, &room) else {
+            let Some(outgoing) = self.next(slot, &room, now) else {
                 return;
             };
             if outgoing.is_dropped() {
@@ -243,7 +271,7 @@ impl State {
         }
     }
 
-    fn next(&mut self, slot: usize, room: &Room) -> Option<Outgoing> {
+    fn next(&mut self, slot: usize, room: &Room, now: Instant) -> Option<Outgoing> {
         let outbox = self.servers.outbox(slot);
         if let Some(outgoing) = outbox.pop_ready() {
             return Some(outgoing);
@@ -253,14 +281,29 @@ impl State {
         {
             return Some(outgoing);
         }
-        // The open frame that may go and has waited longest.
-        for at in 0..outbox.open.len() {
-            let lane = self.lanes.get_mut(&outbox.open[at])?;
-            if let Some(closed) = lane.close_open() {
-                if !lane.has_open() {
-                    outbox.open.remove(at);
+        let mut at = 0;
+        while let Some(queue) = self.servers.outbox(slot).open.get(at).cloned() {
+            // Deletes first, for they make room.
+            let lane = self.lanes.get_mut(&queue);
+            let outgoing = lane.and_then(Lane::close_delete);
+            let outgoing = outgoing.or_else(|| self.next_send(&queue, now));
+            let is_listed = self.lanes.get(&queue).is_some_and(Lane::is_listed);
+            let open = &mut self.servers.outbox(slot).open;
+            match (&outgoing, is_listed) {
+                (None, true) => at += 1,
+                (Some(_), true) => {
+                    open.remove(at);
+                    open.push_back(queue);
                 }
-                return Some(closed);
+                (_, false) => {
+                    open.remove(at);
+                    if outgoing.is_none() {
+                        self.drop_lane_if_empty(&queue);
+                    }
+                }
+            }
+            if outgoing.is_some() {
+                return outgoing;
             }
         }
         None
@@ -268,16 +311,25 @@ impl State {
 
     /// The connection is done with a frame that it had taken.
     pub(crate) fn give_back(&mut self, key: &LaneKey) {
+        if let Some(number) = key.number {
+            self.producers.land(&key.queue, number, key.is_stored);
+        }
         let Some(lane) = self.lanes.get_mut(&key.queue) else {
             return;
         };
         *lane.ahead(key) -= 1;
         if lane.is_empty() {
             self.lanes.remove(&key.queue);
+        } else if let Some(slot) = lane.place
+            && lane.is_listed()
+        {
+            // What waits there may go now, though it may be another connection's.
+            self.dirty |= 1 << slot;
         }
     }
 
-    /// Takes every frame that is not with a connection and for which `wanted` holds.
+    /// Takes every frame that is not with a connection, nor in a line, and for which `wanted`
+    /// holds.
     pub(crate) fn take_if(&mut self, mut wanted: impl FnMut(&Outgoing) -> bool) -> Vec<Outgoing> {
         let mut taken = Vec::new();
         for outbox in self.servers.outboxes_mut() {
@@ -298,7 +350,7 @@ impl State {
         for outbox in self.servers.outboxes_mut() {
             outbox
                 .open
-                .retain(|queue| lanes.get(queue).is_some_and(Lane::has_open));
+                .retain(|queue| lanes.get(queue).is_some_and(Lane::is_listed));
         }
         lanes.retain(|_, lane| !lane.is_empty());
         taken
@@ -307,6 +359,14 @@ impl State {
     /// Gives room back and admits who waits for it. What is returned is to be resolved once the
     /// lock is gone.
     pub(crate) fn free(&mut self, freed: &mut Freed) -> Vec<(SlotOwner, Outcome)> {
+        let frees = freed.sends.count + freed.deletes.count + freed.orphaned_count > 0;
+        if frees && self.phase != Phase::Open {
+            // It may have been the last that a closing client waits for.
+            self.stir();
+        }
+        self.sends.orphan(std::mem::take(&mut freed.orphaned_count));
+        self.sends
+            .leave_orphans(std::mem::take(&mut freed.orphan_count));
         self.sends.leave(std::mem::take(&mut freed.sends));
         self.deletes.leave(std::mem::take(&mut freed.deletes));
         for mut buffer in freed.buffers.drain(..) {
@@ -363,12 +423,16 @@ impl State {
 
     fn complete(&self) -> impl Iterator<Item = &Outgoing> {
         let placed = self.servers.outboxes().flat_map(outbox::Outbox::iter);
-        placed.chain(&self.held).chain(self.retries.values())
+        let lines = self.lanes.values().flat_map(|lane| lane.line.iter());
+        placed
+            .chain(&self.held)
+            .chain(self.retries.values())
+            .chain(lines)
     }
 
     /// Whether sends and deletes are all answered and nothing else waits to be written.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.sends.is_unused() && self.deletes.is_unused() && !self.has_work()
+        self.sends.is_unawaited() && self.deletes.is_unawaited() && !self.has_work()
     }
 
     /// Whether nobody waits for an answer to anything that is here.
@@ -378,13 +442,13 @@ impl State {
 
     /// Whether something waits until a server is known for it.
     pub(crate) fn is_holding(&self) -> bool {
-        let is_held = |lane: &Lane| lane.place.is_none() && lane.has_open();
+        let is_held = |lane: &Lane| lane.place.is_none() && lane.has_frames();
         !self.held.is_empty() || self.lanes.values().any(is_held)
     }
 
     /// Whether something waits to be repeated.
     pub(crate) fn is_repeating(&self) -> bool {
-        !self.retries.is_empty()
+        !self.retries.is_empty() || self.lanes.values().any(|lane| !lane.line.is_empty())
     }
 
     /// A connection's task goes to sleep until there is work.

@@ -139,7 +139,10 @@ impl Supervisor {
 
     /// Puts a new connection to work, and asks it where the others are.
     fn open(&mut self, slot: usize, dialed: Dialed) {
-        self.shared.change(|state| state.open_slot(slot));
+        self.shared.change(|state| {
+            state.producers.set_clock(dialed.clock);
+            state.open_slot(slot);
+        });
         let mut connection = Connection::new(Arc::clone(&self.shared), slot, dialed);
         self.tasks.spawn(async move {
             match poll_fn(|cx| connection.poll(cx)).await {
@@ -220,14 +223,17 @@ fn plan(state: &mut State, now: Instant) -> Plan {
         }
     }
     let dials = state.servers.take_dials(now);
-    let is_ending = state.phase != Phase::Open || state.is_repeating();
+    let is_repeating = state.is_repeating();
+    let is_ending = state.phase != Phase::Open || is_repeating;
     let ask_at = state.routes.ask_at().filter(|_| any_live);
     let wake_at = [ask_at, state.servers.dial_at()];
     Plan {
         dials,
         questions,
         wake_at: wake_at.into_iter().flatten().min(),
-        keeps_house: is_holding || (!any_live && is_ending),
+        // A connection looks for what has waited too long only while something is unanswered there;
+        // what waits in a line may be waiting for a time.
+        keeps_house: is_holding || is_repeating || (!any_live && is_ending),
         is_finished,
     }
 }

@@ -153,7 +153,6 @@ async fn a_request_without_a_reply_times_out_and_its_late_messages_are_released(
         ),
         "{error}"
     );
-
     let mut receive = queue.receive().max(2).wait(Duration::ZERO).into_future();
     assert!(futures::poll!(&mut receive).is_pending());
     let late = next_but_pings(&mut connection).await.expect("a receive");
@@ -351,6 +350,7 @@ async fn queues_are_created_changed_shown_listed_and_deleted() {
             delayed: 2,
             in_flight: 3,
             oldest_at: Some(Timestamp(5)),
+            ..QueueCounts::default()
         },
     };
     let expected = description.clone();

@@ -77,9 +77,15 @@ async fn connected() -> (Client, Connection) {
     peer.connect(peer.client()).await
 }
 
+/// A client whose sends have nothing of its own choice.
+async fn connected_without_numbers() -> (Client, Connection) {
+    let peer = Peer::new().await;
+    peer.connect(peer.client().resend_unknown(false)).await
+}
+
 #[tokio::test]
 async fn sends_and_their_ids() {
-    let (client, mut connection) = connected().await;
+    let (client, mut connection) = connected_without_numbers().await;
     let queue = client.queue("orders");
     let traced = headers::encode([("trace", &[1, 2][..]), ("type", b"order")]).unwrap();
     let empty = headers::encode([("empty", &[][..])]).unwrap();
@@ -106,9 +112,25 @@ async fn sends_and_their_ids() {
 
 fn body_of_the_single_send() -> Vec<u8> {
     let bytes = vector("send.txt", "send: one message");
-    // Header, producer (16), queue name, batch header (8), one record (24).
-    let name_len = usize::from(bytes[FrameHeader::LEN + 16]);
-    bytes[FrameHeader::LEN + 16 + 1 + name_len + 8 + 24..].to_vec()
+    // Header, producer, queue name, batch header (8), one record (24).
+    let name_at = FrameHeader::LEN + PRODUCER_LEN;
+    let name_len = usize::from(bytes[name_at]);
+    bytes[name_at + 1 + name_len + 8 + 24..].to_vec()
+}
+
+/// Session and number.
+const PRODUCER_LEN: usize = 24;
+
+#[tokio::test]
+async fn a_numbered_send() {
+    let (client, mut connection) = connected().await;
+    let _send = client.queue("orders").send(body_of_the_single_send());
+    let frame = next_frame(&mut connection).await;
+    // Session and number are the SDK's own choice.
+    let expected = vector("send.txt", "send: numbered by its producer");
+    let rest = FrameHeader::LEN + PRODUCER_LEN;
+    assert_eq!(frame.payload[PRODUCER_LEN..], expected[rest..]);
+    assert_eq!(frame.payload[16..PRODUCER_LEN], 1_u64.to_le_bytes());
 }
 
 #[tokio::test]

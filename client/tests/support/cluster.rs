@@ -13,6 +13,7 @@ use sampan_protocol::{
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::sessions::Sessions;
 use super::{Connection, SECRET_ID, SECRET_KEY, bodies, messages};
 
 /// What a node does about one request instead of the usual.
@@ -41,6 +42,8 @@ pub struct World {
     pub nodes: Vec<(u64, String)>,
     /// Bodies, and where they were stored, in order.
     pub stored: Vec<(u64, String)>,
+    /// What numbered sends have stored.
+    pub sessions: Sessions,
     /// Queues that were created.
     pub queues: BTreeSet<String>,
     /// Requests that are not pings nor questions for the catalog, by node and kind.
@@ -54,6 +57,12 @@ impl World {
     pub fn lead(&mut self, node: u64) {
         self.leader = Some(node);
         self.term += 1;
+    }
+
+    /// Deletes a queue and makes it again. Bodies begin with the queue's name.
+    pub fn make_again(&mut self, queue: &str) {
+        self.sessions.forget(queue);
+        self.stored.retain(|(_, body)| !body.starts_with(queue));
     }
 
     /// How many requests of a kind came to a node; 0 for all nodes.
@@ -87,16 +96,24 @@ impl World {
         }
     }
 
-    fn lead_request(&mut self, node: u64, request: &Request) -> Reply {
+    /// Carries a request out as its leader would.
+    pub fn lead_request(&mut self, node: u64, request: &Request) -> Reply {
         match request {
             Request::Send(send) => {
+                match self.sessions.judge(send) {
+                    Ok(None) => {}
+                    Ok(Some(sent)) => return Reply::Sent(sent),
+                    Err(code) => return refusal(code),
+                }
                 let first = MessageId(self.stored.len() as u64 + 1);
                 let bodies = bodies(send);
                 let count = u32::try_from(bodies.len()).expect("at most 256");
                 self.stored
                     .extend(bodies.into_iter().map(|body| (node, body)));
                 let runs = vec![(first, count)];
-                Reply::Sent(Sent { runs })
+                let sent = Sent { runs };
+                self.sessions.note(send, sent.clone());
+                Reply::Sent(sent)
             }
             Request::Receive(_) => messages(node..node + 1),
             Request::Delete(_) => Reply::Deleted(HandleResults::default()),

@@ -10,14 +10,15 @@
 )]
 
 pub mod cluster;
+pub mod sessions;
 
 use bytes::{Bytes, BytesMut};
 use sampan_client::{Client, ClientBuilder};
 use sampan_protocol::limits::FRAME_LEN_MAX;
 use sampan_protocol::{
-    Applied, ErrorCode, ErrorReply, Frame, FrameDecoder, FrameHeader, HelloReply, MessageId,
-    ReceiptHandle, ReceivedMessage, Reply, Request, RouteReply, Sent, SetId, Timestamp, checksum,
-    verify_signature,
+    Applied, Authenticated, ErrorCode, ErrorReply, Frame, FrameDecoder, FrameHeader, HelloReply,
+    MessageId, ReceiptHandle, ReceivedMessage, Reply, Request, RouteReply, Sent, SetId, Timestamp,
+    checksum, verify_signature,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -25,6 +26,8 @@ use tokio::net::TcpListener;
 pub const SECRET_ID: &str = "AKIDtest";
 pub const SECRET_KEY: &str = "the key of the test";
 const NONCE: [u8; 32] = [7; 32];
+/// What the peer's clock says: it stands still.
+pub const NOW: Timestamp = Timestamp(1_767_225_600_000);
 
 /// What a connection is made of.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -129,7 +132,9 @@ impl Connection {
             SECRET_ID,
             &authenticate.signature
         ));
-        self.reply(asked.id, Reply::Authenticated).await;
+        let authenticated = Authenticated { now: NOW };
+        self.reply(asked.id, Reply::Authenticated(authenticated))
+            .await;
     }
 
     /// The next request; waits for it.
