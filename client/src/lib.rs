@@ -141,7 +141,7 @@ mod tls;
 
 pub use sampan_protocol::{
     Applied, ErrorCode, MessageId, QueueAttributes, QueueCounts, QueueDescription, QueueId,
-    ReceiptHandle, SetId, Timestamp, headers,
+    ReceiptHandle, SetId, Timestamp, Why, headers,
 };
 
 pub use crate::builder::ClientBuilder;

@@ -54,6 +54,47 @@ impl QueueOptions {
         self
     }
 
+    /// Whether receives find nothing; everything else goes on. Default false.
+    #[must_use]
+    pub fn paused(mut self, is_paused: bool) -> Self {
+        self.changes.is_paused = Some(is_paused);
+        self
+    }
+
+    /// How long a message that came back unhandled waits until it is ready again: `min`, doubled
+    /// with each receive up to `max`, less up to a half of that which depends on the message. 1 ms
+    /// to 12 h, and `min` not above `max`; 0 for both, the default: it is ready at once.
+    #[must_use]
+    pub fn redelivery_delay(mut self, min: Duration, max: Duration) -> Self {
+        self.changes.redelivery_delay_min_ms = Some(millis_u32(min));
+        self.changes.redelivery_delay_max_ms = Some(millis_u32(max));
+        self
+    }
+
+    /// The most messages that it holds, in whatever state: 1 to 10^12, which is the default. With
+    /// so many, sends are refused with [`QueueFull`](crate::ErrorCode::QueueFull).
+    #[must_use]
+    pub fn message_count_max(mut self, count: u64) -> Self {
+        self.changes.message_count_max = Some(count);
+        self
+    }
+
+    /// The most messages in flight: 1 to 1,000,000, which is the default. With so many, receives
+    /// are refused with [`TooManyInFlight`](crate::ErrorCode::TooManyInFlight).
+    #[must_use]
+    pub fn in_flight_count_max(mut self, count: u64) -> Self {
+        self.changes.in_flight_count_max = Some(count);
+        self
+    }
+
+    /// The most delayed messages: 0 to 1,000,000, which is the default. With so many, sends with a
+    /// delay are refused with [`TooManyDelayed`](crate::ErrorCode::TooManyDelayed).
+    #[must_use]
+    pub fn delayed_count_max(mut self, count: u64) -> Self {
+        self.changes.delayed_count_max = Some(count);
+        self
+    }
+
     pub(crate) fn changes(&self) -> AttributeChanges {
         self.changes
     }
