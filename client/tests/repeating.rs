@@ -57,7 +57,8 @@ fn script(seed: u64, faults: Faults) -> Script {
         let Request::Send(send) = request else {
             return None;
         };
-        // When it does most harm, if numbers were used twice: just before the frame of the same one.
+        // When it does most harm, if numbers were used twice: just before the frame of the same
+        // one.
         let is_same = |copy: &Request| {
             matches!(copy, Request::Send(copy)
                 if (&copy.queue, copy.producer) == (&send.queue, send.producer))

@@ -59,7 +59,8 @@ pub const ADMIN_LEN_MAX: usize = 64 * 1024;
 pub const ADMIN_REPLY_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Longest redelivery delay of a queue: 12 hours.
 pub const REDELIVERY_DELAY_MAX_MS: u32 = 43_200_000;
-/// Most messages of one queue, and its `message_count_max` when it names none: no limit in practice.
+/// Most messages of one queue, and its `message_count_max` when it names none: no limit in
+/// practice.
 pub const MESSAGE_COUNT_MAX: u64 = 1_000_000_000_000;
 /// Most messages of one queue in flight at one time.
 pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;

@@ -7,8 +7,8 @@
 //! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
-//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting; what was
-//! sent and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
+//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting; what
+//! was sent and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
 
 mod due;
 mod handles;

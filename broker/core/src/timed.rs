@@ -56,8 +56,8 @@ impl<T: Value> Timed<T> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// The earliest instant of all. Deadlines are lower bounds, so a few chunks may have to be looked
-    /// into.
+    /// The earliest instant of all. Deadlines are lower bounds, so a few chunks may have to be
+    /// looked into.
     pub(crate) fn earliest(&self) -> Option<Timestamp> {
         let mut earliest: Option<Timestamp> = None;
         for (at, chunk_number) in &self.deadlines {

@@ -1,8 +1,8 @@
 //! Producers and consumers at a moderate, fixed rate, who write down everything they see.
 //!
 //! They run on a thread of their own, each with a client of its own, and go through the stages of a
-//! round as they are told. Two producers per queue: one has the SDK number its sends and repeat those of
-//! unknown outcome, the other one does neither.
+//! round as they are told. Two producers per queue: one has the SDK number its sends and repeat
+//! those of unknown outcome, the other one does neither.
 
 pub(crate) mod body;
 mod consumer;

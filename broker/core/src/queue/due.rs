@@ -1,4 +1,5 @@
-//! What time does to a queue: messages expire, fall due, have rested, and lapse; producers are forgotten.
+//! What time does to a queue: messages expire, fall due, have rested, and lapse; producers are
+//! forgotten.
 //!
 //! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.

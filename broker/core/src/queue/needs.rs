@@ -1,7 +1,8 @@
 //! Which evicted pages an entry could touch: found out before anything is changed.
 //!
 //! The answer may name a page too many (a receive can stop early by length), never one too few:
-//! - due work touches the pages of what lapses, has rested or falls due, and the lowest ones that expire;
+//! - due work touches the pages of what lapses, has rested or falls due, and the lowest ones that
+//!   expire;
 //! - a receive takes the lowest pages until it has enough; due work removes at most its budget from
 //!   pages that expire, and whatever else happens in the entry only adds ready messages;
 //! - a release or a change of visibility to 0 touches the page of the message. A lease made in the

@@ -200,7 +200,7 @@ impl Naive {
         let full = (1..count.min(40)).fold(min, |delay, _| (delay * 2).min(max));
         let golden = 0x9e37_79b9_7f4a_7c15_u64;
         let x = (id ^ (count << 32)).wrapping_mul(golden);
-        let y = ((x << 32) | (x >> 32)).wrapping_mul(golden);
+        let y = x.rotate_left(32).wrapping_mul(golden);
         let half = full / 2;
         half + u64::try_from(u128::from(y) * u128::from(full - half + 1) / (1 << 64)).unwrap()
     }
