@@ -46,7 +46,11 @@ impl Producer {
             let is_sending = matches!(stage, Stage::Full | Stage::OnlySend);
             tokio::select! {
                 _ = ticks.tick(), if is_sending && calls.len() < CALL_COUNT_MAX => {
-                    calls.push(self.call(&mut random));
+                    // First it counts, then it looks again: nobody takes all for still in between.
+                    let active = Active::new(&self.shared);
+                    if matches!(self.shared.stage(), Stage::Full | Stage::OnlySend) {
+                        calls.push(self.call(active, &mut random));
+                    }
                 }
                 Some(()) = calls.next() => {}
                 changed = stages.changed() => {
@@ -59,7 +63,11 @@ impl Producer {
     }
 
     /// One send of one message or some; the future is the wait for its answer.
-    fn call(&self, random: &mut StdRng) -> impl Future<Output = ()> + use<'_> {
+    fn call<'a>(
+        &'a self,
+        active: Active<'a>,
+        random: &mut StdRng,
+    ) -> impl Future<Output = ()> + use<'a> {
         let count = match random.random_ratio(1, BATCHES) {
             true => random.random_range(2..=BATCH_COUNT_MAX),
             false => 1,
@@ -74,11 +82,16 @@ impl Producer {
             Message::new(body).delay(Duration::from_millis(delay_ms.into()))
         };
         let messages: Vec<Message> = (first..first + count).map(message).collect();
-        self.answer(first, delay_ms, messages)
+        self.answer(active, first, delay_ms, messages)
     }
 
-    async fn answer(&self, first: u64, delay_ms: u32, mut messages: Vec<Message>) {
-        let active = Active::new(&self.shared);
+    async fn answer(
+        &self,
+        active: Active<'_>,
+        first: u64,
+        delay_ms: u32,
+        mut messages: Vec<Message>,
+    ) {
         let history = &self.shared.history;
         let count = messages.len();
         let start_us = history.now_us();
