@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sampan_protocol::{
-    ChangeVisibility, Handles, MessageId, ReceiptHandle, ReceivedMessage, Request, Timestamp,
-};
+use sampan_protocol::{MessageId, ReceiptHandle, ReceivedMessage, Timestamp};
 
 use crate::error::Error;
 use crate::queue::Queue;
-use crate::queue_options::millis_u32;
 use crate::submission::Deleting;
 
 /// A received message.
@@ -88,24 +85,14 @@ impl Delivery {
     /// As [`Delivery::delete`]; refused with `VisibilityTimeoutOutOfRange` when it is longer.
     /// A timeout under 1 ms releases the message.
     pub async fn extend(&self, timeout: Duration) -> Result<(), Error> {
-        let handles = Handles::from_iter([self.handle]);
-        let queue = self.queue.wire_name();
-        let change = ChangeVisibility {
-            queue,
-            visibility_timeout_ms: millis_u32(timeout),
-            handles,
-        };
-        let failures = self
-            .queue
-            .handle_results(Request::ChangeVisibility(change))
-            .await?;
+        let failures = self.queue.extend_batch(&[self.handle], timeout).await?;
         failures
             .into_iter()
             .next()
             .map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Makes the message visible to others at once.
+    /// Makes the message visible to others: at once, or after the queue's redelivery delay.
     ///
     /// # Errors
     ///

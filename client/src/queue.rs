@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
-use sampan_protocol::{Delete, ErrorCode, Handles, Name, ReceiptHandle, Reply, Request};
+use sampan_protocol::{
+    ChangeVisibility, Delete, ErrorCode, Handles, Name, ReceiptHandle, Reply, Request,
+};
 
 use crate::call::Answer;
 use crate::client::{Client, unexpected};
 use crate::deliveries::Deliveries;
 use crate::error::Error;
 use crate::message::Message;
+use crate::queue_options::millis_u32;
 use crate::receive::Receive;
 use crate::replies::handle_error;
 use crate::send_frame::SendUnit;
@@ -161,19 +165,47 @@ impl Queue {
         &self,
         handles: &[ReceiptHandle],
     ) -> Result<Vec<(usize, Error)>, Error> {
-        if handles.is_empty() || handles.len() > BATCH_COUNT_MAX {
-            let text = format!(
-                "delete of {} handles; 1 to {BATCH_COUNT_MAX}",
-                handles.len()
-            );
-            return Err(Error::refused_with(ErrorCode::BatchOutOfRange, &text));
-        }
-        let handles = Handles::from_iter(handles.iter().copied());
-        self.handle_results(Request::Delete(Delete {
+        let handles = checked(handles)?;
+        let queue = self.wire_name();
+        let delete = Delete { queue, handles };
+        self.handle_results(Request::Delete(delete)).await
+    }
+
+    /// Hides the messages of 1 to 256 receipt handles for `timeout` from now on: up to 12 h.
+    ///
+    /// Returns the handles that failed, by their 0-based place, and why. A timeout under 1 ms
+    /// releases the messages.
+    ///
+    /// # Errors
+    ///
+    /// Refused as a whole with `BatchOutOfRange`, `VisibilityTimeoutOutOfRange` or `QueueNotFound`.
+    pub async fn extend_batch(
+        &self,
+        handles: &[ReceiptHandle],
+        timeout: Duration,
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        let change = ChangeVisibility {
             queue: self.wire_name(),
-            handles,
-        }))
-        .await
+            visibility_timeout_ms: millis_u32(timeout),
+            handles: checked(handles)?,
+        };
+        let request = Request::ChangeVisibility(change);
+        self.handle_results(request).await
+    }
+
+    /// Makes the messages of 1 to 256 receipt handles visible to others: at once, or after the
+    /// queue's redelivery delay.
+    ///
+    /// Returns the handles that failed, by their 0-based place, and why.
+    ///
+    /// # Errors
+    ///
+    /// Refused as a whole with `BatchOutOfRange` or `QueueNotFound`.
+    pub async fn release_batch(
+        &self,
+        handles: &[ReceiptHandle],
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        self.extend_batch(handles, Duration::ZERO).await
     }
 
     /// Carries out a request about handles; the places that failed, and why.
@@ -196,6 +228,15 @@ impl Queue {
     pub(crate) fn wire_name(&self) -> Name {
         Name::from(&*self.inner.name)
     }
+}
+
+/// The handles of one request, when there are not too few or too many.
+fn checked(handles: &[ReceiptHandle]) -> Result<Handles, Error> {
+    if handles.is_empty() || handles.len() > BATCH_COUNT_MAX {
+        let text = format!("{} receipt handles; 1 to {BATCH_COUNT_MAX}", handles.len());
+        return Err(Error::refused_with(ErrorCode::BatchOutOfRange, &text));
+    }
+    Ok(Handles::from_iter(handles.iter().copied()))
 }
 
 impl fmt::Debug for Queue {

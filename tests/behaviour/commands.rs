@@ -89,6 +89,29 @@ fn a_paused_queue_gives_nothing_until_it_is_resumed_and_why_says_so() {
 }
 
 #[test]
+fn messages_are_held_for_longer_and_given_back_by_their_handles() {
+    let broker = Broker::start(Setup::default());
+    broker.cli(&["queue", "create", "orders"]).expect(0);
+    broker.cli(&["send", "orders", "one"]).expect(0);
+    let receive = |broker: &Broker| broker.json(&["receive", "orders"]);
+    let handle = receive(&broker)[0]["handle"].to_string();
+    let extended = ["message", "extend", "orders", &handle, "--for", "1h"];
+    assert_eq!(broker.json(&extended)[0]["extended"], true);
+    let visible_at = &broker.json(&["queue", "show", "orders"])[0]["visible_at_ms"];
+    let why = &broker.json(&["queue", "why", "orders"])[0]["until_ms"];
+    assert_eq!(visible_at, why);
+    assert!(receive(&broker).is_empty());
+    let released = ["message", "release", "orders", &handle];
+    broker.cli(&released).expect(0);
+    assert_eq!(receive(&broker)[0]["receive_count"], 2);
+    // The handle is spent.
+    let stderr = broker.cli(&released).expect(1).stderr;
+    assert!(stderr.contains("receipt expired"), "{stderr}");
+    let too_long = ["message", "extend", "orders", &handle, "--for", "13h"];
+    assert!(broker.cli(&too_long).expect(1).stderr.contains("43200000"));
+}
+
+#[test]
 fn limits_and_redelivery_delays_are_attributes_like_others() {
     let broker = Broker::start(Setup::default());
     let create = [

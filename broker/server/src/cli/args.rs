@@ -74,6 +74,9 @@ pub(crate) enum ClientVerb {
     Receive(ReceiveArguments),
     /// Delete received messages by their receipt handles.
     Delete(DeleteArguments),
+    /// Hold received messages for longer, or give them back, by their receipt handles.
+    #[command(subcommand)]
+    Message(MessageVerb),
     /// Form, describe and change a cluster of nodes.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -383,6 +386,30 @@ pub(crate) struct DeleteArguments {
     /// Receipt handles, as `sampan receive` prints them.
     #[arg(required = true, value_name = "HANDLE")]
     pub(crate) handles: Vec<u64>,
+}
+
+/// What to do with received messages.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MessageVerb {
+    /// Hide messages from others for so long from now on.
+    Extend {
+        /// The queue.
+        queue: String,
+        /// Receipt handles, as `sampan receive` prints them.
+        #[arg(required = true, value_name = "HANDLE")]
+        handles: Vec<u64>,
+        /// From now on, for example 5m; at most 12h.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+        timeout: Duration,
+    },
+    /// Make messages visible to others: at once, or after the queue's redelivery delay.
+    Release {
+        /// The queue.
+        queue: String,
+        /// Receipt handles, as `sampan receive` prints them.
+        #[arg(required = true, value_name = "HANDLE")]
+        handles: Vec<u64>,
+    },
 }
 
 /// Arguments of `sampan demo`.

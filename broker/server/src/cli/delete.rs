@@ -1,10 +1,13 @@
-//! `sampan delete`: deletes by receipt handles; each handle has an outcome of its own.
+//! `sampan delete`, `sampan message extend` and `release`: what is done with receipt handles. Each
+//! handle has an outcome of its own.
+
+use std::time::Duration;
 
 use sampan_client::{Client, Error, Queue, ReceiptHandle};
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use serde_json::{Value, json};
 
-use super::args::{DeleteArguments, Format};
+use super::args::{DeleteArguments, Format, MessageVerb};
 use super::failure::{Failure, client_text};
 use super::output::{self, Output};
 
@@ -17,16 +20,52 @@ pub(crate) async fn run(
     arguments: &DeleteArguments,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let handles: Vec<_> = arguments
-        .handles
-        .iter()
-        .copied()
-        .map(ReceiptHandle)
-        .collect();
+    let handles = handles_of(&arguments.handles);
     let failed = delete(&client.queue(&arguments.queue), &handles).await?;
-    print(&handles, &failed, output)?;
+    tell("deleted", &handles, &failed, output)
+}
+
+/// Extends or releases, and prints how each handle fared.
+pub(crate) async fn change(
+    client: &Client,
+    verb: &MessageVerb,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let (queue, handles, done, timeout) = match verb {
+        MessageVerb::Extend {
+            queue,
+            handles,
+            timeout,
+        } => (queue, handles, "extended", *timeout),
+        MessageVerb::Release { queue, handles } => (queue, handles, "released", Duration::ZERO),
+    };
+    let (queue, handles) = (client.queue(queue), handles_of(handles));
+    let mut failed = Vec::new();
+    for handles in handles.chunks(BATCH_COUNT_MAX) {
+        let failures = queue.extend_batch(handles, timeout).await?;
+        failed.extend(failures.into_iter().map(failed_of(handles)));
+    }
+    tell(done, &handles, &failed, output)
+}
+
+fn handles_of(numbers: &[u64]) -> Vec<ReceiptHandle> {
+    numbers.iter().copied().map(ReceiptHandle).collect()
+}
+
+/// What failed, by its handle instead of its place.
+fn failed_of(handles: &[ReceiptHandle]) -> impl Fn((usize, Error)) -> Failed {
+    |(place, error)| (handles.get(place).copied().unwrap_or_default(), error)
+}
+
+fn tell(
+    done: &str,
+    handles: &[ReceiptHandle],
+    failed: &[Failed],
+    output: &mut Output,
+) -> Result<(), Failure> {
+    print(done, handles, failed, output)?;
     output.flush()?;
-    tell_failed(&failed)
+    tell_failed(done, failed)
 }
 
 /// Deletes any number of handles and returns those that were refused, in their order.
@@ -36,38 +75,41 @@ pub(crate) async fn delete(
 ) -> Result<Vec<Failed>, Failure> {
     let mut failed = Vec::new();
     for handles in handles.chunks(BATCH_COUNT_MAX) {
-        for (place, error) in queue.delete_batch(handles).await? {
-            let handle = handles.get(place).copied().unwrap_or_default();
-            failed.push((handle, error));
-        }
+        let failures = queue.delete_batch(handles).await?;
+        failed.extend(failures.into_iter().map(failed_of(handles)));
     }
     Ok(failed)
 }
 
 /// Tells each refusal on standard error; fails when there is one.
-pub(crate) fn tell_failed(failed: &[Failed]) -> Result<(), Failure> {
+pub(crate) fn tell_failed(done: &str, failed: &[Failed]) -> Result<(), Failure> {
     for (handle, error) in failed {
         output::complain(&format!("handle {handle}: {}", client_text(error)));
     }
     match failed.len() {
         0 => Ok(()),
         count => Err(Failure::Partial(format!(
-            "{count} of the messages were not deleted"
+            "{count} of the messages were not {done}"
         ))),
     }
 }
 
 /// What was refused is an object too; a table leaves it to standard error.
-fn print(handles: &[ReceiptHandle], failed: &[Failed], output: &mut Output) -> Result<(), Failure> {
+fn print(
+    done: &str,
+    handles: &[ReceiptHandle],
+    failed: &[Failed],
+    output: &mut Output,
+) -> Result<(), Failure> {
     let mut refused = failed.iter().peekable();
     for handle in handles {
         match refused.next_if(|(failed, _)| failed == handle) {
             None => output.either(
-                &format!("deleted {handle}"),
-                &json!({ "handle": handle.0, "deleted": true }),
+                &format!("{done} {handle}"),
+                &json!({ "handle": handle.0, done: true }),
             )?,
             Some((_, error)) if output.format() == Format::Json => {
-                output.json(&refusal_json(*handle, error))?;
+                output.json(&refusal_json(done, *handle, error))?;
             }
             Some(_) => {}
         }
@@ -75,12 +117,12 @@ fn print(handles: &[ReceiptHandle], failed: &[Failed], output: &mut Output) -> R
     Ok(())
 }
 
-fn refusal_json(handle: ReceiptHandle, error: &Error) -> Value {
+fn refusal_json(done: &str, handle: ReceiptHandle, error: &Error) -> Value {
     let number = match error {
         Error::Refused { number, .. } => Some(*number),
         _ => None,
     };
-    json!({ "handle": handle.0, "deleted": false, "error": number, "text": client_text(error) })
+    json!({ "handle": handle.0, done: false, "error": number, "text": client_text(error) })
 }
 
 #[cfg(test)]
@@ -106,7 +148,7 @@ mod tests {
     fn each_handle_has_an_outcome_of_its_own() {
         let handles = [1, 2, 3].map(ReceiptHandle);
         let text = printed(Format::Json, |output| {
-            print(&handles, &[expired(2)], output)
+            print("deleted", &handles, &[expired(2)], output)
         });
         let values: Vec<Value> = text
             .lines()
@@ -119,15 +161,15 @@ mod tests {
         assert_eq!(deleted, [Some(true), Some(false), Some(true)]);
         assert_eq!(values[1]["error"], 401);
         let text = printed(Format::Table, |output| {
-            print(&handles, &[expired(2)], output)
+            print("extended", &handles, &[expired(2)], output)
         });
-        assert_eq!(text, "deleted 1\ndeleted 3\n");
+        assert_eq!(text, "extended 1\nextended 3\n");
     }
 
     #[test]
     fn one_refused_handle_fails_the_command_with_code_1() {
-        assert!(tell_failed(&[]).is_ok());
-        let failure = tell_failed(&[expired(2)]).expect_err("one was refused");
+        assert!(tell_failed("deleted", &[]).is_ok());
+        let failure = tell_failed("deleted", &[expired(2)]).expect_err("one was refused");
         assert_eq!(failure.exit_code(), 1);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(
     }
     let handles: Vec<_> = deliveries.iter().map(|delivery| delivery.handle).collect();
     let failed = delete::delete(&queue, &handles).await?;
-    delete::tell_failed(&failed)
+    delete::tell_failed("deleted", &failed)
 }
 
 /// What is printed of a message.
