@@ -175,7 +175,8 @@ impl ClientBuilder {
     /// comes from the state that the cluster is in: `NoLeader`, `LeaderChanged`, `NotLeader`,
     /// `ShuttingDown` and `QueueBusy`, and `OutcomeUnknown` where a repeat is allowed (see
     /// [`ClientBuilder::resend_unknown`]). It ends with the request timeout at the latest. Zero:
-    /// never. Default 30 s.
+    /// never. Default 30 s. What cannot be sent for so long because nobody is known to lead its
+    /// queue is refused with `NoLeader`.
     ///
     /// A send that only waits because one before it was refused does not use up its time by that.
     #[must_use]

@@ -6,10 +6,13 @@
 //! Invariants: those of `State`. A frame that moves keeps its order among those of its queue that
 //! move with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::outgoing::Outgoing;
 use crate::routes::{CATALOG, Found};
 use crate::state::State;
 
@@ -105,6 +108,45 @@ impl State {
             }
             None => self.needs_attention = true,
         }
+    }
+
+    /// Takes what has waited for `patience` to be sent while nobody was known to lead its queue,
+    /// for all that was asked. What was sent before has a deadline of its own.
+    pub(crate) fn take_leaderless(&mut self, now: Instant, patience: Duration) -> Vec<Outgoing> {
+        if !self.servers.any_live() {
+            return Vec::new();
+        }
+        let held = self.held.iter().filter_map(Outgoing::queue);
+        let queues = self.lanes.keys().map(|queue| &**queue).chain(held);
+        let is_asked = |queue: &&str| matches!(self.routes.find(queue), Found::Asking);
+        let leaderless: BTreeSet<String> = queues.filter(is_asked).map(str::to_owned).collect();
+        if leaderless.is_empty() {
+            return Vec::new();
+        }
+        let is_due = |outgoing: &Outgoing| {
+            let since = outgoing.refused_since.unwrap_or(outgoing.created_at);
+            let is_unsent = outgoing.number().is_none() && !outgoing.repeated;
+            let queue = outgoing.queue().filter(|queue| leaderless.contains(*queue));
+            is_unsent && queue.is_some() && since + patience <= now
+        };
+        let mut taken = self.take_if(&is_due);
+        for queue in &leaderless {
+            let queue = Arc::from(queue.as_str());
+            if !self.lanes.contains_key(&queue) {
+                continue;
+            }
+            self.change_lane(&queue, |lane| {
+                lane.line.retain(|outgoing| match is_due(&outgoing) {
+                    true => {
+                        taken.push(outgoing);
+                        None
+                    }
+                    false => Some(outgoing),
+                });
+            });
+            self.drop_lane_if_empty(&queue);
+        }
+        taken
     }
 
     /// The server that leads the catalog, when it is known and has a connection.

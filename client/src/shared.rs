@@ -7,7 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sampan_protocol::limits::BATCH_COUNT_MAX;
-use sampan_protocol::{Applied, ChangeVisibility, Handles, Name, ReceiptHandle, Reply, Request};
+use sampan_protocol::{
+    Applied, ChangeVisibility, ErrorCode, Handles, Name, ReceiptHandle, Reply, Request,
+};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -219,14 +221,14 @@ impl Shared {
         changed
     }
 
-    /// Makes messages ready again that were received and not handed out.
+    /// Makes messages ready again that were received and not handed out, as if they had not been.
     pub(crate) fn release(&self, queue: &Name, handles: &[ReceiptHandle]) {
         for handles in handles.chunks(BATCH_COUNT_MAX) {
             let handles = Handles::from_iter(handles.iter().copied());
             let queue = queue.clone();
             let change = ChangeVisibility {
                 queue,
-                visibility_timeout_ms: 0,
+                visibility_timeout_ms: ChangeVisibility::UNDO_RECEIVE,
                 handles,
             };
             if self
@@ -284,10 +286,12 @@ impl Shared {
         self.fail_all(failed, error);
     }
 
-    /// Fails the frames that have waited too long to be written.
+    /// Fails the frames that have waited too long to be written, or for somebody to lead their
+    /// queue.
     pub(crate) fn fail_expired(&self, now: Instant) {
         let request_timeout = self.config.request_timeout;
         let mut state = self.lock();
+        let leaderless = state.take_leaderless(now, self.config.retry_deadline);
         let mut gone = state.take_if(|outgoing| outgoing.expires_at(request_timeout) <= now);
         let expired = state.expire_lines(now, request_timeout);
         if !expired.told.is_empty() && state.phase != Phase::Open {
@@ -301,6 +305,7 @@ impl Shared {
                 applied: Applied::Unknown,
             }));
         }
+        self.fail_all(leaderless, |_| Error::refused(ErrorCode::NoLeader));
         self.fail_all(gone, |applied| Error::TimedOut { applied });
     }
 

@@ -121,21 +121,24 @@ fn a_body_that_does_not_have_its_checksum_is_refused_with_the_whole_batch() {
 }
 
 #[test]
-fn fields_that_are_reserved_must_be_empty() {
+fn a_session_without_a_number_and_a_number_without_a_session_are_refused() {
     let (_broker, mut wire) = start();
     let frame = send_frame(QUEUE, 5, &[Message::new(b"good")]);
-    // Behind the header of 16 bytes: producer id and number, 8 bytes each.
-    for place in [16, 24] {
+    // Behind the header of 16 bytes: a session of 16 bytes, and a number.
+    for place in [16, 32] {
         let mut frame = frame.clone();
         frame[place] = 1;
         wire.write(&frame);
-        assert_eq!(
-            refusal(wire.reply_to(5)).code(),
-            Some(ErrorCode::ReservedField)
-        );
+        let error = refusal(wire.reply_to(5));
+        assert_eq!(error.code(), Some(ErrorCode::MalformedFrame));
     }
+}
+
+#[test]
+fn fields_that_are_reserved_must_be_empty() {
+    let (_broker, mut wire) = start();
+    let mut frame = send_frame(QUEUE, 5, &[Message::new(b"good")]);
     let group_key_len = frame.len() - b"good".len() - 6;
-    let mut frame = frame.clone();
     frame[group_key_len] = 1;
     wire.write(&frame);
     assert_eq!(
