@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use sampan_client::{Applied, Client, Error, ErrorCode, MessageId, QueueOptions};
 use sampan_protocol::{
-    QueueAttributes, QueueCounts, QueueDescription, QueueId, QueueListPage, Reply, Request, SetId,
-    Timestamp,
+    ChangeVisibility, QueueAttributes, QueueCounts, QueueDescription, QueueId, QueueListPage,
+    Reply, Request, SetId, Timestamp,
 };
 use support::{Asked, Connection, Peer, SECRET_ID, SECRET_KEY, messages};
 
@@ -169,7 +169,7 @@ async fn a_request_without_a_reply_times_out_and_its_late_messages_are_released(
     let handles: Vec<_> = change.handles.iter().map(|handle| handle.0).collect();
     assert_eq!(
         (handles, change.visibility_timeout_ms),
-        (vec![1_001, 1_002], 0)
+        (vec![1_001, 1_002], ChangeVisibility::UNDO_RECEIVE)
     );
 }
 

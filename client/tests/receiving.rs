@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, poll};
 use sampan_client::{Applied, Error, ErrorCode, MessageId, ReceiptHandle};
-use sampan_protocol::{HandleResults, Reply};
+use sampan_protocol::{ChangeVisibility, HandleResults, Reply};
 use support::{Peer, message, messages};
 
 #[tokio::test]
@@ -110,7 +110,10 @@ async fn a_damaged_body_is_not_handed_out_and_the_others_are_released() {
     );
     assert!(error.retry());
     let (_, handles, timeout) = connection.next_change().await;
-    assert_eq!((handles, timeout), (vec![1_001, 1_003], 0));
+    assert_eq!(
+        (handles, timeout),
+        (vec![1_001, 1_003], ChangeVisibility::UNDO_RECEIVE)
+    );
 }
 
 #[tokio::test]
@@ -126,7 +129,13 @@ async fn messages_of_a_dropped_receive_are_released_whenever_they_come() {
     connection.reply_more(id, messages(1..3)).await;
     connection.reply(id, messages(3..5)).await;
     let (id, handles, timeout) = connection.next_change().await;
-    assert_eq!((handles, timeout), (vec![1_001, 1_002, 1_003, 1_004], 0));
+    assert_eq!(
+        (handles, timeout),
+        (
+            vec![1_001, 1_002, 1_003, 1_004],
+            ChangeVisibility::UNDO_RECEIVE
+        )
+    );
     connection
         .reply(id, Reply::VisibilityChanged(HandleResults::default()))
         .await;
@@ -143,7 +152,10 @@ async fn messages_of_a_dropped_receive_are_released_whenever_they_come() {
     pinged.unwrap();
     drop(receive);
     let (id, handles, timeout) = connection.next_change().await;
-    assert_eq!((handles, timeout), (vec![1_005], 0));
+    assert_eq!(
+        (handles, timeout),
+        (vec![1_005], ChangeVisibility::UNDO_RECEIVE)
+    );
     connection
         .reply(id, Reply::VisibilityChanged(HandleResults::default()))
         .await;
@@ -266,12 +278,16 @@ async fn a_stream_holds_no_more_than_its_prefetch_and_releases_the_rest_when_dro
 
     drop(deliveries);
     let (_, handles, timeout) = connection.next_change().await;
-    assert_eq!((handles, timeout), (vec![1_003], 0), "what was at hand");
+    assert_eq!(
+        (handles, timeout),
+        (vec![1_003], ChangeVisibility::UNDO_RECEIVE),
+        "what was at hand"
+    );
     connection.reply(id, messages(4..6)).await;
     let (_, handles, timeout) = connection.next_change().await;
     assert_eq!(
         (handles, timeout),
-        (vec![1_004, 1_005], 0),
+        (vec![1_004, 1_005], ChangeVisibility::UNDO_RECEIVE),
         "what was still to come"
     );
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use sampan_client::{Message, QueueOptions};
 
 use crate::broker::{Broker, Setup};
@@ -41,6 +42,30 @@ async fn parked_receives_get_messages_as_they_are_sent_first_come_first_served()
             .collect();
         assert_eq!(bodies, [body.as_bytes()]);
     }
+}
+
+#[tokio::test]
+async fn a_dropped_stream_gives_back_what_nobody_took_as_if_it_had_not_been_received() {
+    let broker = Broker::start(Setup::default());
+    let client = connect(&broker.env()).await;
+    // What is given back as unhandled rests for an hour, and counts as received.
+    let options = QueueOptions::new().redelivery_delay(LONG, LONG);
+    let queue = client.create_queue("orders", options).await.unwrap();
+    let bodies = ["one", "two", "three"].map(Message::new);
+    queue.send_batch(bodies.to_vec()).await.unwrap();
+    let mut deliveries = queue.deliveries(3).visibility_timeout(LONG);
+    let first = deliveries.next().await.unwrap().unwrap();
+    assert_eq!(&first.body[..], b"one");
+    drop(deliveries);
+    let again = queue.receive().max(3).wait(WAIT).await.unwrap();
+    let again: Vec<_> = again
+        .iter()
+        .map(|delivery| (&delivery.body[..], delivery.receive_count))
+        .collect();
+    assert_eq!(again, [(&b"two"[..], 1), (&b"three"[..], 1)]);
+    first.release().await.unwrap();
+    let counts = client.show_queue("orders").await.unwrap().counts;
+    assert_eq!((counts.ready, counts.delayed), (0, 1));
 }
 
 #[tokio::test]

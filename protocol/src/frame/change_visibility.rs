@@ -14,20 +14,24 @@ use crate::{DecodeError, ErrorCode, Handles, Name, OutOfRange};
 pub struct ChangeVisibility {
     /// The queue.
     pub queue: Name,
-    /// For how long from now on; 0: ready again at once.
+    /// For how long from now on; 0: given back; [`ChangeVisibility::UNDO_RECEIVE`]: the receive is
+    /// undone.
     pub visibility_timeout_ms: u32,
     /// Of the receives that the messages came with.
     pub handles: Handles,
 }
 
 impl ChangeVisibility {
-    /// Passes when the timeout is 0 or in its range.
+    /// In the place of a timeout: the messages are as if they had not been received.
+    pub const UNDO_RECEIVE: u32 = u32::MAX;
+
+    /// Passes when the timeout is 0, [`ChangeVisibility::UNDO_RECEIVE`], or in its range.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::VisibilityTimeoutOutOfRange`], with the range.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        if self.visibility_timeout_ms == 0 {
+        if [0, ChangeVisibility::UNDO_RECEIVE].contains(&self.visibility_timeout_ms) {
             return Ok(());
         }
         OutOfRange::check(

@@ -138,15 +138,18 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         receive().prop_map(Request::Receive),
         (name(), handles()).prop_map(|(queue, handles)| Request::Delete(Delete { queue, handles })),
-        (name(), prop_oneof![Just(0), timeout()], handles()).prop_map(
-            |(queue, visibility_timeout_ms, handles)| {
+        (
+            name(),
+            prop_oneof![Just(0), Just(ChangeVisibility::UNDO_RECEIVE), timeout()],
+            handles()
+        )
+            .prop_map(|(queue, visibility_timeout_ms, handles)| {
                 Request::ChangeVisibility(ChangeVisibility {
                     queue,
                     visibility_timeout_ms,
                     handles,
                 })
-            }
-        ),
+            }),
     ]
 }
 

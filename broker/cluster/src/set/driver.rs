@@ -239,7 +239,9 @@ impl Driver {
         }
         let expected = sent.map(|(_, sent)| Expected { sent, claimed: 0 });
         let asker = match &command {
-            Command::ChangeVisibility { .. } => Asker::VisibilityClient(origin),
+            Command::ChangeVisibility { .. } | Command::Release { .. } => {
+                Asker::VisibilityClient(origin)
+            }
             _ => Asker::Client(origin),
         };
         self.gather.push(command, asker, expected);

@@ -17,8 +17,8 @@ use sampan_protocol::limits::{
     VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    AdminReply, AdminRequest, ErrorCode, MessageBatch, Name, QueueList, QueueListPage, Reply,
-    Request, RouteReply, RouteRequest, SetId, check_queue_name,
+    AdminReply, AdminRequest, ChangeVisibility, ErrorCode, MessageBatch, Name, QueueList,
+    QueueListPage, Reply, Request, RouteReply, RouteRequest, SetId, check_queue_name,
 };
 use tokio::sync::watch;
 
@@ -129,11 +129,17 @@ impl Requests {
             }
             Request::ChangeVisibility(change) => {
                 let route = self.find(&change.queue)?;
-                check_visibility_timeout(change.visibility_timeout_ms, 0)?;
-                let command = Command::ChangeVisibility {
-                    queue: route.queue,
-                    visibility_timeout_ms: change.visibility_timeout_ms,
-                    handles: change.handles,
+                let (queue, handles) = (route.queue, change.handles);
+                let command = match change.visibility_timeout_ms {
+                    ChangeVisibility::UNDO_RECEIVE => Command::Release { queue, handles },
+                    visibility_timeout_ms => {
+                        check_visibility_timeout(visibility_timeout_ms, 0)?;
+                        Command::ChangeVisibility {
+                            queue,
+                            visibility_timeout_ms,
+                            handles,
+                        }
+                    }
                 };
                 self.ask_set(&route, SetRequest::Command { origin, command })
                     .await
