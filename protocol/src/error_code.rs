@@ -107,10 +107,8 @@ error_codes! {
     OutOfOrder = 308, "send out of order", true, No;
     /// A numbered send that is too old to be told from a repeat.
     ProducerExpired = 309, "producer session expired", false, Unknown;
-    /// The set remembers its maximum of producer sessions or answers.
-    TooManyProducers = 310, "too many producers", true, No;
     /// The queue holds its maximum of messages.
-    QueueFull = 311, "queue is full", true, No;
+    QueueFull = 310, "queue is full", true, No;
     /// Not a receipt handle of this queue.
     ReceiptMalformed = 400, "malformed receipt handle", false, No;
     /// The message was deleted, its visibility ended, or it was received again since.

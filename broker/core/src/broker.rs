@@ -23,7 +23,7 @@ pub use restore::RestoreError;
 use crate::catalog::Catalog;
 use crate::frozen::{Frozen, FrozenRow};
 use crate::limits::RESIDENT_PAGE_COUNT_MAX;
-use crate::queue::{Queue, Remembered};
+use crate::queue::Queue;
 use crate::row_key::RowKey;
 use crate::state_hash::StateHash;
 
@@ -51,8 +51,6 @@ pub struct Broker {
     evicted: BTreeSet<QueueId>,
     /// Queues that gained ready messages in the entry at hand.
     gained: Vec<QueueId>,
-    /// What all queues remember of their producers.
-    remembered: Remembered,
 }
 
 impl Default for Broker {
@@ -76,7 +74,6 @@ impl Broker {
             gone: Vec::new(),
             evicted: BTreeSet::new(),
             gained: Vec::new(),
-            remembered: Remembered::default(),
         }
     }
 

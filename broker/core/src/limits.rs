@@ -10,10 +10,10 @@ pub const ANSWERS_KEPT: usize = 1_024;
 pub const PRODUCER_LIFE_MS: u64 = 86_400_000;
 /// How often a queue looks for sessions to forget (replicated).
 pub const PRODUCER_SWEEP_MS: u64 = 3_600_000;
-/// Sessions that the queues of a set remember together (replicated).
-pub const PRODUCER_COUNT_MAX: usize = 262_144;
-/// Replies that the queues of a set remember together (replicated).
-pub const ANSWER_COUNT_MAX: usize = 2_097_152;
+/// Sessions that a queue remembers (replicated).
+pub const PRODUCER_COUNT_MAX: usize = 65_536;
+/// Replies that a queue remembers, of all sessions together (replicated).
+pub const ANSWER_COUNT_MAX: usize = 1_048_576;
 /// Lapses, dues and expiries that one apply carries out; the rest stays due (replicated).
 pub const DUE_WORK_MAX: u64 = 10_000;
 /// Marks of one id space of one queue (replicated).

@@ -21,7 +21,7 @@ mod send;
 mod trace;
 
 pub(crate) use needs::Needs;
-pub(crate) use producers::{Producer, Remembered};
+pub(crate) use producers::Producer;
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
 };
@@ -123,7 +123,7 @@ impl Queue {
             leases: Leases::new(secret, 1),
             waiting: Timed::new(),
             resting: Resting::new(1),
-            producers: Producers::new(1, Timestamp(0)),
+            producers: Producers::new(1, Timestamp(0), Timestamp(0)),
             trace: Trace::default(),
             flags: Flags::default(),
         }
@@ -149,11 +149,6 @@ impl Queue {
 
     pub(crate) fn pages_mut(&mut self) -> &mut Pages {
         &mut self.pages
-    }
-
-    /// What it remembers of its producers.
-    pub(crate) fn remembered(&self) -> Remembered {
-        self.producers.remembered()
     }
 
     /// Hash of what happened since it was asked for last, if anything did.

@@ -17,7 +17,7 @@ use crate::command::Command;
 use crate::effect::Effect;
 use crate::entry::Entry;
 use crate::limits::DUE_WORK_MAX;
-use crate::queue::{Needs, Queue, Remembered};
+use crate::queue::{Needs, Queue};
 use crate::reply::{Refusal, Reply};
 use crate::row_key::RowKey;
 
@@ -112,12 +112,11 @@ impl Broker {
                 queue,
                 producer,
                 batch,
-            } => {
-                let in_set = self.remembered;
-                let send =
-                    |queue: &mut Queue, now| queue.send(*producer, batch, now, in_set, effects);
-                self.on_queue(*queue, send).map(Reply::Sent)
-            }
+            } => self
+                .on_queue(*queue, |queue, now| {
+                    queue.send(*producer, batch, now, effects)
+                })
+                .map(Reply::Sent),
             Command::Receive {
                 queue,
                 count_max,
@@ -158,9 +157,7 @@ impl Broker {
         work: impl FnOnce(&mut Queue, Timestamp) -> Result<R, Refusal>,
     ) -> Result<R, Refusal> {
         let queue = self.queues.get_mut(&id).ok_or(ErrorCode::QueueNotFound)?;
-        let before = queue.remembered();
         let result = work(queue, self.now);
-        self.remembered = self.remembered.with(before, queue.remembered());
         if let Some(trace) = queue.take_trace() {
             self.hash.fold(trace ^ id.0);
         }
@@ -259,8 +256,6 @@ impl Broker {
     fn queue_delete(&mut self, id: QueueId, effects: &mut Vec<Effect>) -> Reply {
         if let Some(queue) = self.queues.remove(&id) {
             queue.row_keys(&mut self.gone);
-            let nothing = Remembered::default();
-            self.remembered = self.remembered.with(queue.remembered(), nothing);
             if let Some(at) = queue.flags.indexed {
                 self.deadlines.remove(&(at, id));
             }

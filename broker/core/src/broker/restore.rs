@@ -12,7 +12,7 @@ use sampan_protocol::QueueId;
 use super::Broker;
 use crate::fields::FieldError;
 use crate::frozen::decode_set;
-use crate::queue::{Queue, Remembered};
+use crate::queue::Queue;
 use crate::row_key::RowKey;
 use crate::state_hash::StateHash;
 
@@ -101,8 +101,6 @@ impl Broker {
             queue
                 .check_restored()
                 .map_err(|_| RestoreError::Inconsistent { queue: *id })?;
-            let nothing = Remembered::default();
-            self.remembered = self.remembered.with(nothing, queue.remembered());
             queue.flags.indexed = queue.next_deadline();
             self.deadlines
                 .extend(queue.flags.indexed.map(|at| (at, *id)));

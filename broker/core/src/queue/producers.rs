@@ -6,11 +6,15 @@
 //!
 //! A session that was forgotten must never look new, or a late repeat would be stored. So a session
 //! names when it was drawn, begins only within [`PRODUCER_LIFE_MS`] of that, and is remembered at
-//! least as long. Forgetting is done in sweeps whose time is part of the state, because it decides
-//! in which order replicas do due work.
+//! least as long. When there are too many, those that were used least lately are forgotten sooner,
+//! and from then on no session begins that was drawn before their last use.
+//!
+//! Forgetting by age is done in sweeps whose time is part of the state, because it decides in which
+//! order replicas do due work.
 //!
 //! Invariants: `highest` is at least 1; there are min(`highest`, [`ANSWERS_KEPT`]) answers;
-//! `answer_count` is the sum over all sessions. Spec: spec/semantics.md, "Producers".
+//! `answer_count` is the sum over all sessions; no session that is not known and was ever known can
+//! begin. Spec: spec/semantics.md, "Producers".
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,23 +33,6 @@ const MIXED: u8 = 1;
 /// Bytes with a bit for each message of a batch.
 const MASK_LEN: usize = 32;
 
-/// What is remembered of producers: in a queue, or in all queues of a set together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Remembered {
-    pub(crate) session_count: usize,
-    pub(crate) answer_count: usize,
-}
-
-impl Remembered {
-    /// This, once a part of it that was `before` is `after`.
-    pub(crate) fn with(self, before: Remembered, after: Remembered) -> Remembered {
-        Remembered {
-            session_count: self.session_count - before.session_count + after.session_count,
-            answer_count: self.answer_count - before.answer_count + after.answer_count,
-        }
-    }
-}
-
 /// What a numbered send is to its queue.
 pub(crate) enum Turn {
     /// The next of its session.
@@ -62,6 +49,8 @@ pub(crate) struct Producers {
     /// The number that the next session gets.
     next: u64,
     swept_at: Timestamp,
+    /// Sessions that were drawn up to then may have been forgotten.
+    forgotten_until: Timestamp,
     /// Sessions that changed since the last freeze.
     changed: Vec<ProducerSession>,
     /// Numbers of sessions that were forgotten since then.
@@ -103,12 +92,13 @@ struct Mixed {
 }
 
 impl Producers {
-    pub(crate) fn new(next: u64, swept_at: Timestamp) -> Self {
+    pub(crate) fn new(next: u64, swept_at: Timestamp, forgotten_until: Timestamp) -> Self {
         Producers {
             known: BTreeMap::new(),
             answer_count: 0,
             next,
             swept_at,
+            forgotten_until,
             changed: Vec::new(),
             gone: Vec::new(),
         }
@@ -122,36 +112,26 @@ impl Producers {
         self.swept_at
     }
 
-    pub(crate) fn remembered(&self) -> Remembered {
-        Remembered {
-            session_count: self.known.len(),
-            answer_count: self.answer_count,
-        }
+    pub(crate) fn forgotten_until(&self) -> Timestamp {
+        self.forgotten_until
     }
 
-    /// Judges a numbered send; a repeat counts as a use of its session. `in_set` is what all queues
-    /// of the set remember.
+    /// Judges a numbered send; a repeat counts as a use of its session.
     pub(crate) fn turn(
         &mut self,
         producer: ProducerNumber,
         now: Timestamp,
-        in_set: Remembered,
     ) -> Result<Turn, Refusal> {
         let ProducerNumber { session, number } = producer;
         let Some(known) = self.known.get_mut(&session) else {
-            check_begin(session, now)?;
-            return next_after(0, number, true, in_set);
+            self.check_begin(session, now)?;
+            return next_after(0, number);
         };
         let Producer {
             highest, answers, ..
         } = &*known.producer;
         if number > *highest {
-            let is_growing = answers.len() < ANSWERS_KEPT;
-            let in_set = Remembered {
-                session_count: 0,
-                answer_count: if is_growing { in_set.answer_count } else { 0 },
-            };
-            return next_after(*highest, number, false, in_set);
+            return next_after(*highest, number);
         }
         let age = usize::try_from(*highest - number).unwrap_or(usize::MAX);
         let place = answers.len().checked_sub(age.saturating_add(1));
@@ -195,6 +175,49 @@ impl Producers {
         }
         producer.answers.push_back(Answer::of(sent));
         self.answer_count += 1;
+        if self.known.len() > PRODUCER_COUNT_MAX || self.answer_count > ANSWER_COUNT_MAX {
+            self.make_room(session);
+        }
+    }
+
+    /// Forgets a sixteenth of what there may be: what was used least lately, but not `kept`.
+    fn make_room(&mut self, kept: ProducerSession) {
+        let (count_max, answer_max) = (
+            PRODUCER_COUNT_MAX - PRODUCER_COUNT_MAX / 16,
+            ANSWER_COUNT_MAX - ANSWER_COUNT_MAX / 16,
+        );
+        let others = self.known.iter().filter(|(session, _)| **session != kept);
+        let mut by_use: Vec<(Timestamp, ProducerSession)> = others
+            .map(|(session, known)| (known.producer.newest_at(), *session))
+            .collect();
+        by_use.sort_unstable();
+        for (at, session) in by_use {
+            if self.known.len() <= count_max && self.answer_count <= answer_max {
+                return;
+            }
+            if let Some(known) = self.known.remove(&session) {
+                self.forgotten_until = self.forgotten_until.max(at);
+                self.answer_count -= known.producer.answers.len();
+                self.gone.push(known.number);
+            }
+        }
+    }
+
+    /// Passes when a session that is not known may begin.
+    fn check_begin(&self, session: ProducerSession, now: Timestamp) -> Result<(), Refusal> {
+        let drawn_at = session.drawn_at();
+        let is_young = drawn_at.after_ms(PRODUCER_LIFE_MS) > now;
+        let is_early = drawn_at > now.after_ms(PRODUCER_LIFE_MS);
+        if is_young && !is_early && drawn_at > self.forgotten_until {
+            return Ok(());
+        }
+        let text = format!(
+            "the session is not known, and was drawn {} s from now: less than {}, and later than \
+             those that were forgotten",
+            drawn_at.0.abs_diff(now.0) / 1_000,
+            PRODUCER_LIFE_MS / 1_000
+        );
+        Err(Refusal::with_text(ErrorCode::ProducerExpired, text))
     }
 
     /// When old sessions are to be looked for.
@@ -257,40 +280,13 @@ impl Producers {
     }
 }
 
-/// Passes when a session that is not known may begin.
-fn check_begin(session: ProducerSession, now: Timestamp) -> Result<(), Refusal> {
-    let drawn_at = session.drawn_at();
-    let is_young = drawn_at.after_ms(PRODUCER_LIFE_MS) > now;
-    if is_young && drawn_at <= now.after_ms(PRODUCER_LIFE_MS) {
-        return Ok(());
-    }
-    let text = format!(
-        "the session is not known, and was drawn {} hours from now: at most {}",
-        drawn_at.0.abs_diff(now.0) / 3_600_000,
-        PRODUCER_LIFE_MS / 3_600_000
-    );
-    Err(Refusal::with_text(ErrorCode::ProducerExpired, text))
-}
-
 /// Judges a number above the highest.
-fn next_after(
-    highest: u64,
-    number: u64,
-    is_new: bool,
-    in_set: Remembered,
-) -> Result<Turn, Refusal> {
-    if number != highest + 1 {
-        let text = format!("number {number} of a session that is at {highest}");
-        return Err(Refusal::with_text(ErrorCode::OutOfOrder, text));
+fn next_after(highest: u64, number: u64) -> Result<Turn, Refusal> {
+    if number == highest + 1 {
+        return Ok(Turn::Next);
     }
-    let is_full = is_new && in_set.session_count >= PRODUCER_COUNT_MAX;
-    if is_full || in_set.answer_count >= ANSWER_COUNT_MAX {
-        let text = format!(
-            "a set remembers at most {PRODUCER_COUNT_MAX} sessions and {ANSWER_COUNT_MAX} replies"
-        );
-        return Err(Refusal::with_text(ErrorCode::TooManyProducers, text));
-    }
-    Ok(Turn::Next)
+    let text = format!("number {number} of a session that is at {highest}");
+    Err(Refusal::with_text(ErrorCode::OutOfOrder, text))
 }
 
 impl Producer {
@@ -303,10 +299,14 @@ impl Producer {
         }
     }
 
+    /// When it was used last, or drawn if that is later.
+    fn newest_at(&self) -> Timestamp {
+        self.used_at.max(self.session.drawn_at())
+    }
+
     /// From then on it could not begin anew.
     fn forgotten_at(&self) -> Timestamp {
-        let newest = self.used_at.max(self.session.drawn_at());
-        newest.after_ms(PRODUCER_LIFE_MS)
+        self.newest_at().after_ms(PRODUCER_LIFE_MS)
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

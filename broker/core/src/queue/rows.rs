@@ -29,6 +29,7 @@ pub(crate) struct QueueRow {
     lease_next: u64,
     producer_next: u64,
     producers_swept_at: Timestamp,
+    producers_forgotten_until: Timestamp,
     resting_next: u64,
 }
 
@@ -44,6 +45,7 @@ impl QueueRow {
             self.lease_next,
             self.producer_next,
             self.producers_swept_at.0,
+            self.producers_forgotten_until.0,
             self.resting_next,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -64,6 +66,7 @@ impl QueueRow {
             lease_next: fields.u64()?,
             producer_next: fields.u64()?,
             producers_swept_at: fields.timestamp()?,
+            producers_forgotten_until: fields.timestamp()?,
             resting_next: fields.u64()?,
             name: fields.text()?.to_owned(),
         };
@@ -100,6 +103,7 @@ impl Queue {
             lease_next: self.leases.next,
             producer_next: self.producers.next(),
             producers_swept_at: self.producers.swept_at(),
+            producers_forgotten_until: self.producers.forgotten_until(),
             resting_next: self.resting.next,
         }
     }
@@ -197,7 +201,11 @@ impl Queue {
         queue.delayed = Space::new(MessageId::DELAYED_BIT, row.delayed_next);
         queue.fresh_first = row.fresh_first;
         queue.leases = Leases::new(row.secret, row.lease_next);
-        queue.producers = Producers::new(row.producer_next, row.producers_swept_at);
+        queue.producers = Producers::new(
+            row.producer_next,
+            row.producers_swept_at,
+            row.producers_forgotten_until,
+        );
         queue.resting = Resting::new(row.resting_next);
         Ok(queue)
     }

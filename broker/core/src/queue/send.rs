@@ -10,7 +10,7 @@ use sampan_protocol::{
     Timestamp,
 };
 
-use super::producers::{Remembered, Turn};
+use super::producers::Turn;
 use super::{Delayed, Queue};
 use crate::effect::Effect;
 use crate::marks::class_of;
@@ -24,19 +24,17 @@ struct Survey {
 }
 
 impl Queue {
-    /// `in_set` is what all queues of the set remember of their producers.
     pub(crate) fn send(
         &mut self,
         producer: Option<ProducerNumber>,
         batch: &MessageBatch,
         now: Timestamp,
-        in_set: Remembered,
         effects: &mut Vec<Effect>,
     ) -> Result<Sent, Refusal> {
         let Some(producer) = producer else {
             return self.send_once(batch, now, effects);
         };
-        match self.producers.turn(producer, now, in_set)? {
+        match self.producers.turn(producer, now)? {
             Turn::Repeat(sent) => Ok(sent),
             Turn::Next => {
                 let sent = self.send_once(batch, now, effects)?;
