@@ -32,6 +32,8 @@ mod segments;
 mod sends;
 #[path = "support/terminate.rs"]
 mod terminate;
+#[path = "support/waiting.rs"]
+mod waiting;
 #[path = "support/wire.rs"]
 mod wire;
 #[path = "bad_input/wrong_frames.rs"]

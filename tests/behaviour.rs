@@ -41,5 +41,7 @@ mod slow_reader;
 mod stopping;
 #[path = "support/terminate.rs"]
 mod terminate;
+#[path = "support/waiting.rs"]
+mod waiting;
 #[path = "support/wire.rs"]
 mod wire;

@@ -25,3 +25,5 @@ mod patience;
 mod proxy;
 #[path = "support/sender.rs"]
 mod sender;
+#[path = "support/waiting.rs"]
+mod waiting;

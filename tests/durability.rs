@@ -18,6 +18,8 @@ mod load;
 mod strace;
 #[path = "durability/synced_sends.rs"]
 mod synced_sends;
+#[path = "support/waiting.rs"]
+mod waiting;
 #[path = "support/wire.rs"]
 mod wire;
 

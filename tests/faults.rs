@@ -15,6 +15,8 @@ mod first_line;
 mod log_batches;
 #[path = "support/proxy.rs"]
 mod proxy;
+#[path = "support/waiting.rs"]
+mod waiting;
 
 #[path = "faults"]
 mod faults {

@@ -15,6 +15,8 @@ mod patience;
 mod proxy;
 #[path = "support/sender.rs"]
 mod sender;
+#[path = "support/waiting.rs"]
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

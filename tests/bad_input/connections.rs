@@ -3,18 +3,16 @@
 //! connection goes on.
 
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use sampan_protocol::limits::{AUTHENTICATION_FAILURES_MAX, FRAME_LEN_MAX};
 use sampan_protocol::{ErrorCode, Hello, Reply, Request, kind};
 
 use crate::broker::{Broker, Setup};
+use crate::first_line::START_MAX;
+use crate::waiting::within;
 use crate::wire::{Wire, proof};
 use crate::wrong_frames::{frame_bytes, refusal};
-
-/// A line of the log is there after this long, or never.
-const LOGGED_MAX: Duration = Duration::from_secs(30);
 
 fn broker() -> Broker {
     Broker::start(Setup {
@@ -42,15 +40,9 @@ fn closed_count(broker: &Broker) -> usize {
 
 /// The log line of a connection comes a moment after its end, by another way.
 fn wait_until_closed(broker: &Broker, count: usize, what: &str) {
-    let began = Instant::now();
-    while closed_count(broker) < count {
-        assert!(
-            began.elapsed() < LOGGED_MAX,
-            "not logged: {what}\n{}",
-            broker.log()
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    within(START_MAX, what, || {
+        (closed_count(broker) >= count).then_some(())
+    });
     assert_eq!(
         closed_count(broker),
         count,

@@ -3,28 +3,24 @@
 //! log and the store take by themselves is theirs to choose.
 
 use std::fs::File;
-use std::time::{Duration, Instant};
 
 use sampan_protocol::ErrorCode;
 
 use crate::broker::{Broker, Setup};
 use crate::cli::Ended;
 use crate::first_line::START_MAX;
+use crate::waiting::within;
 
 /// More than a broker takes that does next to nothing.
 const USED_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Sends until the outcome is as expected: the disk is looked at now and then only.
 fn send_until(broker: &Broker, expected: impl Fn(&Ended) -> bool) -> Ended {
-    let began = Instant::now();
-    loop {
+    within(START_MAX, "another outcome of a send", || {
         let ended = broker.cli(&["send", "orders", "body"]);
-        if expected(&ended) {
-            return ended;
-        }
-        assert!(began.elapsed() < START_MAX, "still: {ended:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        println!("{ended:?}");
+        Some(ended).filter(&expected)
+    })
 }
 
 #[test]

@@ -4,11 +4,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Setup};
-use crate::first_line::START_MAX;
-use crate::folder::{Content, content, files};
+use crate::folder::{Content, content, files, settled};
 
 /// A stopped broker whose folder has messages in the log and, after a checkpoint, in segments.
 fn stopped() -> Broker {
@@ -176,25 +174,8 @@ fn a_folder_in_use_is_refused_and_its_user_goes_on() {
     let aside = own.with_extension("aside");
     fs::rename(&own, &aside).unwrap();
     std::os::unix::fs::symlink(broker.data(), &own).unwrap();
-    wait_until_idle(&broker.data());
+    // An idle broker still closes its log shortly after the last write.
+    settled(&broker.data());
     assert_refused(&mut second, "in use", "");
     broker.cli(&["send", "orders", "body"]).expect(0);
-}
-
-/// An idle broker still closes its log shortly after the last write.
-fn wait_until_idle(folder: &Path) {
-    let began = Instant::now();
-    let mut before = content(folder);
-    loop {
-        std::thread::sleep(Duration::from_millis(500));
-        let now = content(folder);
-        if now == before {
-            return;
-        }
-        assert!(
-            began.elapsed() < START_MAX,
-            "the folder changes all the time"
-        );
-        before = now;
-    }
 }

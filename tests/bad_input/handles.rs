@@ -1,8 +1,6 @@
 //! Goal: each receipt handle of a request is judged by itself. Method: one request with handles
 //! that are malformed, superseded, expired, deleted already, and good.
 
-use std::time::{Duration, Instant};
-
 use sampan_protocol::{
     AttributeChanges, ChangeVisibility, Delete, ErrorCode, Handles, QueueCreate, ReceiptHandle,
     Receive, ReceivedMessage, Reply, Request,
@@ -11,6 +9,7 @@ use sampan_protocol::{
 use super::batches::{Message, send_frame};
 use crate::broker::{Broker, Setup};
 use crate::first_line::START_MAX;
+use crate::waiting::within;
 use crate::wire::Wire;
 
 /// The shortest there is.
@@ -52,11 +51,9 @@ fn in_flight(wire: &mut Wire, queue: &str) -> u64 {
 }
 
 fn wait_for_lapse(wire: &mut Wire, queue: &str) {
-    let began = Instant::now();
-    while in_flight(wire, queue) > 0 {
-        assert!(began.elapsed() < START_MAX, "the visibility never ends");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    within(START_MAX, "the end of a visibility", || {
+        (in_flight(wire, queue) == 0).then_some(())
+    });
 }
 
 fn delete(wire: &mut Wire, queue: &str, handles: &[ReceiptHandle]) -> Vec<(u16, ErrorCode)> {

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sampan_protocol::{BatchBuilder, NewMessage, QueueCreate, Reply, Request, Send};
@@ -13,6 +12,7 @@ use sampan_protocol::{BatchBuilder, NewMessage, QueueCreate, Reply, Request, Sen
 use super::strace::{self, Edge, Event};
 use crate::broker::{Broker, Setup};
 use crate::first_line::START_MAX;
+use crate::waiting::within;
 use crate::wire::Wire;
 
 const SEND_COUNT: usize = 100;
@@ -81,16 +81,12 @@ fn send(number: usize) -> Request {
 
 /// The trace once strace, which outlives the broker by a moment, has written its end.
 fn finished_trace(output: &Path) -> String {
-    let began = Instant::now();
-    loop {
+    within(START_MAX, "the end of strace", || {
         let trace = fs::read(output).expect("strace writes a trace");
         let trace = String::from_utf8_lossy(&trace).into_owned();
-        if trace.trim_end().ends_with("+++ killed by SIGKILL +++") {
-            return trace;
-        }
-        assert!(began.elapsed() < START_MAX, "strace does not end");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        let is_whole = trace.trim_end().ends_with("+++ killed by SIGKILL +++");
+        is_whole.then_some(trace)
+    })
 }
 
 /// Places of the writes to the client at `peer`, those for hello and authentication left out.

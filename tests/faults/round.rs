@@ -21,6 +21,7 @@ use super::options::Options;
 use super::report::{Availability, Round};
 use super::terms::TermWatch;
 use crate::cluster::Cluster;
+use crate::waiting::within;
 
 /// A cluster that is not whole that long after a fault never will be.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
@@ -157,11 +158,9 @@ fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut See
 }
 
 fn wait_for_first_events(history: &History) {
-    let began = Instant::now();
-    while history.len() == 0 {
-        assert!(began.elapsed() < WHOLE_MAX, "the load does not begin");
-        std::thread::sleep(PAUSE);
-    }
+    within(WHOLE_MAX, "the first event of the load", || {
+        (history.len() > 0).then_some(())
+    });
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

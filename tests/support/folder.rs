@@ -3,6 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::first_line::START_MAX;
+use crate::waiting::within;
+
+/// A broker that has written nothing for so long has nothing left to write.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 /// Length and CRC32C of every file below a folder, by path from there; `None` for a folder.
 pub(crate) type Content = BTreeMap<PathBuf, Option<(u64, u32)>>;
@@ -25,6 +32,18 @@ pub(crate) fn content(folder: &Path) -> Content {
         }
     });
     found
+}
+
+/// Everything below `folder`, once it has not changed for a while.
+pub(crate) fn settled(folder: &Path) -> Content {
+    let (mut since, mut before) = (Instant::now(), content(folder));
+    within(START_MAX, "a folder that does not change", || {
+        let now = content(folder);
+        if now != before {
+            (since, before) = (Instant::now(), now);
+        }
+        (since.elapsed() >= SETTLED_AFTER).then(|| before.clone())
+    })
 }
 
 /// The files below `folder` whose names end like this, in order, and their lengths.

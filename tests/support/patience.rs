@@ -1,13 +1,14 @@
 //! Waiting for what must come, and clients that wait as long.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sampan_client::{Client, ClientBuilder};
 
+use crate::waiting::within;
+
 /// What has not come by then never will; only a bound for broken clusters.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A client by the variables of an environment, to be made.
 pub(crate) fn builder(env: &BTreeMap<String, String>) -> ClientBuilder {
@@ -35,13 +36,6 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Waits until `found` finds something.
-pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(PAUSE);
-    }
+pub(crate) fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, found)
 }

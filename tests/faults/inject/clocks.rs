@@ -19,7 +19,7 @@ pub(super) fn jump(scene: &mut Scene<'_>, by: Duration) -> String {
     };
     let file = scene.node(leader).clock_file();
     set(&file, millis);
-    std::thread::sleep(scene.lasting);
+    super::lasts(scene.lasting);
     set(&file, 0);
     format!("node {leader} by {millis} ms")
 }

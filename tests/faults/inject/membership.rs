@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::{ANSWER_MAX, PAUSE, Scene};
+use super::{ANSWER_MAX, Scene, lasts};
 use crate::cluster::Cluster;
 use crate::cluster::status::Status;
+use crate::waiting::within;
 
 /// Replicas of a new node catch up by then, unless something is broken.
 const CATCH_UP_MAX: Duration = Duration::from_secs(40);
+/// Operators are not faster.
+const BETWEEN_TRANSFERS: Duration = Duration::from_millis(200);
 
 impl Cluster {
     /// Leaves a node out for good: it has been removed or replaced.
@@ -22,16 +25,14 @@ impl Cluster {
 impl Scene<'_> {
     /// A command that some node other than `id` must carry out, now or soon.
     fn command(&mut self, id: u64, arguments: &[&str]) {
-        let began = Instant::now();
-        loop {
+        within(ANSWER_MAX, &arguments.join(" "), || {
             let other = self.any_but(id);
             let ended = self.cluster.cli(other, arguments);
-            if ended.code == Some(0) {
-                return;
+            if ended.code != Some(0) {
+                println!("{arguments:?}: {ended:?}");
             }
-            assert!(began.elapsed() < ANSWER_MAX, "{arguments:?}: {ended:?}");
-            std::thread::sleep(PAUSE);
-        }
+            (ended.code == Some(0)).then_some(())
+        });
     }
 
     fn wait_until_whole(&self) {
@@ -64,11 +65,10 @@ pub(super) fn wipe(scene: &mut Scene<'_>) -> String {
 
 /// Others have told the node that its folder is not the one they know.
 fn wait_until_refused(scene: &mut Scene<'_>, id: u64, from: usize) {
-    let began = Instant::now();
-    while !scene.node(id).log()[from..].contains("replace-node") {
-        assert!(began.elapsed() < ANSWER_MAX, "node {id} was not refused");
-        std::thread::sleep(PAUSE);
-    }
+    within(ANSWER_MAX, "the refusal of a node", || {
+        let log = scene.node(id).log();
+        log[from..].contains("replace-node").then_some(())
+    });
 }
 
 /// A dead node is replaced by another one.
@@ -119,23 +119,15 @@ pub(super) fn add_and_remove(scene: &mut Scene<'_>) -> String {
 }
 
 fn wait_until_gone(scene: &mut Scene<'_>, id: u64) {
-    let began = Instant::now();
-    loop {
+    within(CATCH_UP_MAX, "the end of a removed node", || {
         let other = scene.any_but(id);
         let status = scene.cluster.status_at(other);
         let holds = |voters: &[u64]| voters.contains(&id);
         let gone = |status: &Status| {
             !status.nodes.contains_key(&id) && !status.sets.iter().any(|set| holds(&set.voters))
         };
-        if status.as_ref().is_some_and(gone) {
-            return;
-        }
-        assert!(
-            began.elapsed() < CATCH_UP_MAX,
-            "node {id} is still there: {status:?}"
-        );
-        std::thread::sleep(PAUSE);
-    }
+        status.as_ref().is_some_and(gone).then_some(())
+    });
 }
 
 /// Leaders are handed over, one after another.
@@ -151,7 +143,7 @@ pub(super) fn transfer(scene: &mut Scene<'_>) -> String {
             .cluster
             .cli(leader, &["cluster", "transfer-leader", &set, &to]);
         count += u32::from(ended.code == Some(0));
-        std::thread::sleep(PAUSE * 2);
+        lasts(BETWEEN_TRANSFERS);
     }
     assert!(count > 0, "no leader was handed over");
     format!("{count} times")
@@ -162,11 +154,10 @@ pub(super) fn drain(scene: &mut Scene<'_>) -> String {
     let id = scene.any();
     let number = id.to_string();
     scene.command(0, &["cluster", "drain", &number]);
-    let began = Instant::now();
-    while scene.status().sets.iter().any(|set| set.leader == Some(id)) {
-        assert!(began.elapsed() < ANSWER_MAX, "node {id} still leads");
-        std::thread::sleep(PAUSE);
-    }
+    within(ANSWER_MAX, "the leaders' leaving a drained node", || {
+        let leads = scene.status().sets.iter().any(|set| set.leader == Some(id));
+        (!leads).then_some(())
+    });
     scene.wait(0.2..0.6);
     scene.command(0, &["cluster", "drain", &number, "--undo"]);
     format!("node {id}")

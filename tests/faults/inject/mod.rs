@@ -20,10 +20,10 @@ use super::fault::Fault;
 use crate::cluster::Cluster;
 use crate::cluster::node::{Launch, Node};
 use crate::cluster::status::Status;
+use crate::waiting::within;
 
 /// Somebody answers by then, unless the cluster is broken.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a fault has to work with.
 pub(crate) struct Scene<'a> {
@@ -62,8 +62,13 @@ pub(crate) fn carry_out(fault: Fault, scene: &mut Scene<'_>) -> String {
         Fault::TransferLeader => membership::transfer(scene),
         Fault::Drain => membership::drain(scene),
     };
-    std::thread::sleep(scene.lasting.saturating_sub(began.elapsed()));
+    lasts(scene.lasting.saturating_sub(began.elapsed()));
     done
+}
+
+/// Things stay as they are while the load goes on: nothing is waited for.
+fn lasts(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Which nodes a fault hits.
@@ -98,21 +103,16 @@ impl Scene<'_> {
 
     /// What any node says of the cluster.
     fn status(&mut self) -> Status {
-        let began = Instant::now();
-        loop {
+        within(ANSWER_MAX, "a node's status", || {
             let id = self.any();
-            match self.cluster.status_at(id) {
-                Some(status) if !status.sets.is_empty() => return status,
-                _ => assert!(began.elapsed() < ANSWER_MAX, "no node tells its status"),
-            }
-            std::thread::sleep(PAUSE);
-        }
+            let status = self.cluster.status_at(id);
+            status.filter(|status| !status.sets.is_empty())
+        })
     }
 
     /// A set that has a leader, and its leader.
     fn led_set(&mut self) -> (u64, u64) {
-        let began = Instant::now();
-        loop {
+        within(ANSWER_MAX, "a set that has a leader", || {
             let status = self.status();
             let led = status
                 .sets
@@ -121,12 +121,8 @@ impl Scene<'_> {
             let led: Vec<(u64, u64)> = led.collect();
             let known = |led: &&(u64, u64)| self.cluster.nodes.contains_key(&led.1);
             let led: Vec<&(u64, u64)> = led.iter().filter(known).collect();
-            if let Some(led) = led.choose(self.random) {
-                return **led;
-            }
-            assert!(began.elapsed() < ANSWER_MAX, "no set has a leader");
-            std::thread::sleep(PAUSE);
-        }
+            led.choose(self.random).map(|led| **led)
+        })
     }
 
     fn leader(&mut self) -> u64 {
@@ -166,6 +162,6 @@ impl Scene<'_> {
     /// A part of the fault's time.
     fn wait(&mut self, share: std::ops::Range<f64>) {
         let share = self.random.random_range(share);
-        std::thread::sleep(self.lasting.mul_f64(share));
+        lasts(self.lasting.mul_f64(share));
     }
 }

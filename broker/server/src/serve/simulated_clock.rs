@@ -26,6 +26,8 @@ impl SimulatedClock {
             let shared = ahead_ms.clone();
             std::thread::spawn(move || {
                 loop {
+                    // On a thread of its own, in test builds only: a clock that is asked on a core
+                    // thread must not read files.
                     std::thread::sleep(INTERVAL);
                     shared.store(read(&path), Ordering::Relaxed);
                 }

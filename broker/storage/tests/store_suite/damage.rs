@@ -306,6 +306,7 @@ fn run_lane(lane: usize) {
 fn abort_when_hanging(progress: &Path) {
     let mut last = String::new();
     loop {
+        // A watchdog: what hangs gives no sign, so progress is compared after a time.
         std::thread::sleep(HANG);
         let now = std::fs::read_to_string(progress).unwrap_or_default();
         if now == last && !now.is_empty() {

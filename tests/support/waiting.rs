@@ -1,0 +1,19 @@
+//! Waiting for what another process, or its log, is to say soon.
+
+use std::time::{Duration, Instant};
+
+/// Between two looks: nothing tells when another process has got so far.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks until `found` finds something. What has not come within `longest` never will: it is only a
+/// bound for what is broken.
+pub(crate) fn within<T>(longest: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < longest, "never came: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
