@@ -106,14 +106,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// A client that knows all nodes. It does not repeat sends of unknown outcome by itself, for
-    /// the demo accounts for each of them.
+    /// A client that knows all nodes.
     pub(super) async fn client(&self) -> Result<Client, Failure> {
         let (first, others) = self
             .brokers
             .split_first()
             .ok_or_else(|| Failure::Broker("there is no broker".to_owned()))?;
-        let mut builder = connect::builder(Some(first.env_file()))?.resend_unknown(false);
+        let mut builder = connect::builder(Some(first.env_file()))?;
         for broker in others {
             builder = builder.server(format!("sampan+tls://{}", broker.client_address()));
         }
