@@ -3,8 +3,8 @@
 //! Counts only what is proven: a message is sent when its send was confirmed. A send whose outcome
 //! is unknown even to the SDK is made again, so one more copy of its number may exist for each such
 //! send; any other second copy is an error of the broker, and so is a message that comes back after
-//! its delete was confirmed. A message that is received again under the same id was merely redelivered, as a
-//! queue that delivers at least once may do.
+//! its delete was confirmed. A message that is received again under the same id was merely
+//! redelivered, as a queue that delivers at least once may do.
 //!
 //! Invariant: everything is indexed by the number in the body or the id, and bounded by the number
 //! of messages plus that of repeated sends.
