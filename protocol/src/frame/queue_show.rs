@@ -31,7 +31,7 @@ pub struct QueueCounts {
     pub oldest_at: Option<Timestamp>,
     /// When the first of the delayed messages becomes ready.
     pub due_at: Option<Timestamp>,
-    /// When the first of the messages in flight becomes ready, unless it is deleted.
+    /// When the first visibility of a message in flight ends.
     pub visible_at: Option<Timestamp>,
 }
 
@@ -46,7 +46,8 @@ pub enum Why {
     Empty,
     /// So many messages are in flight, which is the most that the queue allows.
     TooManyInFlight(u64),
-    /// All messages are delayed or in flight; the first becomes ready then.
+    /// All messages are delayed or in flight, and none becomes ready before, unless a receiver gives
+    /// it back.
     HiddenUntil(Timestamp),
 }
 

@@ -106,7 +106,7 @@ fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
         Why::HiddenUntil(at) => (
             "hidden",
             format!(
-                "{} delayed and {} in flight; the first is ready at {}",
+                "{} delayed and {} in flight; nothing is ready before {}",
                 counts.delayed,
                 counts.in_flight,
                 rfc3339(at)
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(told(&queue), "a receive gets something: 3 ready\n");
         queue.counts.ready = 0;
         queue.counts.due_at = Some(Timestamp(1_700_000_000_500));
-        let text = "2 delayed and 1 in flight; the first is ready at 2023-11-14T22:13:20.5Z\n";
+        let text = "2 delayed and 1 in flight; nothing is ready before 2023-11-14T22:13:20.5Z\n";
         assert_eq!(told(&queue), text);
         let json = printed(Format::Json, |output| why(&queue, output));
         assert_eq!(json, "{\"until_ms\":1700000000500,\"why\":\"hidden\"}\n");
