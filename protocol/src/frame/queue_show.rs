@@ -46,8 +46,8 @@ pub enum Why {
     Empty,
     /// So many messages are in flight, which is the most that the queue allows.
     TooManyInFlight(u64),
-    /// All messages are delayed or in flight, and none becomes ready before, unless a receiver gives
-    /// it back.
+    /// All messages are delayed or in flight, and none becomes ready before, unless a receiver
+    /// gives it back.
     HiddenUntil(Timestamp),
 }
 
