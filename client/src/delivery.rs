@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sampan_protocol::{MessageId, ReceiptHandle, ReceivedMessage, Timestamp};
+use sampan_protocol::{DeadLetter, MessageId, ReceiptHandle, ReceivedMessage, Timestamp};
 
 use crate::error::Error;
 use crate::queue::Queue;
@@ -60,6 +60,12 @@ impl Delivery {
     /// Its headers, name and value, in the order in which they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         sampan_protocol::headers::decode(&self.headers)
+    }
+
+    /// Where the message comes from and why, when a queue gave it up and it lies in a dead-letter
+    /// queue.
+    pub fn dead_letter(&self) -> Option<DeadLetter> {
+        DeadLetter::of(&self.headers)
     }
 
     /// Deletes the message for good. The delete is on its way when this returns, and travels

@@ -140,8 +140,8 @@ mod timing;
 mod tls;
 
 pub use sampan_protocol::{
-    Applied, ErrorCode, MessageId, QueueAttributes, QueueCounts, QueueDescription, QueueId,
-    ReceiptHandle, SetId, Timestamp, Why, headers,
+    Applied, DeadLetter, DeathReason, ErrorCode, MessageId, QueueAttributes, QueueCounts,
+    QueueDescription, QueueId, ReceiptHandle, SetId, Timestamp, Why, headers,
 };
 
 pub use crate::builder::ClientBuilder;

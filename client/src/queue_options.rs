@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sampan_protocol::AttributeChanges;
+use sampan_protocol::{AttributeChanges, QueueId};
 
 /// Attributes of a queue. What is not named keeps its default in a new queue, and its value in one
 /// that is there. The broker checks the ranges, and refuses with
@@ -92,6 +92,41 @@ impl QueueOptions {
     #[must_use]
     pub fn delayed_count_max(mut self, count: u64) -> Self {
         self.changes.delayed_count_max = Some(count);
+        self
+    }
+
+    /// The queue that takes what this one gives up, by the id that
+    /// [`show_queue`](crate::Client::show_queue) tells. Refused with
+    /// [`InvalidDeadLetterQueue`](crate::ErrorCode::InvalidDeadLetterQueue) when it has a
+    /// dead-letter queue itself, or this queue is one.
+    #[must_use]
+    pub fn dead_letter_queue(mut self, queue: QueueId) -> Self {
+        self.changes.dead_letter_queue = Some(queue.0);
+        self
+    }
+
+    /// Nothing is given up any more, which is the default.
+    #[must_use]
+    pub fn without_dead_letter_queue(mut self) -> Self {
+        self.changes.dead_letter_queue = Some(0);
+        self.changes.receive_count_max = Some(0);
+        self.changes.dead_letter_after_ms = Some(0);
+        self
+    }
+
+    /// A message that comes back after so many receives goes to the dead-letter queue: 1 to 1,000.
+    /// 0, the default: none does for that.
+    #[must_use]
+    pub fn receive_count_max(mut self, count: u32) -> Self {
+        self.changes.receive_count_max = Some(count);
+        self
+    }
+
+    /// So long after its send a message that nobody deleted goes to the dead-letter queue: 1 s to
+    /// the retention. 0, the default: none does for that.
+    #[must_use]
+    pub fn dead_letter_after(mut self, age: Duration) -> Self {
+        self.changes.dead_letter_after_ms = Some(millis(age));
         self
     }
 

@@ -352,6 +352,7 @@ async fn queues_are_created_changed_shown_listed_and_deleted() {
             oldest_at: Some(Timestamp(5)),
             ..QueueCounts::default()
         },
+        dead_letter_queue: String::new(),
     };
     let expected = description.clone();
     let options = QueueOptions::new()

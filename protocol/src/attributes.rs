@@ -10,10 +10,10 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{
-    BODY_LEN_MAX, DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN,
-    RECEIVE_WAIT_MAX_MS, REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS,
-    RETENTION_MIN_MS, VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS,
-    VISIBILITY_TIMEOUT_MIN_MS,
+    BODY_LEN_MAX, DEAD_LETTER_AFTER_MIN_MS, DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX,
+    MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN, RECEIVE_COUNT_MAX, RECEIVE_WAIT_MAX_MS,
+    REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS, RETENTION_MIN_MS,
+    VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use crate::reader::Reader;
 use crate::{DecodeError, ErrorCode, OutOfRange};
@@ -160,6 +160,14 @@ attributes! {
     10 in_flight_count_max: u64 = IN_FLIGHT_COUNT_MAX, 1, IN_FLIGHT_COUNT_MAX;
     /// Delayed messages; with so many, sends with a delay are refused.
     11 delayed_count_max: u64 = DELAYED_COUNT_MAX, 0, DELAYED_COUNT_MAX;
+    /// The id of the queue that takes what this one gives up; 0: there is none.
+    12 dead_letter_queue: u64 = 0, 0, i64::MAX.cast_unsigned();
+    /// A message that comes back after so many receives goes to the dead-letter queue; 0: it never
+    /// does for that.
+    13 receive_count_max: u32 = 0, 0, RECEIVE_COUNT_MAX.into();
+    /// So long after its send a message that nobody deleted goes to the dead-letter queue; 0: it
+    /// never does for that.
+    14 dead_letter_after_ms: u64 = 0, 0, RETENTION_MAX_MS;
 }
 
 fn check(what: &str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
@@ -183,7 +191,35 @@ impl QueueAttributes {
             max.into(),
             min.into(),
             most.into(),
-        )
+        )?;
+        self.check_dead_letters()
+    }
+
+    /// What is given up needs somewhere to go.
+    fn check_dead_letters(&self) -> Result<(), OutOfRange> {
+        let has_target = self.dead_letter_queue != 0;
+        let count_max = if has_target { RECEIVE_COUNT_MAX } else { 0 };
+        check(
+            "receive_count_max without dead_letter_queue",
+            self.receive_count_max.into(),
+            0,
+            count_max.into(),
+        )?;
+        match (self.dead_letter_after_ms, has_target) {
+            (0, _) => Ok(()),
+            (after, false) => check(
+                "dead_letter_after_ms without dead_letter_queue",
+                after,
+                0,
+                0,
+            ),
+            (after, true) => check(
+                "dead_letter_after_ms",
+                after,
+                DEAD_LETTER_AFTER_MIN_MS,
+                self.retention_ms,
+            ),
+        }
     }
 }
 
@@ -234,7 +270,7 @@ impl AttributeChanges {
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         let named = self.named();
-        let count = u16::try_from(named.clone().count()).expect("there are eleven attributes");
+        let count = u16::try_from(named.clone().count()).expect("attributes are few");
         out.put_u16_le(count);
         for (tag, value) in named {
             out.put_u16_le(tag);

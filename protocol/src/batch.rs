@@ -13,7 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::ErrorCode;
 use crate::lengths::to_usize;
-use crate::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, HEADERS_LEN_MAX};
+use crate::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, STORED_HEADERS_LEN_MAX};
 
 /// Length of the batch header: count u16, flags u16, reserved u32.
 const BATCH_HEADER_LEN: usize = 8;
@@ -97,7 +97,7 @@ impl MessageRecord {
         if to_usize(self.body_len) > BODY_LEN_MAX {
             return Err(ErrorCode::MessageTooLarge);
         }
-        if usize::from(self.headers_len) > HEADERS_LEN_MAX {
+        if usize::from(self.headers_len) > STORED_HEADERS_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
         }
         if self.group_key_len != 0 || self.dedup_key_len != 0 {
@@ -270,7 +270,7 @@ impl BatchBuilder {
         if message.body.len() > BODY_LEN_MAX {
             return Err(ErrorCode::MessageTooLarge);
         }
-        if message.headers.len() > HEADERS_LEN_MAX {
+        if message.headers.len() > STORED_HEADERS_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
         }
         if !self.has_room_for(&message, BATCH_LEN_MAX) {

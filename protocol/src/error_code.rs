@@ -86,6 +86,10 @@ error_codes! {
     QueueBusy = 205, "queue is being changed", true, No;
     /// `QUEUE_COUNT_MAX` queues exist.
     TooManyQueues = 206, "too many queues", false, No;
+    /// The dead-letter queue is not there, is the queue itself, or would make a chain.
+    InvalidDeadLetterQueue = 207, "invalid dead-letter queue", false, No;
+    /// A queue that is to be deleted is the dead-letter queue of another.
+    QueueIsBound = 208, "queue is a dead-letter queue", false, No;
     /// A message without a body.
     BodyEmpty = 300, "message body is empty", false, No;
     /// A body longer than the queue's `message_size_max`.

@@ -19,11 +19,19 @@ use crate::limits::HEADERS_LEN_MAX;
 pub fn encode<'a>(
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
 ) -> Result<Bytes, ErrorCode> {
+    encode_within(headers, HEADERS_LEN_MAX)
+}
+
+/// The same with another limit of all together.
+pub(crate) fn encode_within<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    len_max: usize,
+) -> Result<Bytes, ErrorCode> {
     let mut out = BytesMut::new();
     for (name, value) in headers {
         let name_len = u8::try_from(name.len()).map_err(|_| ErrorCode::HeadersOutOfRange)?;
         let value_len = u16::try_from(value.len()).map_err(|_| ErrorCode::HeadersOutOfRange)?;
-        if name_len == 0 || out.len() + 3 + name.len() + value.len() > HEADERS_LEN_MAX {
+        if name_len == 0 || out.len() + 3 + name.len() + value.len() > len_max {
             return Err(ErrorCode::HeadersOutOfRange);
         }
         out.put_u8(name_len);

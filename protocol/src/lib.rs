@@ -13,6 +13,7 @@
 mod attributes;
 mod batch;
 mod checksum;
+mod dead_letter;
 mod decode_error;
 mod error_code;
 mod frame;
@@ -31,6 +32,7 @@ mod signature;
 pub use attributes::{AttributeChanges, QueueAttributes};
 pub use batch::{BatchBuilder, MessageBatch, MessageRecord, NewMessage};
 pub use checksum::checksum;
+pub use dead_letter::{DeadLetter, DeathReason, without_broker_headers};
 pub use decode_error::DecodeError;
 pub use error_code::{Applied, ErrorCode};
 pub use frame::{

@@ -13,6 +13,9 @@ pub const BATCH_COUNT_MAX: usize = 256;
 pub const BATCH_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Longest encoded headers of one message.
 pub const HEADERS_LEN_MAX: usize = 4 * 1024;
+/// Longest encoded headers of a message as it is stored and received: the broker adds some when it
+/// moves a message to another queue.
+pub const STORED_HEADERS_LEN_MAX: usize = HEADERS_LEN_MAX + 256;
 /// Longest group key and longest deduplication key (reserved: both must be empty for now).
 pub const KEY_LEN_MAX: usize = 128;
 /// Longest queue name.
@@ -66,3 +69,7 @@ pub const MESSAGE_COUNT_MAX: u64 = 1_000_000_000_000;
 pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
 /// Most delayed messages of one queue at one time.
 pub const DELAYED_COUNT_MAX: u64 = 1_000_000;
+/// Largest `receive_count_max` of a queue.
+pub const RECEIVE_COUNT_MAX: u32 = 1_000;
+/// Shortest `dead_letter_after_ms` of a queue: 1 second.
+pub const DEAD_LETTER_AFTER_MIN_MS: u64 = 1_000;

@@ -16,7 +16,7 @@ mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sampan_protocol::{QueueAttributes, QueueCounts, QueueId, Timestamp};
+use sampan_protocol::{DeathReason, MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
 
 pub use restore::RestoreError;
 
@@ -31,6 +31,21 @@ use crate::state_hash::StateHash;
 /// [`Broker::supply`], then apply the same entry again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need(pub Vec<RowKey>);
+
+/// A message on its way to another queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Tells repeats apart.
+    pub number: u64,
+    /// The message in the queue that gave it up.
+    pub id: MessageId,
+    /// How often it was received there.
+    pub receive_count: u32,
+    /// Why it was given up.
+    pub reason: DeathReason,
+    /// When it was given up.
+    pub dead_at: Timestamp,
+}
 
 /// The state of one set.
 #[derive(Debug)]
@@ -51,6 +66,8 @@ pub struct Broker {
     evicted: BTreeSet<QueueId>,
     /// Queues that gained ready messages in the entry at hand.
     gained: Vec<QueueId>,
+    /// Queues with messages on their way to another.
+    mailing: BTreeSet<QueueId>,
 }
 
 impl Default for Broker {
@@ -74,6 +91,7 @@ impl Broker {
             gone: Vec::new(),
             evicted: BTreeSet::new(),
             gained: Vec::new(),
+            mailing: BTreeSet::new(),
         }
     }
 
@@ -112,6 +130,27 @@ impl Broker {
     /// The name of a queue as it was created.
     pub fn name(&self, queue: QueueId) -> Option<&str> {
         self.queues.get(&queue).map(Queue::name)
+    }
+
+    /// Every lane with messages on their way: from which queue to which.
+    pub fn lanes(&self) -> impl Iterator<Item = (QueueId, QueueId)> + '_ {
+        let sources = self.mailing.iter().filter_map(|id| self.queues.get(id));
+        sources.flat_map(|queue| queue.targets().map(|target| (queue.id(), target)))
+    }
+
+    /// The first messages of a lane.
+    pub fn letters(&self, source: QueueId, target: QueueId, count_max: usize) -> Vec<Outgoing> {
+        let queue = self.queues.get(&source).into_iter();
+        let letters = queue.flat_map(|queue| queue.letters(target, count_max));
+        letters
+            .map(|(number, dead_at, letter)| Outgoing {
+                number,
+                id: letter.id,
+                receive_count: letter.receive_count,
+                reason: letter.reason,
+                dead_at,
+            })
+            .collect()
     }
 
     /// The catalog; empty in every set but 0.

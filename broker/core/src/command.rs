@@ -4,6 +4,7 @@
 //! are shared, not copied, in both directions. Spec: spec/state.md, "The entry".
 
 use bytes::Bytes;
+use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
     Handles, MessageBatch, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
 };
@@ -11,13 +12,15 @@ use sampan_protocol::{
 use crate::catalog::CatalogCommand;
 use crate::entry::FORMAT_VERSION_MIN;
 use crate::fields::{FieldError, Fields, put_text};
-use crate::queue::{decode_attributes, encode_attributes};
+use crate::queue::{Arrival, Fate, decode_attributes, encode_attributes};
 
 const SEND: u8 = 0x01;
 const RECEIVE: u8 = 0x02;
 const DELETE: u8 = 0x03;
 const CHANGE_VISIBILITY: u8 = 0x04;
 const RELEASE: u8 = 0x05;
+const DELIVER: u8 = 0x08;
+const SETTLE: u8 = 0x09;
 const QUEUE_CREATE: u8 = 0x10;
 const QUEUE_SET: u8 = 0x11;
 const QUEUE_DELETE: u8 = 0x12;
@@ -73,6 +76,24 @@ pub enum Command {
         /// Of the reply that was not written.
         handles: Handles,
     },
+    /// Messages that another queue gave up: all of those that were not taken before, or none.
+    Deliver {
+        /// The queue that takes them.
+        queue: QueueId,
+        /// The one that gave them up.
+        source: QueueId,
+        /// Of each message, numbers ascending.
+        arrivals: Vec<Arrival>,
+        /// The messages.
+        batch: MessageBatch,
+    },
+    /// What became of messages that a queue gave up.
+    Settle {
+        /// The queue that gave them up.
+        queue: QueueId,
+        /// By number; at most 256.
+        fates: Vec<(u64, Fate)>,
+    },
     /// Makes a queue in the set that is to hold it. When it is there already, nothing happens.
     QueueCreate {
         /// Given by the catalog.
@@ -115,6 +136,8 @@ impl Command {
             | Command::Delete { queue, .. }
             | Command::ChangeVisibility { queue, .. }
             | Command::Release { queue, .. }
+            | Command::Deliver { queue, .. }
+            | Command::Settle { queue, .. }
             | Command::QueueCreate { queue, .. }
             | Command::QueueSet { queue, .. }
             | Command::QueueDelete { queue } => Some(*queue),
@@ -144,6 +167,10 @@ impl Command {
             Command::Delete { handles, .. } | Command::Release { handles, .. } => {
                 HEAD_LEN + 2 + handles.as_bytes().len()
             }
+            Command::Deliver {
+                arrivals, batch, ..
+            } => HEAD_LEN + 10 + arrivals.len() * 16 + 4 + batch.as_bytes().len(),
+            Command::Settle { fates, .. } => HEAD_LEN + 2 + fates.len() * 9,
             Command::ChangeVisibility { handles, .. } => HEAD_LEN + 6 + handles.as_bytes().len(),
             Command::QueueCreate { .. } | Command::QueueSet { .. } | Command::Catalog(_) => {
                 let mut out = Vec::new();
@@ -159,29 +186,43 @@ impl Command {
     /// The batch with which the command's bytes end.
     pub(crate) fn batch(&self) -> Option<&Bytes> {
         match self {
-            Command::Send { batch, .. } => Some(batch.as_bytes()),
+            Command::Send { batch, .. } | Command::Deliver { batch, .. } => Some(batch.as_bytes()),
             _ => None,
         }
     }
 
     /// What lies in front of the batch; nothing for a command without one.
     pub(crate) fn encode_before_batch(&self, out: &mut Vec<u8>) {
-        if let Command::Send {
-            queue,
-            producer,
-            batch,
-        } = self
-        {
-            put_head(out, SEND, *queue);
-            put_producer(out, *producer);
-            let len = u32::try_from(batch.as_bytes().len()).expect("a batch is below 4 MiB");
-            out.extend_from_slice(&len.to_le_bytes());
-        }
+        let batch = match self {
+            Command::Send {
+                queue,
+                producer,
+                batch,
+            } => {
+                put_head(out, SEND, *queue);
+                put_producer(out, *producer);
+                batch
+            }
+            Command::Deliver {
+                queue,
+                source,
+                arrivals,
+                batch,
+            } => {
+                put_head(out, DELIVER, *queue);
+                out.extend_from_slice(&source.0.to_le_bytes());
+                put_arrivals(out, arrivals);
+                batch
+            }
+            _ => return,
+        };
+        let len = u32::try_from(batch.as_bytes().len()).expect("a batch is below 4 MiB");
+        out.extend_from_slice(&len.to_le_bytes());
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Command::Send { batch, .. } => {
+            Command::Send { batch, .. } | Command::Deliver { batch, .. } => {
                 self.encode_before_batch(out);
                 out.extend_from_slice(batch.as_bytes());
             }
@@ -213,6 +254,10 @@ impl Command {
             Command::Release { queue, handles } => {
                 put_head(out, RELEASE, *queue);
                 put_handles(out, handles);
+            }
+            Command::Settle { queue, fates } => {
+                put_head(out, SETTLE, *queue);
+                put_fates(out, fates);
             }
             Command::QueueCreate {
                 queue,
@@ -286,6 +331,11 @@ impl Command {
                 queue,
                 handles: take_handles(fields, whole)?,
             },
+            DELIVER => take_deliver(queue, fields, whole)?,
+            SETTLE => Command::Settle {
+                queue,
+                fates: take_fates(fields)?,
+            },
             QUEUE_CREATE => Command::QueueCreate {
                 queue,
                 attributes: decode_attributes(fields)?,
@@ -333,6 +383,69 @@ fn take_producer(fields: &mut Fields<'_>) -> Result<Option<ProducerNumber>, Fiel
         })),
         _ => Err(FieldError::Range),
     }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u16::try_from(count).expect("at most 256 messages at a time");
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+fn put_arrivals(out: &mut Vec<u8>, arrivals: &[Arrival]) {
+    put_count(out, arrivals.len());
+    for Arrival { number, sent_at } in arrivals {
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&sent_at.0.to_le_bytes());
+    }
+}
+
+fn take_deliver(
+    queue: QueueId,
+    fields: &mut Fields<'_>,
+    whole: &Bytes,
+) -> Result<Command, FieldError> {
+    let source = QueueId(fields.u64()?);
+    let mut arrivals: Vec<Arrival> = Vec::new();
+    for _ in 0..fields.u16()? {
+        let (number, sent_at) = (fields.u64()?, fields.timestamp()?);
+        if number <= arrivals.last().map_or(0, |before| before.number) {
+            return Err(FieldError::Range);
+        }
+        arrivals.push(Arrival { number, sent_at });
+    }
+    let batch = take_batch(fields, whole)?;
+    if batch.count() != arrivals.len() {
+        return Err(FieldError::Range);
+    }
+    Ok(Command::Deliver {
+        queue,
+        source,
+        arrivals,
+        batch,
+    })
+}
+
+fn put_fates(out: &mut Vec<u8>, fates: &[(u64, Fate)]) {
+    put_count(out, fates.len());
+    for (number, fate) in fates {
+        out.extend_from_slice(&number.to_le_bytes());
+        out.push(u8::from(*fate == Fate::Undeliverable));
+    }
+}
+
+fn take_fates(fields: &mut Fields<'_>) -> Result<Vec<(u64, Fate)>, FieldError> {
+    let count = usize::from(fields.u16()?);
+    if count > BATCH_COUNT_MAX {
+        return Err(FieldError::Range);
+    }
+    let fates = (0..count).map(|_| {
+        let number = fields.u64()?;
+        let fate = match fields.flag()? {
+            false => Fate::Delivered,
+            true => Fate::Undeliverable,
+        };
+        Ok((number, fate))
+    });
+    fates.collect()
 }
 
 fn put_handles(out: &mut Vec<u8>, handles: &Handles) {

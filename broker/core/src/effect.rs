@@ -41,6 +41,11 @@ pub enum Effect {
         /// The queue.
         queue: QueueId,
     },
+    /// The queue has messages for another one. For the leader, like `Ready`.
+    Letters {
+        /// The queue.
+        queue: QueueId,
+    },
     /// A catalog command was carried out; perhaps a repeat of one. At most once per entry.
     CatalogChanged,
 }

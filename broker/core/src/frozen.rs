@@ -19,7 +19,7 @@ use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
-use crate::queue::{Delayed, Producer, QueueRow};
+use crate::queue::{Delayed, Letter, Producer, QueueRow, encode_lane};
 use crate::row_key::RowKey;
 
 const SET_VERSION: u8 = 1;
@@ -40,6 +40,9 @@ pub(crate) enum FrozenRow {
     Directory(Directory),
     Leases(Arc<Chunk<Lease>>),
     Delayed(Arc<Chunk<Delayed>>),
+    Letters(Arc<Chunk<Letter>>),
+    /// The highest number that was judged.
+    Lane(u64),
     Producer(Arc<Producer>),
     Page(Arc<Page>),
 }
@@ -65,6 +68,8 @@ impl FrozenRow {
             FrozenRow::Directory(directory) => directory.encode(&mut out),
             FrozenRow::Leases(chunk) => chunk.encode(&mut out),
             FrozenRow::Delayed(chunk) => chunk.encode(&mut out),
+            FrozenRow::Letters(chunk) => chunk.encode(&mut out),
+            FrozenRow::Lane(highest) => encode_lane(*highest, &mut out),
             FrozenRow::Producer(producer) => producer.encode(&mut out),
             FrozenRow::Page(page) => page.encode(&mut out),
         }

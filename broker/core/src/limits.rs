@@ -44,3 +44,7 @@ pub const NODE_TEXT_LEN_MAX: usize = 255;
 pub const SET_COUNT_MAX: u32 = 256;
 /// Voters of one set (replicated).
 pub const VOTER_COUNT_MAX: usize = 7;
+/// Messages of a queue that are on their way to another, or that nobody takes (replicated).
+pub const OUTBOX_COUNT_MAX: u64 = 100_000;
+/// Queues whose messages one queue takes (replicated).
+pub const LANE_COUNT_MAX: usize = 65_536;

@@ -170,6 +170,12 @@ impl Marks {
         self.marks.get(self.place_of(id)).map(|mark| mark.sent_at)
     }
 
+    /// When the last message of the mark that speaks for `id` was sent, and where that mark ends.
+    pub(crate) fn stretch(&self, id: u64) -> Option<(Timestamp, u64)> {
+        let mark = self.marks.get(self.place_of(id))?;
+        Some((mark.last_sent_at, self.bound(id).end))
+    }
+
     /// When the oldest mark's messages expire.
     pub(crate) fn next_expiry(&self, retention_ms: u64) -> Option<Timestamp> {
         self.marks

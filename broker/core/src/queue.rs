@@ -7,12 +7,15 @@
 //! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
-//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting; what
-//! was sent and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
+//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting, outbox;
+//! what was sent and is in none of them is deleted, expired or in another queue. Spec: spec/semantics.md, "Life of a message".
 
+mod aging;
+mod deliver;
 mod due;
 mod handles;
 mod needs;
+mod outbox;
 mod producers;
 mod receive;
 mod resting;
@@ -20,7 +23,11 @@ mod rows;
 mod send;
 mod trace;
 
+pub use deliver::Arrival;
+pub(crate) use deliver::encode_lane;
 pub(crate) use needs::Needs;
+pub use outbox::Fate;
+pub(crate) use outbox::Letter;
 pub(crate) use producers::Producer;
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
@@ -29,11 +36,14 @@ pub(crate) use rows::{
 use sampan_protocol::{MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
 
 use crate::chunk::Value;
+use crate::effect::Effect;
 use crate::fields::{FieldError, Fields};
 use crate::leases::Leases;
 use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
+use deliver::Lanes;
+use outbox::Outbox;
 use producers::Producers;
 use resting::Resting;
 use trace::Trace;
@@ -46,6 +56,8 @@ struct Space {
     /// The id that is given next.
     next: u64,
     marks: Marks,
+    /// Up to there messages were given up for their age.
+    aged_below: u64,
 }
 
 impl Space {
@@ -54,6 +66,7 @@ impl Space {
             base,
             next,
             marks: Marks::default(),
+            aged_below: base,
         }
     }
 
@@ -78,6 +91,10 @@ pub(crate) struct Queue {
     waiting: Timed<Delayed>,
     /// Messages that came back unhandled and wait to be ready.
     resting: Resting,
+    /// Messages on their way to another queue.
+    outbox: Outbox,
+    /// What came from other queues.
+    lanes: Lanes,
     producers: Producers,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
@@ -95,6 +112,8 @@ pub(crate) struct Flags {
     pub(crate) gained: bool,
     /// It is listed for the announcement.
     pub(crate) listed: bool,
+    /// It is listed among the queues with letters.
+    pub(crate) mailing: bool,
 }
 
 /// A delayed message has nothing but its instant.
@@ -123,10 +142,16 @@ impl Queue {
             leases: Leases::new(secret, 1),
             waiting: Timed::new(),
             resting: Resting::new(1),
+            outbox: Outbox::new(1),
+            lanes: Lanes::default(),
             producers: Producers::new(1, Timestamp(0), Timestamp(0)),
             trace: Trace::default(),
             flags: Flags::default(),
         }
+    }
+
+    pub(crate) fn id(&self) -> QueueId {
+        self.id
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -137,10 +162,20 @@ impl Queue {
         &self.attributes
     }
 
-    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
+    pub(crate) fn set_attributes(
+        &mut self,
+        attributes: QueueAttributes,
+        effects: &mut Vec<Effect>,
+    ) {
         // What a pause held back can be received now.
         self.flags.gained |= self.attributes.is_paused && !attributes.is_paused;
+        if self.attributes.dead_letter_after_ms != attributes.dead_letter_after_ms {
+            for space in [&mut self.immediate, &mut self.delayed] {
+                space.aged_below = space.base;
+            }
+        }
         self.attributes = attributes;
+        self.readdress(effects);
     }
 
     pub(crate) fn pages(&self) -> &Pages {
@@ -186,7 +221,7 @@ impl Queue {
     }
 
     fn message_count(&self) -> u64 {
-        self.ready_count() + self.delayed_count() + self.leases.count()
+        self.ready_count() + self.delayed_count() + self.leases.count() + self.outbox.count()
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
@@ -198,6 +233,8 @@ impl Queue {
             oldest_at: self.oldest_at(),
             due_at: due.into_iter().chain(rested).min(),
             visible_at: self.leases.table.earliest(),
+            moving: self.outbox.count() - self.outbox.undeliverable_count(),
+            undeliverable: self.outbox.undeliverable_count(),
         }
     }
 
@@ -225,6 +262,7 @@ impl Queue {
             self.resting.table.next_deadline(),
             expiry(&self.immediate),
             expiry(&self.delayed),
+            self.next_aging(),
             self.producers.next_sweep(),
         ]
         .into_iter()
@@ -239,6 +277,7 @@ impl Queue {
             + self.leases.table.chunk_count()
             + self.waiting.chunk_count()
             + self.resting.table.chunk_count()
+            + self.outbox.table.chunk_count()
             + self.immediate.marks.count()
             + self.delayed.marks.count()
     }

@@ -49,6 +49,10 @@ impl RowKey {
     pub const PRODUCER: u8 = 0x15;
     /// 64 numbers of messages that rest.
     pub const RESTING: u8 = 0x16;
+    /// 64 numbers of messages on their way to another queue.
+    pub const LETTERS: u8 = 0x17;
+    /// What a queue has judged of the messages of one other queue.
+    pub const LANE: u8 = 0x19;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
 

@@ -110,6 +110,23 @@ impl<T: Value> Timed<T> {
             .peek(number % CHUNK_COUNT)
     }
 
+    /// Takes one number, when it is there.
+    pub(crate) fn take(&mut self, number: u64) -> Option<Slot<T>> {
+        let taken = self.edit(number / CHUNK_COUNT, |chunk| {
+            chunk.take(number % CHUNK_COUNT)
+        });
+        taken.flatten()
+    }
+
+    /// Shows everything, by number.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(u64, Slot<T>)) {
+        for (chunk_number, held) in &self.chunks {
+            for (offset, slot) in held.chunk.slots() {
+                each(chunk_number * CHUNK_COUNT + offset, slot);
+            }
+        }
+    }
+
     /// Lets `change` work on the chunk, when there is one, and then puts everything in order.
     pub(crate) fn edit<R>(
         &mut self,

@@ -146,7 +146,7 @@ fn the_builder_refuses_what_decode_would_refuse() {
     );
     let long = message(&vec![0; BODY_LEN_MAX + 1], b"", None);
     assert_eq!(refused(&mut builder, long), ErrorCode::MessageTooLarge);
-    let headers = message(b"a", &[0; HEADERS_LEN_MAX + 1], None);
+    let headers = message(b"a", &[0; STORED_HEADERS_LEN_MAX + 1], None);
     assert_eq!(refused(&mut builder, headers), ErrorCode::HeadersOutOfRange);
     assert_eq!(builder.count(), 0);
 }

@@ -33,6 +33,10 @@ pub struct QueueCounts {
     pub due_at: Option<Timestamp>,
     /// When the first visibility of a message in flight ends.
     pub visible_at: Option<Timestamp>,
+    /// On their way to another queue.
+    pub moving: u64,
+    /// Kept, because the queue that they were to go to does not take them.
+    pub undeliverable: u64,
 }
 
 /// Why a receive gets nothing now.
@@ -66,6 +70,8 @@ pub struct QueueDescription {
     pub attributes: QueueAttributes,
     /// What it holds.
     pub counts: QueueCounts,
+    /// The name of its dead-letter queue; empty without one.
+    pub dead_letter_queue: String,
 }
 
 impl QueueDescription {
@@ -90,6 +96,7 @@ impl QueueDescription {
         reader.take_zeros::<4>("reserved")?;
         let counts = take_counts(&mut reader)?;
         let name = reader.take_name("queue name")?.as_str().to_owned();
+        let dead_letter_queue = reader.take_name("dead-letter queue")?.as_str().to_owned();
         let attributes = take_attributes(&mut reader)?;
         reader.finish()?;
         Ok(QueueDescription {
@@ -99,6 +106,7 @@ impl QueueDescription {
             created_at,
             attributes,
             counts,
+            dead_letter_queue,
         })
     }
 
@@ -118,7 +126,10 @@ impl QueueDescription {
         for at in instants {
             out.put_u64_le(at.map_or(0, |at| at.0));
         }
+        out.put_u64_le(self.counts.moving);
+        out.put_u64_le(self.counts.undeliverable);
         put_name(&self.name, out);
+        put_name(&self.dead_letter_queue, out);
         AttributeChanges::from(self.attributes).encode(out);
     }
 }
@@ -140,6 +151,8 @@ fn take_counts(reader: &mut Reader) -> Result<QueueCounts, DecodeError> {
         oldest_at: instant("oldest_at")?,
         due_at: instant("due_at")?,
         visible_at: instant("visible_at")?,
+        moving: reader.take_u64("moving count")?,
+        undeliverable: reader.take_u64("undeliverable count")?,
     })
 }
 
@@ -168,6 +181,7 @@ mod tests {
             created_at: Timestamp(1),
             attributes: QueueAttributes::default(),
             counts: QueueCounts::default(),
+            dead_letter_queue: String::new(),
         };
         assert_eq!(queue.why(), Why::Empty);
         queue.counts.in_flight = 2;

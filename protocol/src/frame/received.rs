@@ -9,7 +9,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::lengths::to_usize;
-use crate::limits::{BATCH_COUNT_MAX, BODY_LEN_MAX, HEADERS_LEN_MAX};
+use crate::limits::{BATCH_COUNT_MAX, BODY_LEN_MAX, STORED_HEADERS_LEN_MAX};
 use crate::reader::Reader;
 use crate::{
     DecodeError, DeliveryMeta, ErrorCode, MessageId, MessageRecord, ReceiptHandle, Timestamp,
@@ -136,7 +136,7 @@ fn take_record(
     }
     let body_len = to_usize(record.body_len);
     let headers_len = usize::from(record.headers_len);
-    if body_len == 0 || body_len > BODY_LEN_MAX || headers_len > HEADERS_LEN_MAX {
+    if body_len == 0 || body_len > BODY_LEN_MAX || headers_len > STORED_HEADERS_LEN_MAX {
         return invalid(ErrorCode::MalformedFrame);
     }
     Ok((meta, record))

@@ -236,7 +236,10 @@ impl Lines {
         self.push_or("oldest_at", description.counts.oldest_at, "none");
         self.push_or("due_at", description.counts.due_at, "none");
         self.push_or("visible_at", description.counts.visible_at, "none");
+        self.push("moving", description.counts.moving);
+        self.push("undeliverable", description.counts.undeliverable);
         self.push_text("name", &description.name);
+        self.push_text("dead_letter_queue_name", &description.dead_letter_queue);
         self.changes(&description.attributes.into());
     }
 

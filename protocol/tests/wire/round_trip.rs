@@ -29,7 +29,8 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
     let first = (short(), long(), long(), short(), short());
     let second = (option::of(any::<bool>()), short(), short());
     let counts = (long(), long(), long());
-    (first, second, counts).prop_map(|(first, second, counts)| AttributeChanges {
+    let dead = (long(), short(), long());
+    (first, second, counts, dead).prop_map(|(first, second, counts, dead)| AttributeChanges {
         visibility_timeout_ms: first.0,
         retention_ms: first.1,
         delay_ms: first.2,
@@ -41,6 +42,9 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
         message_count_max: counts.0,
         in_flight_count_max: counts.1,
         delayed_count_max: counts.2,
+        dead_letter_queue: dead.0,
+        receive_count_max: dead.1,
+        dead_letter_after_ms: dead.2,
     })
 }
 
@@ -165,9 +169,9 @@ fn attributes() -> impl Strategy<Value = QueueAttributes> {
 
 fn description() -> impl Strategy<Value = QueueDescription> {
     let at = || option::of((1..u64::MAX).prop_map(Timestamp));
-    let counts = (any::<[u64; 3]>(), [at(), at(), at()]);
+    let counts = (any::<[u64; 5]>(), [at(), at(), at()]);
     (
-        name(),
+        [name(), name()],
         any::<[u64; 2]>(),
         any::<u32>(),
         attributes(),
@@ -175,11 +179,14 @@ fn description() -> impl Strategy<Value = QueueDescription> {
     )
         .prop_map(
             |(
-                name,
+                [name, dead_letter_queue],
                 [id, created_at],
                 set,
                 attributes,
-                ([ready, delayed, in_flight], [oldest_at, due_at, visible_at]),
+                (
+                    [ready, delayed, in_flight, moving, undeliverable],
+                    [oldest_at, due_at, visible_at],
+                ),
             )| {
                 QueueDescription {
                     name: name.to_string(),
@@ -194,7 +201,10 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                         oldest_at,
                         due_at,
                         visible_at,
+                        moving,
+                        undeliverable,
                     },
+                    dead_letter_queue: dead_letter_queue.to_string(),
                 }
             },
         )

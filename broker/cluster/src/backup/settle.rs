@@ -132,7 +132,10 @@ impl Settlement {
                 } => store.remove(queue, first, count),
                 Effect::QueueRemoved { queue } => store.remove_queue(queue),
                 // None of these commands stores a message, and nobody waits for any.
-                Effect::Stored { .. } | Effect::Ready { .. } | Effect::CatalogChanged => {}
+                Effect::Stored { .. }
+                | Effect::Ready { .. }
+                | Effect::Letters { .. }
+                | Effect::CatalogChanged => {}
             }
         }
         Ok(())

@@ -30,6 +30,8 @@ pub struct Route {
     pub created_at: Timestamp,
     /// Its attributes.
     pub attributes: QueueAttributes,
+    /// The name of its dead-letter queue; empty without one.
+    pub dead_letter_queue: String,
 }
 
 type Shard = BTreeMap<Box<str>, Arc<Route>>;
@@ -148,12 +150,14 @@ impl DirectoryPublisher {
                 continue;
             }
             let key = record.name.to_ascii_lowercase().into_boxed_str();
+            let target = catalog.record(QueueId(record.attributes.dead_letter_queue));
             let route = Route {
                 name: record.name.clone(),
                 queue: record.queue,
                 set: record.set,
                 created_at: record.created_at,
                 attributes: record.attributes,
+                dead_letter_queue: target.map_or_else(String::new, |it| it.name.clone()),
             };
             seen[shard_of(&key)].insert(key, Arc::new(route));
         }
@@ -180,6 +184,7 @@ mod tests {
                 set: SetId(0),
                 created_at: Timestamp(0),
                 attributes: QueueAttributes::default(),
+                dead_letter_queue: String::new(),
             };
             let key = name.to_ascii_lowercase().into_boxed_str();
             Arc::make_mut(&mut directory.shards[shard_of(name)]).insert(key, Arc::new(route));

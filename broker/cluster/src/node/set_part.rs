@@ -26,8 +26,8 @@ use crate::raft::types::SetRaft;
 use crate::reach::Reach;
 use crate::repair::Repairer;
 use crate::set::{
-    CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Replica, Sender,
-    SetRequest, SetState, ToReplica, serve,
+    CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Relay, Replica, Sender,
+    SetRequest, SetState, ToReplica, relay, serve,
 };
 use crate::suspicion::{Suspicion, Voters};
 use crate::view::View;
@@ -97,7 +97,7 @@ impl SetPart {
                     set,
                     incarnation: self.incarnation,
                     store: state.borrow().reader(),
-                    repairer: self.repairer,
+                    repairer: self.repairer.clone(),
                     transfers: state.borrow().transfers(),
                     pace: self.pace,
                 };
@@ -129,6 +129,13 @@ impl SetPart {
             intake: Intake::new(self.intake.folder, self.intake.identity),
         };
         tokio::task::spawn_local(serve(replica, self.messages));
+        let relay_parts = Relay {
+            set,
+            state: state.clone(),
+            reach: self.reach.clone(),
+            repairer: self.repairer,
+        };
+        tokio::task::spawn_local(relay(relay_parts));
         #[cfg(feature = "next-version")]
         tokio::task::spawn_local(crate::set::write_notes(self.reach.clone(), set));
         let driver = Driver::new(DriverParts {

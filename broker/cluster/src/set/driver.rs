@@ -258,7 +258,15 @@ impl Driver {
     }
 
     fn on_propose(&mut self, command: Command, done: oneshot::Sender<Result<Reply, Refused>>) {
-        match self.refusal() {
+        let brings_messages = matches!(command, Command::Deliver { .. });
+        let refusal = match self.refusal() {
+            None if brings_messages && self.is_full() => Some(Refused::retry_after(
+                ErrorCode::StorageFull,
+                STORAGE_FULL_RETRY_MS,
+            )),
+            refusal => refusal,
+        };
+        match refusal {
             // Whoever asked may be gone.
             Some(refused) => drop(done.send(Err(refused))),
             None => self.gather.push(command, Asker::Node(done), None),

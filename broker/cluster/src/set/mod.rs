@@ -17,6 +17,7 @@ mod notes;
 mod outgoing;
 mod reads;
 mod receives;
+mod relay;
 mod replica;
 mod request;
 mod state;
@@ -31,6 +32,7 @@ pub(crate) use intake::Intake;
 #[cfg(feature = "next-version")]
 pub(crate) use notes::write_notes;
 pub(crate) use outgoing::Sender;
+pub(crate) use relay::{Relay, relay};
 pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
     Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, Receive, Received, Refused,

@@ -47,6 +47,8 @@ pub(crate) struct SetState {
     effects: Vec<Effect>,
     directory: Option<DirectoryPublisher>,
     driver: Rc<Notify>,
+    /// Rung when there are messages for other queues.
+    letters: Rc<Notify>,
     /// Length of the entries applied since the last checkpoint began.
     log_len: u64,
     log: Log<LogPayload>,
@@ -105,6 +107,7 @@ impl SetState {
             effects: Vec::new(),
             directory,
             driver: Rc::new(Notify::new()),
+            letters: Rc::new(Notify::new()),
             log_len: 0,
             log,
             set,
@@ -117,6 +120,11 @@ impl SetState {
     /// Rung whenever entries were applied.
     pub(crate) fn driver(&self) -> Rc<Notify> {
         self.driver.clone()
+    }
+
+    /// Rung whenever there may be messages for other queues.
+    pub(crate) fn letters_wake(&self) -> Rc<Notify> {
+        self.letters.clone()
     }
 
     pub(crate) fn notify_driver(&self) {
@@ -242,6 +250,7 @@ impl SetState {
                     self.removed.push(queue);
                 }
                 Effect::Ready { queue } => self.gained.push(queue),
+                Effect::Letters { .. } => self.letters.notify_one(),
                 Effect::CatalogChanged => catalog_changed = true,
             }
         }
@@ -382,6 +391,7 @@ impl SetState {
         self.hash_points.clear();
         self.gained.clear();
         self.removed.clear();
+        self.letters.notify_one();
         self.publish_catalog();
         Ok(())
     }
@@ -415,8 +425,15 @@ fn stored(message: InMemory<'_>) -> StoredMessage {
 
 fn push_body(bodies: &mut Vec<BodyRun>, found: Option<InMemory<'_>>) {
     match (bodies.last_mut(), found) {
-        (Some(BodyRun::Memory { batch, places, .. }), Some(found))
-            if batch.as_bytes().as_ptr() == found.batch.as_bytes().as_ptr() =>
+        (
+            Some(BodyRun::Memory {
+                batch,
+                sent_at,
+                places,
+            }),
+            Some(found),
+        ) if batch.as_bytes().as_ptr() == found.batch.as_bytes().as_ptr()
+            && *sent_at == found.sent_at =>
         {
             places.push((found.record, found.start));
         }

@@ -136,7 +136,20 @@ impl Broker {
             }),
             Command::QueueCreate { .. } => self.queue_create(command),
             Command::QueueSet { queue, attributes } => self.on_queue(*queue, |queue, _| {
-                queue.set_attributes(*attributes);
+                queue.set_attributes(*attributes, effects);
+                Ok(Reply::Done)
+            }),
+            Command::Deliver {
+                queue,
+                source,
+                arrivals,
+                batch,
+            } => self.on_queue(*queue, |queue, now| {
+                queue.deliver(*source, arrivals, batch, now, effects)?;
+                Ok(Reply::Done)
+            }),
+            Command::Settle { queue, fates } => self.on_queue(*queue, |queue, _| {
+                queue.settle(fates, effects);
                 Ok(Reply::Done)
             }),
             Command::QueueDelete { queue } => Ok(self.queue_delete(*queue, effects)),
@@ -162,6 +175,7 @@ impl Broker {
             self.hash.fold(trace ^ id.0);
         }
         let deadline = queue.next_deadline();
+        let is_mailing = queue.has_letters();
         let flags = &mut queue.flags;
         if !flags.changed {
             flags.changed = true;
@@ -170,6 +184,13 @@ impl Broker {
         if flags.gained && !flags.listed {
             flags.listed = true;
             self.gained.push(id);
+        }
+        if flags.mailing != is_mailing {
+            flags.mailing = is_mailing;
+            match is_mailing {
+                true => self.mailing.insert(id),
+                false => self.mailing.remove(&id),
+            };
         }
         if flags.indexed != deadline {
             if let Some(at) = flags.indexed {
@@ -260,6 +281,7 @@ impl Broker {
                 self.deadlines.remove(&(at, id));
             }
             self.evicted.remove(&id);
+            self.mailing.remove(&id);
             effects.push(Effect::QueueRemoved { queue: id });
         }
         Reply::Done

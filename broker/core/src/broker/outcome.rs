@@ -22,7 +22,8 @@ pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Repl
         | Command::Receive { .. }
         | Command::Delete { .. }
         | Command::ChangeVisibility { .. }
-        | Command::Release { .. } => (),
+        | Command::Release { .. }
+        | Command::Deliver { .. } => (),
         other => {
             let mut bytes = Vec::new();
             other.encode(&mut bytes);

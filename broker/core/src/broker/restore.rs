@@ -96,19 +96,24 @@ impl Broker {
 
     /// Makes what is not stored: the lists over all queues.
     fn index(&mut self) -> Result<(), RestoreError> {
-        let mut evicted = BTreeSet::new();
+        let (mut evicted, mut mailing) = (BTreeSet::new(), BTreeSet::new());
         for (id, queue) in &mut self.queues {
             queue
-                .check_restored()
+                .finish_restore()
                 .map_err(|_| RestoreError::Inconsistent { queue: *id })?;
             queue.flags.indexed = queue.next_deadline();
             self.deadlines
                 .extend(queue.flags.indexed.map(|at| (at, *id)));
+            queue.flags.mailing = queue.has_letters();
+            if queue.flags.mailing {
+                mailing.insert(*id);
+            }
             if queue.pages().evicted_count() > 0 {
                 evicted.insert(*id);
             }
         }
         self.evicted = evicted;
+        self.mailing = mailing;
         Ok(())
     }
 }

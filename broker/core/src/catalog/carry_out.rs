@@ -116,6 +116,7 @@ impl Catalog {
         if self.records.len() >= sampan_protocol::limits::QUEUE_COUNT_MAX {
             return Err(ErrorCode::TooManyQueues.into());
         }
+        self.check_dead_letter_queue(*account, None, attributes.dead_letter_queue)?;
         let queue = QueueId(self.next_queue);
         self.next_queue += 1;
         self.next_changed = true;
@@ -169,6 +170,7 @@ impl Catalog {
         let attributes = changes
             .applied_to(record.attributes)
             .map_err(|refused| Refusal::with_text(refused.code, refused.text))?;
+        self.check_dead_letter_queue(account, Some(record.queue), attributes.dead_letter_queue)?;
         match record.state {
             QueueState::Ready => Ok(self.keep(CatalogRecord {
                 attributes,
@@ -187,10 +189,16 @@ impl Catalog {
             .clone();
         match record.state {
             QueueState::Deleting => Ok(record),
-            QueueState::Ready | QueueState::Changing => Ok(self.keep(CatalogRecord {
-                state: QueueState::Deleting,
-                ..record
-            })),
+            QueueState::Ready | QueueState::Changing => {
+                if let Some(source) = self.sources_of(record.queue).next() {
+                    let text = format!("it is the dead-letter queue of `{}`", source.name);
+                    return Err(Refusal::with_text(ErrorCode::QueueIsBound, text));
+                }
+                Ok(self.keep(CatalogRecord {
+                    state: QueueState::Deleting,
+                    ..record
+                }))
+            }
             QueueState::Creating => Err(ErrorCode::QueueBusy.into()),
         }
     }
@@ -208,5 +216,47 @@ impl Catalog {
         self.records.remove(&queue);
         self.changes.on_removal(queue.0, true);
         Reply::Done
+    }
+
+    /// The queues that name `queue` as their dead-letter queue, and are not being deleted.
+    fn sources_of(&self, queue: QueueId) -> impl Iterator<Item = &CatalogRecord> {
+        let names_it =
+            move |record: &&CatalogRecord| record.attributes.dead_letter_queue == queue.0;
+        let records = self.records().filter(names_it);
+        records.filter(|record| record.state != QueueState::Deleting)
+    }
+
+    /// Passes when a queue may have this dead-letter queue: one that is there, of the same account,
+    /// not itself, and neither of them in the middle of a chain.
+    fn check_dead_letter_queue(
+        &self,
+        account: u32,
+        queue: Option<QueueId>,
+        wanted: u64,
+    ) -> Result<(), Refusal> {
+        if wanted == 0 {
+            return Ok(());
+        }
+        let refuse = |text: String| {
+            let code = ErrorCode::InvalidDeadLetterQueue;
+            Err(Refusal::with_text(code, text))
+        };
+        if queue == Some(QueueId(wanted)) {
+            return refuse("a queue cannot be its own dead-letter queue".to_owned());
+        }
+        let target = self.record(QueueId(wanted));
+        let is_usable = |state| matches!(state, QueueState::Ready | QueueState::Changing);
+        let target = target.filter(|it| it.account == account && is_usable(it.state));
+        let Some(target) = target else {
+            return refuse(format!("there is no queue with the id {wanted}"));
+        };
+        if target.attributes.dead_letter_queue != 0 {
+            let name = &target.name;
+            return refuse(format!("`{name}` has a dead-letter queue itself"));
+        }
+        match queue.and_then(|queue| self.sources_of(queue).next()) {
+            None => Ok(()),
+            Some(source) => refuse(format!("it is the dead-letter queue of `{}`", source.name)),
+        }
     }
 }

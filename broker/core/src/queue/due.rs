@@ -1,5 +1,5 @@
-//! What time does to a queue: messages expire, fall due, have rested, and lapse; producers are
-//! forgotten.
+//! What time does to a queue: messages expire, are given up, fall due, have rested, and lapse;
+//! producers are forgotten.
 //!
 //! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.
@@ -16,6 +16,7 @@ impl Queue {
     pub(crate) fn run_due(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
         while self.expire_immediate(now, work, effects) {}
         while self.expire_delayed(now, work, effects) {}
+        self.age(now, work, effects);
         self.fall_due(now, work, effects);
         self.end_rests(now, work, effects);
         self.lapse(now, work, effects);
@@ -103,7 +104,7 @@ impl Queue {
         self.waiting
             .take_due(now, work, |id, _| due.push(MessageId(id)));
         for id in due {
-            self.come_back(id, None, effects);
+            self.come_back(id, None, now, effects);
         }
     }
 

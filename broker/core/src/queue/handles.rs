@@ -3,7 +3,7 @@
 //! Each handle is judged by itself; the others of the request are carried out.
 //! Spec: spec/semantics.md, "Receipt handles".
 
-use sampan_protocol::{HandleResults, Handles, MessageId, Timestamp};
+use sampan_protocol::{DeathReason, HandleResults, Handles, MessageId, Timestamp};
 
 use super::Queue;
 use super::trace::Removals;
@@ -62,13 +62,13 @@ impl Queue {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> HandleResults {
-        self.give_back(handles, now, effects, |queue, lease, _, effects| {
+        self.give_back(handles, now, effects, |queue, lease, now, effects| {
             let receive_count = lease.receive_count - 1;
             let past = (receive_count > 0).then(|| Received {
                 receive_count,
                 ..past_of(lease)
             });
-            queue.come_back(lease.id, past, effects);
+            queue.come_back(lease.id, past, now, effects);
         })
     }
 
@@ -96,15 +96,19 @@ impl Queue {
         HandleResults { failures }
     }
 
-    /// A message leaves its lease: it is ready again, or gone when its retention has passed.
+    /// A message is no longer hidden: it is ready, or given up for its age, or gone when its
+    /// retention has passed.
     pub(super) fn come_back(
         &mut self,
         id: MessageId,
         received: Option<Received>,
+        now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         if self.space_of(id).has_expired(id) {
             self.trace.on_removed(effects, self.id, id, 1);
+        } else if self.is_too_old(id, now) {
+            self.bury(id, received, DeathReason::Age, now, effects);
         } else {
             self.trace.on_return(id);
             self.pages.put(id, received);

@@ -2,9 +2,10 @@
 //!
 //! The answer may name a page too many (a receive can stop early by length), never one too few:
 //! - due work touches the pages of what lapses, has rested or falls due, and the lowest ones that
-//!   expire;
+//!   expire or are given up;
 //! - a receive takes the lowest pages until it has enough; due work removes at most its budget from
-//!   pages that expire, and whatever else happens in the entry only adds ready messages;
+//!   pages that expire or are given up, and whatever else happens in the entry only adds ready
+//!   messages;
 //! - a release or a change of visibility to 0 touches the page of the message. A lease made in the
 //!   same entry came from a page named here, or from the fresh range with no page left at all.
 //!
@@ -33,7 +34,7 @@ impl Queue {
         }
         for space in [&self.immediate, &self.delayed] {
             let mut swept = 0;
-            for (page, ready_count) in self.expiring(space, now) {
+            for (page, ready_count) in self.leaving(space, now) {
                 if swept >= DUE_WORK_MAX {
                     break;
                 }
@@ -60,8 +61,8 @@ impl Queue {
     /// Pages that a receive touches, together with the receives before it.
     pub(crate) fn need_for_receive(&self, count_max: u16, now: Timestamp, needs: &mut Needs) {
         needs.wanted += u64::from(count_max);
-        let ends = [&self.immediate, &self.delayed].map(|space| self.expiring_until(space, now));
-        let expires = |page: u64| {
+        let ends = [&self.immediate, &self.delayed].map(|space| self.leaving_until(space, now));
+        let leaves = |page: u64| {
             let is_delayed = page >= self.delayed.base / PAGE_COUNT;
             page * PAGE_COUNT < ends[usize::from(is_delayed)]
         };
@@ -72,7 +73,7 @@ impl Queue {
             }
             self.need_page(page, needs);
             all += ready_count;
-            if !expires(page) {
+            if !leaves(page) {
                 staying += ready_count;
             }
         }
@@ -84,18 +85,19 @@ impl Queue {
         }
     }
 
-    /// The pages with messages that have expired, the lowest first.
-    fn expiring(&self, space: &Space, now: Timestamp) -> impl Iterator<Item = (u64, u64)> + '_ {
+    /// The pages with messages that expire or are given up, the lowest first.
+    fn leaving(&self, space: &Space, now: Timestamp) -> impl Iterator<Item = (u64, u64)> + '_ {
         let base = space.base / PAGE_COUNT;
-        let pages = self.pages.directory_below(self.expiring_until(space, now));
+        let pages = self.pages.directory_below(self.leaving_until(space, now));
         pages.filter(move |(page, _)| *page >= base)
     }
 
-    /// Ids of the space below this one expire by `now`; its base when none does.
-    fn expiring_until(&self, space: &Space, now: Timestamp) -> u64 {
-        let end = space
+    /// Ids of the space below this one expire or are given up by `now`; its base when none is.
+    fn leaving_until(&self, space: &Space, now: Timestamp) -> u64 {
+        let expired = space
             .marks
             .end_of_expired(now, self.attributes.retention_ms, space.next);
+        let end = expired.max(self.aging_until(space, now));
         if end > space.marks.expired_below(space.next) {
             end
         } else {

@@ -4,7 +4,7 @@
 //! after a delay that doubles with each receive. Half of it depends on the message's id, so that
 //! what failed together does not come back together. Spec: spec/semantics.md, "Redelivery".
 
-use sampan_protocol::{MessageId, QueueAttributes, Timestamp};
+use sampan_protocol::{DeathReason, MessageId, QueueAttributes, Timestamp};
 
 use super::Queue;
 use super::handles::past_of;
@@ -31,18 +31,23 @@ impl Resting {
 }
 
 impl Queue {
-    /// A message comes back unhandled: it is ready again, after a rest if the queue wants that and
-    /// has room.
+    /// A message comes back unhandled: it is given up, or ready again, after a rest if the queue
+    /// wants that and has room.
     pub(super) fn come_back_unhandled(
         &mut self,
         lease: &Lease,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        let past = Some(past_of(lease));
+        let has_expired = self.space_of(lease.id).has_expired(lease.id);
+        if !has_expired && self.is_given_up(lease.receive_count) {
+            return self.bury(lease.id, past, DeathReason::ReceiveCount, now, effects);
+        }
         let rest_ms = rest_ms(&self.attributes, lease.id, lease.receive_count);
         let has_room = self.delayed_count() < self.attributes.delayed_count_max;
-        if rest_ms == 0 || !has_room || self.space_of(lease.id).has_expired(lease.id) {
-            return self.come_back(lease.id, Some(past_of(lease)), effects);
+        if rest_ms == 0 || !has_room || has_expired {
+            return self.come_back(lease.id, past, now, effects);
         }
         let ready_at = now.after_ms(rest_ms);
         self.trace.on_rest(lease.id, ready_at);
@@ -58,7 +63,7 @@ impl Queue {
             rested.push((slot.value.id, past_of(&slot.value)));
         });
         for (id, received) in rested {
-            self.come_back(id, Some(received), effects);
+            self.come_back(id, Some(received), now, effects);
         }
     }
 }

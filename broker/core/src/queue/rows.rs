@@ -5,6 +5,7 @@
 
 use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Timestamp};
 
+use super::outbox::Outbox;
 use super::producers::Producers;
 use super::resting::Resting;
 use super::{Queue, Space};
@@ -31,6 +32,9 @@ pub(crate) struct QueueRow {
     producers_swept_at: Timestamp,
     producers_forgotten_until: Timestamp,
     resting_next: u64,
+    letter_next: u64,
+    immediate_aged_below: u64,
+    delayed_aged_below: u64,
 }
 
 impl QueueRow {
@@ -47,6 +51,9 @@ impl QueueRow {
             self.producers_swept_at.0,
             self.producers_forgotten_until.0,
             self.resting_next,
+            self.letter_next,
+            self.immediate_aged_below,
+            self.delayed_aged_below,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -68,6 +75,9 @@ impl QueueRow {
             producers_swept_at: fields.timestamp()?,
             producers_forgotten_until: fields.timestamp()?,
             resting_next: fields.u64()?,
+            letter_next: fields.u64()?,
+            immediate_aged_below: fields.u64()?,
+            delayed_aged_below: fields.u64()?,
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -82,7 +92,10 @@ impl QueueRow {
             && (delayed + 1..2 * delayed).contains(&self.delayed_next)
             && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
             && self.producer_next > 0
-            && self.resting_next > 0;
+            && self.resting_next > 0
+            && self.letter_next > 0
+            && self.immediate_aged_below <= self.immediate_next
+            && (delayed..=self.delayed_next).contains(&self.delayed_aged_below);
         if holds {
             Ok(())
         } else {
@@ -105,6 +118,9 @@ impl Queue {
             producers_swept_at: self.producers.swept_at(),
             producers_forgotten_until: self.producers.forgotten_until(),
             resting_next: self.resting.next,
+            letter_next: self.outbox.next,
+            immediate_aged_below: self.immediate.aged_below,
+            delayed_aged_below: self.delayed.aged_below,
         }
     }
 
@@ -151,6 +167,12 @@ impl Queue {
         self.resting.table.freeze(|number, chunk| {
             push(RowKey::RESTING, number, chunk.map(FrozenRow::Leases));
         });
+        self.outbox.table.freeze(|number, chunk| {
+            push(RowKey::LETTERS, number, chunk.map(FrozenRow::Letters));
+        });
+        self.lanes.freeze(|source, highest| {
+            push(RowKey::LANE, source, Some(FrozenRow::Lane(highest)));
+        });
         self.producers.freeze(|number, producer| {
             push(RowKey::PRODUCER, number, producer.map(FrozenRow::Producer));
         });
@@ -185,6 +207,13 @@ impl Queue {
             .table
             .row_numbers()
             .for_each(|number| push(RowKey::RESTING, number));
+        self.outbox
+            .table
+            .row_numbers()
+            .for_each(|number| push(RowKey::LETTERS, number));
+        self.lanes
+            .row_numbers()
+            .for_each(|number| push(RowKey::LANE, number));
         self.producers
             .row_numbers()
             .for_each(|number| push(RowKey::PRODUCER, number));
@@ -207,6 +236,9 @@ impl Queue {
             row.producers_forgotten_until,
         );
         queue.resting = Resting::new(row.resting_next);
+        queue.outbox = Outbox::new(row.letter_next);
+        queue.immediate.aged_below = row.immediate_aged_below;
+        queue.delayed.aged_below = row.delayed_aged_below;
         Ok(queue)
     }
 
@@ -229,14 +261,17 @@ impl Queue {
             RowKey::LEASES => self.leases.table.restore_row(key.number, row),
             RowKey::DELAYED => self.waiting.restore_row(key.number, row),
             RowKey::RESTING => self.resting.table.restore_row(key.number, row),
+            RowKey::LETTERS => self.outbox.table.restore_row(key.number, row),
+            RowKey::LANE => self.lanes.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),
         }
     }
 
-    /// Checks, once all its rows are there, that none of them speaks of what was never given.
-    pub(crate) fn check_restored(&self) -> Result<(), FieldError> {
+    /// Checks, once all its rows are there, that none of them speaks of what was never given; makes
+    /// what is not stored.
+    pub(crate) fn finish_restore(&mut self) -> Result<(), FieldError> {
         let leases = self
             .leases
             .table
@@ -251,7 +286,13 @@ impl Queue {
             .table
             .last_number()
             .is_none_or(|last| last < self.resting.next);
-        if leases && waiting && resting {
+        let letters = self
+            .outbox
+            .table
+            .last_number()
+            .is_none_or(|last| last < self.outbox.next);
+        if leases && waiting && resting && letters {
+            self.outbox.index();
             Ok(())
         } else {
             Err(FieldError::Range)
@@ -271,7 +312,7 @@ pub(crate) fn decode_attributes(fields: &mut Fields<'_>) -> Result<QueueAttribut
 
 pub(crate) fn encode_changes(changes: &AttributeChanges, out: &mut Vec<u8>) {
     let named = changes.named();
-    let count = u16::try_from(named.clone().count()).expect("there are eleven attributes");
+    let count = u16::try_from(named.clone().count()).expect("attributes are few");
     out.extend_from_slice(&count.to_le_bytes());
     for (tag, value) in named {
         out.extend_from_slice(&tag.to_le_bytes());

@@ -16,6 +16,8 @@ const RESTS: u64 = 0;
 const REMOVED: u64 = 1 << 60;
 const CAME_BACK: u64 = 2 << 60;
 const RECEIVED: u64 = 3 << 60;
+const GIVEN_UP: u64 = 1 << 63;
+const ARRIVED: u64 = 1 << 63 | 1 << 60;
 
 #[derive(Debug, Default)]
 pub(super) struct Trace(StateHash);
@@ -42,6 +44,18 @@ impl Trace {
     pub(super) fn on_rest(&mut self, id: MessageId, ready_at: Timestamp) {
         self.on_number(ready_at.0.rotate_left(20));
         self.note(RESTS, id, 1);
+    }
+
+    /// A message was given up, or is addressed anew: the letter of this number is for `target`.
+    pub(super) fn on_letter(&mut self, id: MessageId, number: u64, target: QueueId) {
+        self.on_number(number ^ target.0.rotate_left(20));
+        self.note(GIVEN_UP, id, 1);
+    }
+
+    /// A message came from another queue.
+    pub(super) fn on_arrival(&mut self, id: MessageId, sent_at: Timestamp) {
+        self.on_number(sent_at.0.rotate_left(20));
+        self.note(ARRIVED, id, 1);
     }
 
     /// Messages were handed out, each for the `receive_count`-th time.

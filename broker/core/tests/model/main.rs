@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod mail;
 mod naive;
 mod operations;
 mod producers;
@@ -15,6 +16,7 @@ mod producers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use mail::Relay;
 use naive::Naive;
 use operations::Profile;
 use rand::rngs::StdRng;
@@ -24,7 +26,9 @@ use sampan_core::{Broker, Command, Effect, Entry, Need, Reply, RowKey};
 use sampan_protocol::{QueueId, Timestamp};
 
 const ENTRY_COUNT: usize = 300;
-const QUEUES: [QueueId; 2] = [QueueId(3), QueueId(9)];
+const SOURCE: QueueId = QueueId(3);
+const DEAD_LETTERS: QueueId = QueueId(9);
+const QUEUES: [QueueId; 2] = [SOURCE, DEAD_LETTERS];
 
 /// A broker with a disk: frozen, evicted and restored at any time.
 struct Stored {
@@ -80,6 +84,7 @@ impl Stored {
 }
 
 struct Run {
+    relay: Relay,
     plain: Broker,
     stored: Stored,
     naive: BTreeMap<QueueId, Naive>,
@@ -94,6 +99,7 @@ impl Run {
             needs: 0,
         };
         let mut run = Run {
+            relay: Relay::default(),
             plain: Broker::new(),
             stored,
             naive: BTreeMap::new(),
@@ -101,7 +107,7 @@ impl Run {
         };
         let mut commands = Vec::new();
         for queue in QUEUES {
-            let attributes = operations::attributes(random);
+            let attributes = operations::attributes(random, None);
             run.naive.insert(queue, Naive::new(attributes));
             let name = format!("queue-{queue}");
             commands.push(Command::QueueCreate {
@@ -155,31 +161,40 @@ impl Run {
         {
             effects.extend(self.apply_to_both(&entry).0);
         }
+        self.on_time(&effects);
+        self.naive
+            .values_mut()
+            .for_each(|naive| naive.gained = false);
+    }
+
+    fn on_time(&mut self, effects: &[Effect]) {
         for (queue, naive) in &mut self.naive {
-            naive.on_time(self.now, removed(&effects, *queue));
-            naive.gained = false;
+            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            naive.take_note(&letters);
+            naive.on_time(self.now, removed(effects, *queue));
         }
     }
 
     fn step(&mut self, random: &mut StdRng, profile: &Profile) {
         self.now += profile.pause(random);
         self.catch_up();
-        let commands: Vec<Command> = (0..random.random_range(0..5))
+        let mut commands: Vec<Command> = (0..random.random_range(0..5))
             .map(|_| {
                 let queue = QUEUES[usize::from(random.random_ratio(1, 4))];
                 let naive = &self.naive[&queue];
                 let producer = naive.producers.random(random, self.now);
-                operations::command(random, profile, queue, producer, &naive.handles)
+                let target = Some(DEAD_LETTERS).filter(|target| *target != queue);
+                operations::command(random, profile, queue, target, producer, &naive.handles)
             })
             .collect();
+        let letters = self.plain.letters(SOURCE, DEAD_LETTERS, 256);
+        commands.extend(self.relay.command(random, &letters, &self.naive[&SOURCE]));
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands,
         };
         let (effects, replies) = self.apply_to_both(&entry);
-        for (queue, naive) in &mut self.naive {
-            naive.on_time(self.now, removed(&effects, *queue));
-        }
+        self.on_time(&effects);
         for (command, reply) in entry.commands.iter().zip(&replies) {
             self.follow(command, reply);
         }
@@ -216,6 +231,13 @@ impl Run {
             }
             Command::Release { handles, .. } => naive.release(handles, reply),
             Command::QueueSet { attributes, .. } => naive.set_attributes(*attributes),
+            Command::Deliver {
+                arrivals, batch, ..
+            } => {
+                naive.deliver(arrivals, batch, reply);
+                self.relay.on_delivered(arrivals, reply);
+            }
+            Command::Settle { fates, .. } => naive.settle(fates),
             other => panic!("{other:?} is not generated"),
         }
     }
@@ -228,6 +250,8 @@ impl Run {
                 (counts.ready, counts.delayed, counts.in_flight),
                 naive.counts()
             );
+            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            naive.compare_mail(&letters, (counts.moving, counts.undeliverable));
             let receivable = if naive.attributes.is_paused {
                 0
             } else {

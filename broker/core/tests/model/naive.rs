@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sampan_core::{Delivery, Refusal, Reply};
 use sampan_protocol::{
-    ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, ProducerNumber, QueueAttributes,
-    ReceiptHandle, Timestamp,
+    DeathReason, ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, ProducerNumber,
+    QueueAttributes, ReceiptHandle, Timestamp,
 };
 
+use crate::mail::Mail;
 use crate::producers::{Judged, Producers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Ready {
         is_fresh: bool,
     },
@@ -30,23 +31,28 @@ enum State {
     Resting {
         ready_at: u64,
     },
+    /// It was given up: the number of its letter, 0 when nobody takes it.
+    Moving {
+        number: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
-struct Message {
-    sent_at: u64,
-    content_len: u64,
-    state: State,
-    receive_count: u32,
-    first_received_at: Option<u64>,
+pub(crate) struct Message {
+    /// For a message that came from another queue, when it came.
+    pub(crate) sent_at: u64,
+    pub(crate) content_len: u64,
+    pub(crate) state: State,
+    pub(crate) receive_count: u32,
+    pub(crate) first_received_at: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Naive {
     pub(crate) attributes: QueueAttributes,
     retention_longest: u64,
-    content_longest: u64,
-    messages: BTreeMap<u64, Message>,
+    pub(crate) content_longest: u64,
+    pub(crate) messages: BTreeMap<u64, Message>,
     /// Ready ids in the order of handing out: those that came back before the fresh ones.
     ready: BTreeSet<(bool, u64)>,
     /// Delayed and in flight, by the instant that ends it.
@@ -54,15 +60,17 @@ pub(crate) struct Naive {
     delayed_count: u64,
     /// What was sent up to here has expired, even when the retention was raised afterwards.
     expired_until: u64,
-    next: u64,
+    pub(crate) next: u64,
     next_delayed: u64,
     pub(crate) producers: Producers,
     pub(crate) handles: Vec<ReceiptHandle>,
     given: BTreeMap<ReceiptHandle, u64>,
     pub(crate) gained: bool,
-    now: u64,
+    pub(crate) now: u64,
     /// Ids that the broker says are gone, and the model has not accounted for yet.
     pub(crate) removed: BTreeSet<u64>,
+    /// Messages that were given up, and those that came.
+    pub(crate) mail: Mail,
 }
 
 impl Naive {
@@ -84,12 +92,16 @@ impl Naive {
             gained: false,
             now: 0,
             removed: BTreeSet::new(),
+            mail: Mail::default(),
         }
     }
 
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
         self.gained |= self.attributes.is_paused && !attributes.is_paused;
         self.attributes = attributes;
+        if attributes.dead_letter_queue != 0 {
+            self.readdress();
+        }
         self.retention_longest = self.retention_longest.max(attributes.retention_ms);
     }
 
@@ -134,8 +146,9 @@ impl Naive {
         self.retention_longest / 500 + 1_000
     }
 
-    fn enter(&mut self, id: u64, state: State) {
+    pub(crate) fn enter(&mut self, id: u64, state: State) {
         match state {
+            State::Moving { number } => drop(self.mail.outbox.insert(id, number)),
             State::Ready { is_fresh } => drop(self.ready.insert((is_fresh, id))),
             State::Delayed { due_at: at } | State::Resting { ready_at: at } => {
                 self.hidden.insert((at, id));
@@ -147,8 +160,9 @@ impl Naive {
         self.messages.get_mut(&id).unwrap().state = state;
     }
 
-    fn leave(&mut self, id: u64) {
+    pub(crate) fn leave(&mut self, id: u64) {
         let left = match self.messages[&id].state {
+            State::Moving { .. } => self.mail.outbox.remove(&id).is_some(),
             State::Ready { is_fresh } => self.ready.remove(&(is_fresh, id)),
             State::Delayed { due_at: at } | State::Resting { ready_at: at } => {
                 self.delayed_count -= 1;
@@ -159,7 +173,7 @@ impl Naive {
         assert!(left, "{id} was in no list");
     }
 
-    fn drop_message(&mut self, id: u64) {
+    pub(crate) fn drop_message(&mut self, id: u64) {
         self.leave(id);
         self.messages.remove(&id);
     }
@@ -172,7 +186,10 @@ impl Naive {
                 "{id} expired early"
             );
             self.drop_message(id);
+        } else if self.mail.given_up.contains_key(&id) {
+            self.give_up(id, DeathReason::Age);
         } else {
+            self.check_not_too_old(id);
             self.leave(id);
             self.enter(id, State::Ready { is_fresh: false });
         }
@@ -180,6 +197,11 @@ impl Naive {
 
     /// A receiver gave it up or let it lapse: it may have to rest.
     fn come_back_unhandled(&mut self, id: u64) {
+        let most = self.attributes.receive_count_max;
+        let is_spent = most > 0 && self.messages[&id].receive_count >= most;
+        if is_spent && !self.removed.contains(&id) {
+            return self.give_up(id, DeathReason::ReceiveCount);
+        }
         let rest_ms = self.rest_ms(id);
         let has_room = self.delayed_count < self.attributes.delayed_count_max;
         if rest_ms == 0 || !has_room || self.removed.contains(&id) {
@@ -229,6 +251,7 @@ impl Naive {
             );
             self.drop_message(id);
         }
+        self.give_up_ready();
         if let Some(oldest) = self.oldest_ready() {
             let latest = oldest + retention_ms + self.tolerance();
             assert!(

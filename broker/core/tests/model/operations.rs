@@ -42,15 +42,26 @@ impl Profile {
     }
 }
 
-pub(crate) fn attributes(random: &mut StdRng) -> QueueAttributes {
+/// `target`: the queue that may be its dead-letter queue.
+pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueAttributes {
     let rest = *[(0, 0), (0, 0), (1, 1), (500, 20_000), (10_000, 43_200_000)]
         .choose(random)
         .unwrap();
+    let target = target.filter(|_| random.random_ratio(2, 3));
+    let policy = match target {
+        None => (0, 0),
+        Some(_) => *[(1, 0), (2, 0), (3, 30_000), (0, 5_000), (0, 0)]
+            .choose(random)
+            .unwrap(),
+    };
     QueueAttributes {
+        dead_letter_queue: target.map_or(0, |target| target.0),
+        receive_count_max: policy.0,
+        dead_letter_after_ms: policy.1,
         visibility_timeout_ms: random.random_range(1_000..60_000),
         retention_ms: *[60_000, 600_000, 86_400_000].choose(random).unwrap(),
         delay_ms: *[0, 0, 0, 5_000].choose(random).unwrap(),
-        message_size_max: 4_096,
+        message_size_max: *[4_096, 4_096, 4_096, 50].choose(random).unwrap(),
         is_paused: random.random_ratio(1, 8),
         redelivery_delay_min_ms: rest.0,
         redelivery_delay_max_ms: rest.1,
@@ -122,6 +133,7 @@ pub(crate) fn command(
     random: &mut StdRng,
     profile: &Profile,
     queue: QueueId,
+    target: Option<QueueId>,
     producer: Option<ProducerNumber>,
     given: &[ReceiptHandle],
 ) -> Command {
@@ -154,7 +166,7 @@ pub(crate) fn command(
         },
         _ => Command::QueueSet {
             queue,
-            attributes: attributes(random),
+            attributes: attributes(random, target),
         },
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sampan_core::{Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Reply, RowKey};
+use sampan_core::{
+    Arrival, Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Fate, Reply, RowKey,
+};
 use sampan_protocol::{Handles, QueueId, ReceiptHandle, SetId, Timestamp};
 
 use crate::cluster;
@@ -39,6 +41,7 @@ impl Player {
             ["checkpoint", pages] => self.checkpoint(pages.parse().unwrap()),
             ["restore"] => self.restore(),
             ["state", queue] => vec![self.state(queue)],
+            ["letters", queue] => self.letters(QueueId(queue.parse().unwrap())),
             ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
             ["catalog", "list", prefix, after] => {
@@ -107,9 +110,33 @@ impl Player {
                 queue,
                 handles: self.named(&words[2..]),
             },
+            "deliver" => self.deliver(queue, &words),
+            "settle" => Command::Settle {
+                queue,
+                fates: words[2..].iter().map(|word| fate(word)).collect(),
+            },
             "catalog" => Command::Catalog(catalog_command(&words[1..])),
             "cluster" => Command::Catalog(cluster::command(&words[1..])),
             other => panic!("{other} is no command"),
+        }
+    }
+
+    /// `deliver 2 from=1 3 4`: the letters 3 and 4 of queue 1, with the bodies of one byte.
+    fn deliver(&self, queue: QueueId, words: &[&str]) -> Command {
+        let source = QueueId(option(words, "from").unwrap());
+        let numbers: Vec<u64> = words[3..]
+            .iter()
+            .map(|word| word.parse().unwrap())
+            .collect();
+        let arrival = |number: &u64| Arrival {
+            number: *number,
+            sent_at: Timestamp(START),
+        };
+        Command::Deliver {
+            queue,
+            source,
+            arrivals: numbers.iter().map(arrival).collect(),
+            batch: batch(&vec!["1"; numbers.len()]),
         }
     }
 
@@ -199,6 +226,30 @@ impl Player {
         }
     }
 
+    fn letters(&self, queue: QueueId) -> Vec<String> {
+        let lanes = self.broker.lanes().filter(|(source, _)| *source == queue);
+        let letters = lanes.flat_map(|(source, target)| {
+            let letters = self.broker.letters(source, target, 100).into_iter();
+            letters.map(move |letter| {
+                format!(
+                    "letter {}: {} for queue {target}, {} after {} receives at {}",
+                    letter.number,
+                    id_run(letter.id, 1),
+                    letter.reason,
+                    letter.receive_count,
+                    instant(letter.dead_at),
+                )
+            })
+        });
+        let counts = self.broker.counts(queue).unwrap();
+        letters
+            .chain([format!(
+                "moving {}, undeliverable {}",
+                counts.moving, counts.undeliverable
+            )])
+            .collect()
+    }
+
     fn checkpoint(&mut self, resident_page_count_max: usize) -> Vec<String> {
         let mut out = Vec::new();
         for (key, row) in self.broker.freeze().into_rows() {
@@ -242,6 +293,8 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::DELAYED => "delayed",
         RowKey::PRODUCER => "producer",
         RowKey::RESTING => "resting",
+        RowKey::LETTERS => "letters",
+        RowKey::LANE => "lane",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),
     }
@@ -272,6 +325,14 @@ fn catalog_command(words: &[&str]) -> CatalogCommand {
             queue: QueueId(queue.parse().unwrap()),
         },
         _ => panic!("{words:?} is no catalog command"),
+    }
+}
+
+/// `3` was delivered, `3!` never can be.
+fn fate(word: &str) -> (u64, Fate) {
+    match word.strip_suffix('!') {
+        Some(number) => (number.parse().unwrap(), Fate::Undeliverable),
+        None => (word.parse().unwrap(), Fate::Delivered),
     }
 }
 
@@ -306,6 +367,7 @@ fn effect(effect: &Effect) -> String {
             format!("~ queue {queue}: remove {}", id_run(*first, *count))
         }
         Effect::QueueRemoved { queue } => format!("~ queue {queue}: removed"),
+        Effect::Letters { queue } => format!("~ queue {queue}: letters"),
         Effect::Ready { queue } => format!("~ queue {queue}: ready"),
         Effect::CatalogChanged => "~ catalog changed".to_owned(),
     }

@@ -56,6 +56,9 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
         message_count_max: option(words, "messages"),
         in_flight_count_max: option(words, "in_flight"),
         delayed_count_max: option(words, "delayed"),
+        dead_letter_queue: option(words, "dead"),
+        receive_count_max: short("receives"),
+        dead_letter_after_ms: option(words, "after"),
     }
 }
 

@@ -265,7 +265,8 @@ pub(crate) enum QueueVerb {
     /// Change attributes of a queue; those not named stay as they are.
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
         ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
-         "max_messages", "max_in_flight", "max_delayed", "paused"])))]
+         "max_messages", "max_in_flight", "max_delayed", "paused", "dead_letter_queue",
+         "max_receives", "dead_letter_after"])))]
     Set {
         /// The queue.
         name: String,
@@ -340,6 +341,16 @@ pub(crate) struct AttributeArguments {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub(crate) paused: Option<bool>,
+    /// The queue that takes what this one gives up; an empty name: none.
+    #[arg(long, value_name = "QUEUE")]
+    pub(crate) dead_letter_queue: Option<String>,
+    /// Receives after which a message that comes back goes to the dead-letter queue; 0: never.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_receives: Option<u32>,
+    /// How long after its send a message that nobody deleted goes to the dead-letter queue; 0s:
+    /// never.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) dead_letter_after: Option<Duration>,
 }
 
 /// Arguments of `sampan send`.

@@ -19,14 +19,16 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     match verb {
         QueueVerb::Create { name, attributes } => {
-            client.create_queue(&name, options(&attributes)).await?;
+            let options = options(client, &attributes).await?;
+            client.create_queue(&name, options).await?;
             output.either(
                 &format!("created queue {name}"),
                 &json!({ "created": name }),
             )
         }
         QueueVerb::Set { name, attributes } => {
-            client.set_queue(&name, options(&attributes)).await?;
+            let options = options(client, &attributes).await?;
+            client.set_queue(&name, options).await?;
             output.either(
                 &format!("changed queue {name}"),
                 &json!({ "changed": name }),
@@ -58,7 +60,20 @@ pub(crate) async fn run(
     }
 }
 
-fn options(attributes: &AttributeArguments) -> QueueOptions {
+/// The broker knows a dead-letter queue by its id, people by its name.
+async fn options(
+    client: &Client,
+    attributes: &AttributeArguments,
+) -> Result<QueueOptions, Failure> {
+    let options = plain_options(attributes);
+    Ok(match attributes.dead_letter_queue.as_deref() {
+        None => options,
+        Some("") => options.without_dead_letter_queue(),
+        Some(name) => options.dead_letter_queue(client.show_queue(name).await?.id),
+    })
+}
+
+fn plain_options(attributes: &AttributeArguments) -> QueueOptions {
     let mut options = QueueOptions::new();
     if let Some(timeout) = attributes.visibility_timeout {
         options = options.visibility_timeout(timeout);
@@ -86,6 +101,12 @@ fn options(attributes: &AttributeArguments) -> QueueOptions {
     }
     if let Some(count) = attributes.max_delayed {
         options = options.delayed_count_max(count);
+    }
+    if let Some(count) = attributes.max_receives {
+        options = options.receive_count_max(count);
+    }
+    if let Some(age) = attributes.dead_letter_after {
+        options = options.dead_letter_after(age);
     }
     if let Some(is_paused) = attributes.paused {
         options = options.paused(is_paused);
@@ -162,12 +183,17 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "max_messages": attributes.message_count_max,
         "max_in_flight": attributes.in_flight_count_max,
         "max_delayed": attributes.delayed_count_max,
+        "dead_letter_queue": queue.dead_letter_queue,
+        "max_receives": attributes.receive_count_max,
+        "dead_letter_after_ms": attributes.dead_letter_after_ms,
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
         "oldest_at_ms": counts.oldest_at.map(|at| at.0),
         "due_at_ms": counts.due_at.map(|at| at.0),
         "visible_at_ms": counts.visible_at.map(|at| at.0),
+        "moving": counts.moving,
+        "undeliverable": counts.undeliverable,
     })
 }
 
@@ -200,9 +226,17 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("max-in-flight", attributes.in_flight_count_max.to_string()),
         row("max-delayed", attributes.delayed_count_max.to_string()),
         row("paused", attributes.is_paused.to_string()),
+        row("dead-letter-queue", queue.dead_letter_queue.clone()),
+        row("max-receives", attributes.receive_count_max.to_string()),
+        row(
+            "dead-letter-after",
+            format_ms(attributes.dead_letter_after_ms),
+        ),
         row("ready", counts.ready.to_string()),
         row("delayed", counts.delayed.to_string()),
         row("in flight", counts.in_flight.to_string()),
+        row("moving", counts.moving.to_string()),
+        row("undeliverable", counts.undeliverable.to_string()),
     ]
 }
 
@@ -234,6 +268,7 @@ mod tests {
                 oldest_at: None,
                 ..QueueCounts::default()
             },
+            dead_letter_queue: "dead".to_owned(),
         }
     }
 
@@ -277,6 +312,7 @@ mod tests {
             "redelivery-delay    0s..0s",
             "max-in-flight       1000000",
             "paused              false",
+            "dead-letter-queue   dead",
         ] {
             assert!(
                 text.lines().any(|printed| printed == line),

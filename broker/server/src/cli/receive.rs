@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sampan_client::{Client, Delivery};
+use sampan_client::{Client, DeadLetter, Delivery};
 use serde_json::{Value, json};
 
 use super::args::{Format, ReceiveArguments};
@@ -46,6 +46,8 @@ struct Received<'a> {
     receive_count: u32,
     sent_at_ms: u64,
     body: &'a [u8],
+    /// Of a message in a dead-letter queue.
+    dead_letter: Option<DeadLetter>,
 }
 
 impl<'a> From<&'a Delivery> for Received<'a> {
@@ -56,6 +58,7 @@ impl<'a> From<&'a Delivery> for Received<'a> {
             receive_count: delivery.receive_count,
             sent_at_ms: delivery.sent_at.0,
             body: &delivery.body,
+            dead_letter: delivery.dead_letter(),
         }
     }
 }
@@ -94,6 +97,15 @@ fn to_json(received: &Received<'_>) -> Value {
             value["encoding"] = "base64".into();
         }
     }
+    if let Some(letter) = &received.dead_letter {
+        value["dead_letter"] = json!({
+            "source_queue": letter.source_queue,
+            "source_id": letter.source_id.0,
+            "receive_count": letter.receive_count,
+            "reason": letter.reason.text(),
+            "dead_at_ms": letter.dead_at.0,
+        });
+    }
     value
 }
 
@@ -131,6 +143,7 @@ mod tests {
             receive_count: 2,
             sent_at_ms: 5,
             body,
+            dead_letter: None,
         }
     }
 

@@ -178,6 +178,7 @@ fn description(shown: Shown) -> QueueDescription {
         created_at: shown.route.created_at,
         attributes: shown.attributes,
         counts: shown.counts,
+        dead_letter_queue: shown.route.dead_letter_queue.clone(),
     }
 }
 

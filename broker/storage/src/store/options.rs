@@ -1,7 +1,7 @@
 //! Whose store it is, how it is tuned, and the limits of its formats.
 
 use sampan_protocol::SetId;
-use sampan_protocol::limits::{BODY_LEN_MAX, HEADERS_LEN_MAX, KEY_LEN_MAX};
+use sampan_protocol::limits::{BODY_LEN_MAX, KEY_LEN_MAX, STORED_HEADERS_LEN_MAX};
 
 /// Name of the index file in the folder of a set.
 pub const INDEX_FILE: &str = "store.redb";
@@ -13,7 +13,7 @@ pub const QUARANTINE_PREFIX: &str = "quarantine-";
 /// An extent takes messages until it would be longer than this.
 pub const EXTENT_LEN: usize = 64 * 1024;
 /// Longest extent: one message of the largest size, with its headers and keys.
-pub const EXTENT_LEN_MAX: usize = BODY_LEN_MAX + HEADERS_LEN_MAX + 2 * KEY_LEN_MAX + 128;
+pub const EXTENT_LEN_MAX: usize = BODY_LEN_MAX + STORED_HEADERS_LEN_MAX + 2 * KEY_LEN_MAX + 128;
 /// The ids of an extent span at most this many, so that its bitmap fits the index.
 pub const EXTENT_SPAN_MAX: u64 = 4_096;
 /// Longest value in the index file; above it, the file would waste half of what it takes.

@@ -1,0 +1,154 @@
+//! Taking messages that another queue gave up.
+//!
+//! Each source numbers its letters, and they come in that order; the highest number that was taken
+//! is kept for each. So a repeat is never taken, however late it comes.
+//!
+//! What is taken is taken whatever its length: a queue that refused some letters for good would
+//! have to remember which, for a repeat must not hear that they were taken. The only queue that
+//! never takes a letter is one that is gone.
+//!
+//! Invariant: numbers of a source only rise. Spec: spec/semantics.md, "Dead letters".
+
+use sampan_protocol::{ErrorCode, MessageBatch, MessageId, MessageRecord, QueueId, Timestamp};
+
+use super::Queue;
+use crate::effect::Effect;
+use crate::fields::{FieldError, Fields};
+use crate::limits::LANE_COUNT_MAX;
+use crate::marks::class_of;
+use crate::reply::Refusal;
+use crate::row_changes::RowChanges;
+
+const VERSION: u8 = 1;
+
+/// The highest number taken of each source.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    highest: std::collections::BTreeMap<u64, u64>,
+    changes: RowChanges,
+}
+
+impl Lanes {
+    fn highest(&self, source: QueueId) -> u64 {
+        self.highest.get(&source.0).copied().unwrap_or(0)
+    }
+
+    fn has_room_for(&self, source: QueueId) -> bool {
+        self.highest.contains_key(&source.0) || self.highest.len() < LANE_COUNT_MAX
+    }
+
+    fn note(&mut self, source: QueueId, number: u64) {
+        self.highest.insert(source.0, number);
+        self.changes.on_change(source.0);
+    }
+
+    pub(super) fn freeze(&mut self, mut each: impl FnMut(u64, u64)) {
+        let (changed, _) = self.changes.take();
+        for source in changed {
+            each(source, self.highest(QueueId(source)));
+        }
+    }
+
+    pub(super) fn row_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.highest.keys().copied()
+    }
+
+    pub(super) fn restore_row(&mut self, source: u64, row: &[u8]) -> Result<(), FieldError> {
+        let mut fields = Fields::new(row);
+        fields.version(VERSION)?;
+        let highest = fields.u64()?;
+        fields.end()?;
+        if highest == 0 || self.highest.len() >= LANE_COUNT_MAX {
+            return Err(FieldError::Range);
+        }
+        self.highest.insert(source, highest);
+        Ok(())
+    }
+}
+
+/// The row of a lane.
+pub(crate) fn encode_lane(highest: u64, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    out.extend_from_slice(&highest.to_le_bytes());
+}
+
+/// One message of another queue as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The number of its letter there.
+    pub number: u64,
+    /// When it was sent first.
+    pub sent_at: Timestamp,
+}
+
+impl Queue {
+    /// Takes messages from `source`: all of those that are new, or none.
+    pub(crate) fn deliver(
+        &mut self,
+        source: QueueId,
+        arrivals: &[Arrival],
+        batch: &MessageBatch,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let highest = self.lanes.highest(source);
+        let is_new = |arrival: &&Arrival| arrival.number > highest;
+        self.check_arrival(source, arrivals.iter().filter(is_new).count() as u64)?;
+        for ((index, record), arrival) in (0u16..).zip(batch.records()).zip(arrivals) {
+            if is_new(&arrival) {
+                self.take_in(index, &record, *arrival, batch, now, effects);
+            }
+        }
+        if let Some(last) = arrivals.last().filter(is_new) {
+            self.lanes.note(source, last.number);
+        }
+        Ok(())
+    }
+
+    fn check_arrival(&self, source: QueueId, count: u64) -> Result<(), Refusal> {
+        let count_max = self.attributes.message_count_max;
+        if count == 0 {
+            return Ok(());
+        }
+        if self.attributes.is_paused {
+            let text = "a paused queue takes no messages of other queues".to_owned();
+            return Err(Refusal::with_text(ErrorCode::QueueBusy, text));
+        }
+        if self.message_count() + count > count_max {
+            let text = format!("the queue holds at most {count_max} messages");
+            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
+        }
+        if !self.lanes.has_room_for(source) {
+            let text = format!("a queue takes messages of at most {LANE_COUNT_MAX} others");
+            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
+        }
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        index: u16,
+        record: &MessageRecord,
+        arrival: Arrival,
+        batch: &MessageBatch,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let class = class_of(record.content_len());
+        let first = MessageId(self.immediate.next);
+        self.immediate
+            .marks
+            .note(first.0, now, class, self.attributes.retention_ms);
+        self.immediate.next += 1;
+        self.flags.gained = true;
+        self.trace.on_arrival(first, arrival.sent_at);
+        effects.push(Effect::Stored {
+            queue: self.id,
+            first,
+            index,
+            count: 1,
+            sent_at: arrival.sent_at,
+            batch: batch.clone(),
+        });
+    }
+}
