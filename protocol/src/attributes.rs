@@ -10,10 +10,10 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{
-    BODY_LEN_MAX, DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN,
-    RECEIVE_WAIT_MAX_MS, REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS,
-    RETENTION_MIN_MS, VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS,
-    VISIBILITY_TIMEOUT_MIN_MS,
+    BODY_LEN_MAX, DEDUP_WINDOW_DEFAULT_MS, DEDUP_WINDOW_MAX_MS, DELAYED_COUNT_MAX,
+    IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN, RECEIVE_WAIT_MAX_MS,
+    REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS, RETENTION_MIN_MS,
+    VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use crate::reader::Reader;
 use crate::{DecodeError, ErrorCode, OutOfRange};
@@ -160,6 +160,9 @@ attributes! {
     10 in_flight_count_max: u64 = IN_FLIGHT_COUNT_MAX, 1, IN_FLIGHT_COUNT_MAX;
     /// Delayed messages; with so many, sends with a delay are refused.
     11 delayed_count_max: u64 = DELAYED_COUNT_MAX, 0, DELAYED_COUNT_MAX;
+    /// How long a message with a deduplication key that was stored before is not stored again.
+    /// 0: keys are only carried along.
+    15 dedup_window_ms: u32 = DEDUP_WINDOW_DEFAULT_MS, 0, DEDUP_WINDOW_MAX_MS.into();
 }
 
 fn check(what: &str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
@@ -234,7 +237,7 @@ impl AttributeChanges {
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         let named = self.named();
-        let count = u16::try_from(named.clone().count()).expect("there are eleven attributes");
+        let count = u16::try_from(named.clone().count()).expect("there are few attributes");
         out.put_u16_le(count);
         for (tag, value) in named {
             out.put_u16_le(tag);
