@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use sampan_protocol::Timestamp;
+use sampan_protocol::{Sent, Timestamp};
 
 use crate::catalog::{
     CatalogRecord, CatalogRow, ClusterRecord, NodeRecord, Retired, SetRecord, encode_retired,
@@ -19,7 +19,7 @@ use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
-use crate::queue::{Delayed, Producer, QueueRow};
+use crate::queue::{Delayed, KeyChunk, Producer, QueueRow, encode_reply};
 use crate::row_key::RowKey;
 
 const SET_VERSION: u8 = 1;
@@ -41,6 +41,8 @@ pub(crate) enum FrozenRow {
     Leases(Arc<Chunk<Lease>>),
     Delayed(Arc<Chunk<Delayed>>),
     Producer(Arc<Producer>),
+    Keys(Arc<KeyChunk>),
+    Reply(Arc<Sent>),
     Page(Arc<Page>),
 }
 
@@ -66,6 +68,8 @@ impl FrozenRow {
             FrozenRow::Leases(chunk) => chunk.encode(&mut out),
             FrozenRow::Delayed(chunk) => chunk.encode(&mut out),
             FrozenRow::Producer(producer) => producer.encode(&mut out),
+            FrozenRow::Keys(chunk) => chunk.encode(&mut out),
+            FrozenRow::Reply(sent) => encode_reply(sent, &mut out),
             FrozenRow::Page(page) => page.encode(&mut out),
         }
         Some(out)

@@ -10,6 +10,7 @@
 //! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting; what
 //! was sent and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
 
+mod deduplication;
 mod due;
 mod handles;
 mod needs;
@@ -18,10 +19,12 @@ mod receive;
 mod resting;
 mod rows;
 mod send;
+mod send_keyed;
 mod trace;
 
+pub(crate) use deduplication::KeyChunk;
 pub(crate) use needs::Needs;
-pub(crate) use producers::Producer;
+pub(crate) use producers::{Producer, encode_reply};
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
 };
@@ -34,6 +37,7 @@ use crate::leases::Leases;
 use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
+use deduplication::Keys;
 use producers::Producers;
 use resting::Resting;
 use trace::Trace;
@@ -79,6 +83,7 @@ pub(crate) struct Queue {
     /// Messages that came back unhandled and wait to be ready.
     resting: Resting,
     producers: Producers,
+    keys: Keys,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
     pub(crate) flags: Flags,
@@ -124,6 +129,7 @@ impl Queue {
             waiting: Timed::new(),
             resting: Resting::new(1),
             producers: Producers::new(1, Timestamp(0), Timestamp(0)),
+            keys: Keys::new(0, 0),
             trace: Trace::default(),
             flags: Flags::default(),
         }
@@ -137,10 +143,13 @@ impl Queue {
         &self.attributes
     }
 
-    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
+    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, now: Timestamp) {
         // What a pause held back can be received now.
         self.flags.gained |= self.attributes.is_paused && !attributes.is_paused;
+        // What either window has forgotten by now is not known again when the window grows.
+        self.keys.forget(self.attributes.dedup_window_ms, now);
         self.attributes = attributes;
+        self.keys.forget(self.attributes.dedup_window_ms, now);
     }
 
     pub(crate) fn pages(&self) -> &Pages {
@@ -226,6 +235,7 @@ impl Queue {
             expiry(&self.immediate),
             expiry(&self.delayed),
             self.producers.next_sweep(),
+            self.keys.next_deadline(self.attributes.dedup_window_ms),
         ]
         .into_iter()
         .flatten()
@@ -241,5 +251,6 @@ impl Queue {
             + self.resting.table.chunk_count()
             + self.immediate.marks.count()
             + self.delayed.marks.count()
+            + self.keys.chunk_count()
     }
 }

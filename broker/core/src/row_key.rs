@@ -49,6 +49,10 @@ impl RowKey {
     pub const PRODUCER: u8 = 0x15;
     /// 64 numbers of messages that rest.
     pub const RESTING: u8 = 0x16;
+    /// 64 deduplication keys.
+    pub const KEYS: u8 = 0x18;
+    /// The reply to a numbered send whose ids are in no order.
+    pub const REPLY: u8 = 0x1f;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
 

@@ -29,12 +29,11 @@ fn batch() -> MessageBatch {
         (b"second", Some(9_000)),
         (b"third", Some(0)),
     ] {
-        let (body, headers) = (Bytes::from_static(body), Bytes::new());
         builder
             .push(NewMessage {
-                body,
-                headers,
+                body: Bytes::from_static(body),
                 delay_ms,
+                ..NewMessage::default()
             })
             .unwrap();
     }
@@ -126,13 +125,28 @@ fn cluster_commands() -> Vec<CatalogCommand> {
     ]
 }
 
-fn numbered(number: u64) -> Command {
+fn numbered(number: u64, batch: MessageBatch) -> Command {
     let session = ProducerSession::new(Timestamp(1_700_000_000_000), *b"0123456789");
     Command::Send {
         queue: QUEUE,
         producer: Some(ProducerNumber { session, number }),
-        batch: batch(),
+        batch,
     }
+}
+
+/// Two messages with keys of their own, and one with the key of the first.
+fn keyed_batch() -> MessageBatch {
+    let mut builder = BatchBuilder::new();
+    for key in [&b"order-1"[..], b"order-2", b"order-1"] {
+        builder
+            .push(NewMessage {
+                body: Bytes::from_static(b"keyed"),
+                dedup_key: Bytes::from_static(key),
+                ..NewMessage::default()
+            })
+            .unwrap();
+    }
+    builder.finish()
 }
 
 /// Every kind of command, each kind of catalog command included.
@@ -171,7 +185,7 @@ fn commands() -> Vec<Command> {
             queue,
             handles: handles(),
         },
-        numbered(1),
+        numbered(1, batch()),
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },
     ];
@@ -213,8 +227,9 @@ fn broker() -> (Broker, [u64; 2]) {
         visibility_timeout_ms: None,
     };
     let commands = vec![
-        numbered(2),
-        numbered(2),
+        numbered(2, batch()),
+        numbered(2, batch()),
+        numbered(3, keyed_batch()),
         receive,
         give_up(0),
         Command::QueueSet {
@@ -312,6 +327,8 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::DELAYED,
         RowKey::PRODUCER,
         RowKey::RESTING,
+        RowKey::KEYS,
+        RowKey::REPLY,
         RowKey::PAGE,
     ] {
         assert!(kinds.contains(&kind), "no row of kind {kind:#x}");

@@ -135,8 +135,8 @@ impl Broker {
                 Ok(Reply::Handles(queue.release(handles, now, effects)))
             }),
             Command::QueueCreate { .. } => self.queue_create(command),
-            Command::QueueSet { queue, attributes } => self.on_queue(*queue, |queue, _| {
-                queue.set_attributes(*attributes);
+            Command::QueueSet { queue, attributes } => self.on_queue(*queue, |queue, now| {
+                queue.set_attributes(*attributes, now);
                 Ok(Reply::Done)
             }),
             Command::QueueDelete { queue } => Ok(self.queue_delete(*queue, effects)),

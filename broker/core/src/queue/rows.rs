@@ -5,6 +5,7 @@
 
 use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Timestamp};
 
+use super::deduplication::Keys;
 use super::producers::Producers;
 use super::resting::Resting;
 use super::{Queue, Space};
@@ -16,6 +17,9 @@ use crate::marks::Mark;
 use crate::row_key::RowKey;
 
 const VERSION: u8 = 1;
+/// Numbers of producers and keys lie below these: so many were never given, and sums of them fit.
+const PRODUCER_NUMBER_MAX: u64 = 1 << 53;
+const KEY_NUMBER_MAX: u64 = 1 << 62;
 
 /// The queue's own row: everything of it that is not many.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct QueueRow {
     producers_swept_at: Timestamp,
     producers_forgotten_until: Timestamp,
     resting_next: u64,
+    keys_first: u64,
+    keys_next: u64,
 }
 
 impl QueueRow {
@@ -47,6 +53,8 @@ impl QueueRow {
             self.producers_swept_at.0,
             self.producers_forgotten_until.0,
             self.resting_next,
+            self.keys_first,
+            self.keys_next,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -68,6 +76,8 @@ impl QueueRow {
             producers_swept_at: fields.timestamp()?,
             producers_forgotten_until: fields.timestamp()?,
             resting_next: fields.u64()?,
+            keys_first: fields.u64()?,
+            keys_next: fields.u64()?,
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -81,8 +91,10 @@ impl QueueRow {
             && self.immediate_next < delayed
             && (delayed + 1..2 * delayed).contains(&self.delayed_next)
             && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
-            && self.producer_next > 0
-            && self.resting_next > 0;
+            && (1..PRODUCER_NUMBER_MAX).contains(&self.producer_next)
+            && self.resting_next > 0
+            && self.keys_first <= self.keys_next
+            && self.keys_next < KEY_NUMBER_MAX;
         if holds {
             Ok(())
         } else {
@@ -105,6 +117,8 @@ impl Queue {
             producers_swept_at: self.producers.swept_at(),
             producers_forgotten_until: self.producers.forgotten_until(),
             resting_next: self.resting.next,
+            keys_first: self.keys.first(),
+            keys_next: self.keys.next(),
         }
     }
 
@@ -154,6 +168,11 @@ impl Queue {
         self.producers.freeze(|number, producer| {
             push(RowKey::PRODUCER, number, producer.map(FrozenRow::Producer));
         });
+        self.producers.freeze_replies(|number, reply| {
+            push(RowKey::REPLY, number, reply.map(FrozenRow::Reply));
+        });
+        self.keys
+            .freeze(|number, chunk| push(RowKey::KEYS, number, chunk.map(FrozenRow::Keys)));
         self.pages
             .freeze(|number, page| push(RowKey::PAGE, number, page.map(FrozenRow::Page)));
     }
@@ -188,6 +207,12 @@ impl Queue {
         self.producers
             .row_numbers()
             .for_each(|number| push(RowKey::PRODUCER, number));
+        self.producers
+            .reply_row_numbers()
+            .for_each(|number| push(RowKey::REPLY, number));
+        self.keys
+            .row_numbers()
+            .for_each(|number| push(RowKey::KEYS, number));
         self.pages
             .row_numbers()
             .for_each(|number| push(RowKey::PAGE, number));
@@ -207,6 +232,7 @@ impl Queue {
             row.producers_forgotten_until,
         );
         queue.resting = Resting::new(row.resting_next);
+        queue.keys = Keys::new(row.keys_first, row.keys_next);
         Ok(queue)
     }
 
@@ -230,6 +256,8 @@ impl Queue {
             RowKey::DELAYED => self.waiting.restore_row(key.number, row),
             RowKey::RESTING => self.resting.table.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
+            RowKey::KEYS => self.keys.restore_row(key.number, row),
+            RowKey::REPLY => self.producers.restore_reply(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),
         }
@@ -251,7 +279,8 @@ impl Queue {
             .table
             .last_number()
             .is_none_or(|last| last < self.resting.next);
-        if leases && waiting && resting {
+        let producers = self.producers.is_whole();
+        if leases && waiting && resting && producers && self.keys.is_whole() {
             Ok(())
         } else {
             Err(FieldError::Range)
@@ -271,7 +300,7 @@ pub(crate) fn decode_attributes(fields: &mut Fields<'_>) -> Result<QueueAttribut
 
 pub(crate) fn encode_changes(changes: &AttributeChanges, out: &mut Vec<u8>) {
     let named = changes.named();
-    let count = u16::try_from(named.clone().count()).expect("there are eleven attributes");
+    let count = u16::try_from(named.clone().count()).expect("there are few attributes");
     out.extend_from_slice(&count.to_le_bytes());
     for (tag, value) in named {
         out.extend_from_slice(&tag.to_le_bytes());

@@ -242,6 +242,8 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::DELAYED => "delayed",
         RowKey::PRODUCER => "producer",
         RowKey::RESTING => "resting",
+        RowKey::KEYS => "keys",
+        RowKey::REPLY => "reply",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),
     }
