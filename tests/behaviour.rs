@@ -13,6 +13,8 @@ mod cli;
 mod client;
 #[path = "behaviour/commands.rs"]
 mod commands;
+#[path = "behaviour/deduplication.rs"]
+mod deduplication;
 #[path = "support/first_line.rs"]
 mod first_line;
 #[path = "support/folder.rs"]

@@ -87,6 +87,9 @@ fn options(attributes: &AttributeArguments) -> QueueOptions {
     if let Some(count) = attributes.max_delayed {
         options = options.delayed_count_max(count);
     }
+    if let Some(window) = attributes.dedup_window {
+        options = options.dedup_window(window);
+    }
     if let Some(is_paused) = attributes.paused {
         options = options.paused(is_paused);
     }
@@ -162,6 +165,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "max_messages": attributes.message_count_max,
         "max_in_flight": attributes.in_flight_count_max,
         "max_delayed": attributes.delayed_count_max,
+        "dedup_window_ms": attributes.dedup_window_ms,
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
@@ -199,6 +203,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("max-messages", attributes.message_count_max.to_string()),
         row("max-in-flight", attributes.in_flight_count_max.to_string()),
         row("max-delayed", attributes.delayed_count_max.to_string()),
+        row("dedup-window", format_ms(attributes.dedup_window_ms.into())),
         row("paused", attributes.is_paused.to_string()),
         row("ready", counts.ready.to_string()),
         row("delayed", counts.delayed.to_string()),
@@ -276,6 +281,7 @@ mod tests {
             "ready               3",
             "redelivery-delay    0s..0s",
             "max-in-flight       1000000",
+            "dedup-window        5m",
             "paused              false",
         ] {
             assert!(
