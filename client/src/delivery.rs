@@ -13,8 +13,8 @@ use crate::submission::Deleting;
 ///
 /// Dropping it does nothing: the message comes back when its visibility timeout ends.
 ///
-/// Body, headers and key share the memory of the reply they came in, up to 256 KiB. Copy a small one out
-/// (`Bytes::copy_from_slice`) to keep it for long.
+/// Body, headers and key share the memory of the reply they came in, up to 256 KiB. Copy a small
+/// one out (`Bytes::copy_from_slice`) to keep it for long.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Delivery {

@@ -1,8 +1,8 @@
 //! Received: the messages that a receive hands out, in one frame or several.
 //!
-//! A table of fixed records comes first, then headers, keys and bodies, each message's in one piece as in
-//! the batch it was sent in; so the broker copies it whole, and a client that wants the third body
-//! need not walk over the first two.
+//! A table of fixed records comes first, then headers, keys and bodies, each message's in one piece
+//! as in the batch it was sent in; so the broker copies it whole, and a client that wants the third
+//! body need not walk over the first two.
 //!
 //! Spec: spec/wire.md, "Received".
 
@@ -20,7 +20,7 @@ pub(crate) const FIXED_LEN: usize = 8;
 /// Length of one record of the table.
 pub(crate) const RECORD_LEN: usize = 56;
 
-/// A message as its receiver gets it. Headers and body share the memory of the frame.
+/// A message as its receiver gets it. Headers, key and body share the memory of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
     /// Its place in the queue.

@@ -19,8 +19,9 @@ pub(crate) struct Profile {
     pub(crate) count_max: u16,
     /// In a thousand sends, how many name delays.
     pub(crate) delayed: u32,
-    /// In a thousand sends, how many have deduplication keys, and how many different ones there are.
+    /// In a thousand sends, how many have deduplication keys.
     pub(crate) keyed: u32,
+    /// How many different keys there are.
     pub(crate) key_count: u32,
     /// The longest pause between two entries, in milliseconds.
     pub(crate) pause_max: u64,
