@@ -15,6 +15,8 @@ mod client;
 mod commands;
 #[path = "behaviour/dead_letters.rs"]
 mod dead_letters;
+#[path = "behaviour/deduplication.rs"]
+mod deduplication;
 #[path = "support/first_line.rs"]
 mod first_line;
 #[path = "support/folder.rs"]

@@ -13,8 +13,8 @@ use crate::submission::Deleting;
 ///
 /// Dropping it does nothing: the message comes back when its visibility timeout ends.
 ///
-/// Body and headers share the memory of the reply they came in, up to 256 KiB. Copy a small one out
-/// (`Bytes::copy_from_slice`) to keep it for long.
+/// Body, headers and key share the memory of the reply they came in, up to 256 KiB. Copy a small
+/// one out (`Bytes::copy_from_slice`) to keep it for long.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -26,6 +26,8 @@ pub struct Delivery {
     pub body: Bytes,
     /// Encoded headers as `spec/wire.md` lays them out; see [`Delivery::headers`].
     pub headers: Bytes,
+    /// The deduplication key that its sender gave it.
+    pub dedup_key: Option<Bytes>,
     /// How often the message was handed out, this time included; 1 for the first.
     pub receive_count: u32,
     /// When the broker stored it, by the broker's clock.
@@ -44,6 +46,7 @@ impl Delivery {
             handle: message.handle,
             body: message.body,
             headers: message.headers,
+            dedup_key: Some(message.dedup_key).filter(|key| !key.is_empty()),
             receive_count: message.receive_count,
             sent_at: message.sent_at,
             first_received_at: message.first_received_at,

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sampan_protocol::limits::{BODY_LEN_MAX, HEADERS_LEN_MAX};
+use sampan_protocol::limits::{BODY_LEN_MAX, HEADERS_LEN_MAX, KEY_LEN_MAX};
 use sampan_protocol::{ErrorCode, MessageRecord};
 
 use crate::error::Error;
@@ -27,6 +27,8 @@ pub struct Message {
     /// How long the message stays hidden: 0 to the queue's retention, in whole milliseconds.
     /// `None`: as the queue says.
     pub delay: Option<Duration>,
+    /// Deduplication key, 1 to 128 bytes: see [`Message::dedup_key`].
+    pub dedup_key: Option<Bytes>,
 }
 
 impl Message {
@@ -36,6 +38,7 @@ impl Message {
             body: body.into(),
             headers: Bytes::new(),
             delay: None,
+            dedup_key: None,
         }
     }
 
@@ -52,6 +55,18 @@ impl Message {
         self.delay = Some(delay);
         self
     }
+
+    /// The same message with a deduplication key: when the queue has stored a message with this
+    /// key within its window (by default 5 minutes), whoever sent it, this one is not stored, and
+    /// its send gives the id of that one.
+    ///
+    /// Repeats of the SDK itself need no key: see [`Queue::send`](crate::Queue::send). A key is for
+    /// repeats that the application makes, for instance after it was restarted.
+    #[must_use]
+    pub fn dedup_key(mut self, key: impl Into<Bytes>) -> Self {
+        self.dedup_key = Some(key.into());
+        self
+    }
 }
 
 /// A checked message with its record. Invariant: within the limits of one message.
@@ -59,6 +74,8 @@ impl Message {
 pub(crate) struct LaidOut {
     pub(crate) record: [u8; RECORD_LEN],
     pub(crate) headers: Bytes,
+    /// Empty for none.
+    pub(crate) dedup_key: Bytes,
     pub(crate) body: Bytes,
     pub(crate) delayed: bool,
 }
@@ -85,6 +102,7 @@ impl LaidOut {
         if let Err(code) = sampan_protocol::headers::check(&message.headers) {
             return Err(Error::refused(code));
         }
+        let dedup_key = checked_key(message.dedup_key)?;
         let delay = message.delay.map(|delay| {
             // The largest value stands for "as the queue says"; no queue allows one near it.
             u64::try_from(delay.as_millis())
@@ -98,9 +116,11 @@ impl LaidOut {
         record[4..8].copy_from_slice(&sampan_protocol::checksum(&message.body).to_le_bytes());
         record[8..16].copy_from_slice(&delay.unwrap_or(MessageRecord::DELAY_DEFAULT).to_le_bytes());
         record[16..18].copy_from_slice(&headers_len.to_le_bytes());
+        record[19] = u8::try_from(dedup_key.len()).expect("its limit is 128 bytes");
         Ok(LaidOut {
             record,
             headers: message.headers,
+            dedup_key,
             body: message.body,
             delayed: delay.is_some(),
         })
@@ -108,15 +128,31 @@ impl LaidOut {
 
     /// Bytes that this message takes in a batch.
     pub(crate) fn encoded_len(&self) -> usize {
-        RECORD_LEN + self.headers.len() + self.body.len()
+        RECORD_LEN + self.headers.len() + self.dedup_key.len() + self.body.len()
     }
+}
+
+/// The key, empty for none. One that is given and empty is a mistake: nothing would be told from
+/// its repeats.
+fn checked_key(key: Option<Bytes>) -> Result<Bytes, Error> {
+    let Some(key) = key else {
+        return Ok(Bytes::new());
+    };
+    if (1..=KEY_LEN_MAX).contains(&key.len()) {
+        return Ok(key);
+    }
+    let text = format!(
+        "deduplication key of {} bytes; 1 to {KEY_LEN_MAX}",
+        key.len()
+    );
+    Err(Error::refused_with(ErrorCode::HeadersOutOfRange, &text))
 }
 
 /// Length of what the message of `record` has in a batch's content.
 pub(crate) fn content_len(record: &[u8]) -> usize {
     let body_len = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
     let headers_len = u16::from_le_bytes([record[16], record[17]]);
-    body_len as usize + usize::from(headers_len)
+    body_len as usize + usize::from(headers_len) + usize::from(record[19])
 }
 
 /// Whether the message of `record` names a delay of its own.

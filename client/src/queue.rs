@@ -110,7 +110,7 @@ impl Queue {
         self.send_with(Message::new(body))
     }
 
-    /// Like [`Queue::send`], with headers and a delay.
+    /// Like [`Queue::send`], with headers, a delay and a deduplication key.
     pub fn send_with(&self, message: Message) -> Sending {
         Sending(Submission::new(
             self.shared(),

@@ -130,6 +130,16 @@ impl QueueOptions {
         self
     }
 
+    /// How long a message whose [deduplication key](crate::Message::dedup_key) was stored before is
+    /// not stored again: 0, which is off, to 24 h. Default 5 minutes. A queue remembers at most
+    /// 1,048,576 keys; then sends with others are refused with
+    /// [`TooManyKeys`](crate::ErrorCode::TooManyKeys).
+    #[must_use]
+    pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.changes.dedup_window_ms = Some(millis_u32(window));
+        self
+    }
+
     pub(crate) fn changes(&self) -> AttributeChanges {
         self.changes
     }

@@ -263,5 +263,6 @@ fn is_of_one_message(code: ErrorCode) -> bool {
             | ErrorCode::HeadersOutOfRange
             | ErrorCode::ReservedField
             | ErrorCode::TooManyDelayed
+            | ErrorCode::TooManyKeys
     )
 }

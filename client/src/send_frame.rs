@@ -172,6 +172,7 @@ impl SendFrame {
     fn push_record(&mut self, message: &LaidOut) {
         self.table.extend_from_slice(&message.record);
         self.content.extend_from_slice(&message.headers);
+        self.content.extend_from_slice(&message.dedup_key);
         self.delayed |= message.delayed;
     }
 
@@ -272,7 +273,9 @@ mod tests {
             Message::new(vec![7; 3_000]).delay(Duration::from_millis(1_500)),
             Message::new("fourth")
                 .headers(headers)
+                .dedup_key("order-4711")
                 .delay(Duration::ZERO),
+            Message::new("fifth").dedup_key(vec![0xff; 128]),
         ]
     }
 
@@ -289,6 +292,7 @@ mod tests {
                     body,
                     headers,
                     delay_ms,
+                    dedup_key: message.dedup_key.clone().unwrap_or_default(),
                 })
                 .expect("within the limits");
         }
@@ -322,7 +326,7 @@ mod tests {
         }
         assert_eq!(encoded(&frame), expected(&messages()));
 
-        let large = Message::new(vec![1; LARGE_BODY_LEN]);
+        let large = Message::new(vec![1; LARGE_BODY_LEN]).dedup_key("large");
         let mut frame = SendFrame::new("orders".into(), Vec::new());
         frame.push(SendUnit::one(large.clone()).unwrap());
         assert!(frame.is_full());
@@ -336,9 +340,10 @@ mod tests {
         frame.push(SendUnit::one(all[0].clone()).unwrap());
         frame.push(SendUnit::many(all[1..3].to_vec()).unwrap());
         frame.push(SendUnit::one(all[3].clone()).unwrap());
+        frame.push(SendUnit::one(all[4].clone()).unwrap());
         let cost = frame.cost();
         let parts = frame.split();
-        let units = [&all[..1], &all[1..3], &all[3..]];
+        let units = [&all[..1], &all[1..3], &all[3..4], &all[4..]];
         assert_eq!(parts.len(), units.len());
         let mut parts_cost = Cost::default();
         for (part, unit) in parts.iter().zip(units) {

@@ -104,6 +104,18 @@ async fn sends_and_their_ids() {
     }
     assert_eq!(ids, [1_000, MessageId::DELAYED_BIT | 7, 1_001]);
 
+    let traced = headers::encode([("trace", &[1, 2][..])]).unwrap();
+    let messages = vec![
+        Message::new("one").headers(traced).dedup_key("order-4711"),
+        Message::new("hello"),
+        Message::new(vec![0]).dedup_key(vec![0xff]),
+    ];
+    let send = queue.send_batch(messages);
+    let request = ("send.txt", "send: deduplication keys");
+    let reply = ("send.txt", "sent: ids of messages that were stored before");
+    exchange(&mut connection, request, &[reply]).await;
+    assert_eq!(send.await.unwrap(), [1_000, 1_003, 1_000].map(MessageId));
+
     let send = queue.send(body_of_the_single_send());
     let reply = ("send.txt", "sent: one id");
     exchange(&mut connection, ("send.txt", "send: one message"), &[reply]).await;
@@ -162,6 +174,23 @@ async fn receives_and_their_messages() {
     assert_eq!(first, ("trace", &[1, 2][..]));
     assert_eq!(received[1].first_received_at, Timestamp(1_767_225_600_005));
     assert_eq!(received[2].visible_at, Timestamp(1_767_225_630_010));
+
+    assert_eq!(received[0].dedup_key, None);
+
+    let (received, ()) = tokio::join!(queue.receive(), async {
+        let frame = next_frame(&mut connection).await;
+        let keyed = vector("receive.txt", "received: deduplication keys");
+        answer(&mut connection, &frame, &keyed).await;
+    });
+    let received = received.unwrap();
+    let told = received
+        .iter()
+        .map(|delivery| (&delivery.body[..], delivery.dedup_key.as_deref()));
+    let expected = [
+        (&b"one"[..], Some(&b"order-4711"[..])),
+        (&[0][..], Some(&[0xff][..])),
+    ];
+    assert!(told.eq(expected));
 
     let (nothing, ()) = tokio::join!(queue.receive(), async {
         let frame = next_frame(&mut connection).await;

@@ -10,10 +10,11 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{
-    BODY_LEN_MAX, DEAD_LETTER_AFTER_MIN_MS, DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX,
-    MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN, RECEIVE_COUNT_MAX, RECEIVE_WAIT_MAX_MS,
-    REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS, RETENTION_MIN_MS,
-    VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
+    BODY_LEN_MAX, DEAD_LETTER_AFTER_MIN_MS, DEDUP_WINDOW_DEFAULT_MS, DEDUP_WINDOW_MAX_MS,
+    DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN, RECEIVE_COUNT_MAX,
+    RECEIVE_WAIT_MAX_MS, REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS,
+    RETENTION_MIN_MS, VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS,
+    VISIBILITY_TIMEOUT_MIN_MS,
 };
 use crate::reader::Reader;
 use crate::{DecodeError, ErrorCode, OutOfRange};
@@ -168,6 +169,9 @@ attributes! {
     /// So long after its send a message that nobody deleted goes to the dead-letter queue; 0: it
     /// never does for that.
     14 dead_letter_after_ms: u64 = 0, 0, RETENTION_MAX_MS;
+    /// How long a message with a deduplication key that was stored before is not stored again.
+    /// 0: keys are only carried along.
+    15 dedup_window_ms: u32 = DEDUP_WINDOW_DEFAULT_MS, 0, DEDUP_WINDOW_MAX_MS.into();
 }
 
 fn check(what: &str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {

@@ -13,7 +13,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::ErrorCode;
 use crate::lengths::to_usize;
-use crate::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, STORED_HEADERS_LEN_MAX};
+use crate::limits::{
+    BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, KEY_LEN_MAX, STORED_HEADERS_LEN_MAX,
+};
 
 /// Length of the batch header: count u16, flags u16, reserved u32.
 const BATCH_HEADER_LEN: usize = 8;
@@ -31,9 +33,16 @@ pub struct NewMessage {
     pub headers: Bytes,
     /// How long the message stays hidden, in milliseconds. `None`: the queue's default.
     pub delay_ms: Option<u64>,
+    /// Deduplication key, at most 128 bytes; empty for none.
+    pub dedup_key: Bytes,
 }
 
 impl NewMessage {
+    /// Length of what it has in the content.
+    fn content_len(&self) -> usize {
+        self.headers.len() + self.dedup_key.len() + self.body.len()
+    }
+
     fn names_delay(&self) -> bool {
         self.delay_ms
             .is_some_and(|delay| delay != MessageRecord::DELAY_DEFAULT)
@@ -53,7 +62,7 @@ pub struct MessageRecord {
     pub headers_len: u16,
     /// Length of the group key.
     pub group_key_len: u8,
-    /// Length of the deduplication key.
+    /// Length of the deduplication key; 0 for none.
     pub dedup_key_len: u8,
 }
 
@@ -97,10 +106,11 @@ impl MessageRecord {
         if to_usize(self.body_len) > BODY_LEN_MAX {
             return Err(ErrorCode::MessageTooLarge);
         }
-        if usize::from(self.headers_len) > STORED_HEADERS_LEN_MAX {
+        let dedup_key_len = usize::from(self.dedup_key_len);
+        if usize::from(self.headers_len) > STORED_HEADERS_LEN_MAX || dedup_key_len > KEY_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
         }
-        if self.group_key_len != 0 || self.dedup_key_len != 0 {
+        if self.group_key_len != 0 {
             return Err(ErrorCode::ReservedField);
         }
         Ok(())
@@ -205,6 +215,12 @@ impl MessageBatch {
         Some(self.bytes.slice(end - to_usize(record.body_len)..end))
     }
 
+    /// The deduplication key of a message that [`MessageBatch::messages`] gave; empty for none.
+    pub fn dedup_key(&self, record: &MessageRecord, start: usize) -> &[u8] {
+        let end = start + record.content_len() - to_usize(record.body_len);
+        &self.bytes[end - usize::from(record.dedup_key_len)..end]
+    }
+
     /// Compares every body with its checksum.
     ///
     /// # Errors
@@ -254,8 +270,7 @@ impl BatchBuilder {
     /// Whether `message` can still join within `len_max` bytes.
     pub fn has_room_for(&self, message: &NewMessage, len_max: usize) -> bool {
         self.messages.len() < BATCH_COUNT_MAX
-            && self.encoded_len() + RECORD_LEN + message.headers.len() + message.body.len()
-                <= len_max.min(BATCH_LEN_MAX)
+            && self.encoded_len() + RECORD_LEN + message.content_len() <= len_max.min(BATCH_LEN_MAX)
     }
 
     /// Adds a message.
@@ -270,13 +285,14 @@ impl BatchBuilder {
         if message.body.len() > BODY_LEN_MAX {
             return Err(ErrorCode::MessageTooLarge);
         }
-        if message.headers.len() > STORED_HEADERS_LEN_MAX {
+        let headers_len = message.headers.len();
+        if headers_len > STORED_HEADERS_LEN_MAX || message.dedup_key.len() > KEY_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
         }
         if !self.has_room_for(&message, BATCH_LEN_MAX) {
             return Err(ErrorCode::BatchOutOfRange);
         }
-        self.content_len += message.headers.len() + message.body.len();
+        self.content_len += message.content_len();
         self.messages.push(message);
         Ok(())
     }
@@ -304,6 +320,7 @@ impl BatchBuilder {
         }
         for message in self.messages.drain(..) {
             out.put_slice(&message.headers);
+            out.put_slice(&message.dedup_key);
             out.put_slice(&message.body);
         }
         self.content_len = 0;
@@ -327,7 +344,7 @@ fn record_of(message: &NewMessage) -> MessageRecord {
         delay_ms: message.delay_ms.unwrap_or(MessageRecord::DELAY_DEFAULT),
         headers_len: u16::try_from(message.headers.len()).expect("push keeps it in its limit"),
         group_key_len: 0,
-        dedup_key_len: 0,
+        dedup_key_len: u8::try_from(message.dedup_key.len()).expect("push keeps it in its limit"),
     }
 }
 

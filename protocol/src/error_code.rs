@@ -101,7 +101,8 @@ error_codes! {
     ChecksumMismatch = 303, "checksum mismatch", true, No;
     /// A delay longer than the queue's retention.
     DelayOutOfRange = 304, "delay out of range", false, No;
-    /// Headers that are malformed or longer than `HEADERS_LEN_MAX`.
+    /// Headers that are malformed or longer than `HEADERS_LEN_MAX`, or a deduplication key longer
+    /// than `KEY_LEN_MAX`.
     HeadersOutOfRange = 305, "headers out of range", false, No;
     /// A field that this version reserves is not zero or not empty.
     ReservedField = 306, "reserved field must be empty", false, No;
@@ -113,6 +114,8 @@ error_codes! {
     ProducerExpired = 309, "producer session expired", false, Unknown;
     /// The queue holds its maximum of messages.
     QueueFull = 310, "queue is full", true, No;
+    /// The queue remembers its maximum of deduplication keys.
+    TooManyKeys = 311, "too many deduplication keys", true, No;
     /// Not a receipt handle of this queue.
     ReceiptMalformed = 400, "malformed receipt handle", false, No;
     /// The message was deleted, its visibility ended, or it was received again since.

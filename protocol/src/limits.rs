@@ -16,7 +16,7 @@ pub const HEADERS_LEN_MAX: usize = 4 * 1024;
 /// Longest encoded headers of a message as it is stored and received: the broker adds some when it
 /// moves a message to another queue.
 pub const STORED_HEADERS_LEN_MAX: usize = HEADERS_LEN_MAX + 256;
-/// Longest group key and longest deduplication key (reserved: both must be empty for now).
+/// Longest deduplication key, and longest group key (reserved: it must be empty for now).
 pub const KEY_LEN_MAX: usize = 128;
 /// Longest queue name.
 pub const QUEUE_NAME_LEN_MAX: usize = 64;
@@ -62,6 +62,10 @@ pub const ADMIN_LEN_MAX: usize = 64 * 1024;
 pub const ADMIN_REPLY_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Longest redelivery delay of a queue: 12 hours.
 pub const REDELIVERY_DELAY_MAX_MS: u32 = 43_200_000;
+/// Deduplication window of a queue that names none: 5 minutes.
+pub const DEDUP_WINDOW_DEFAULT_MS: u32 = 300_000;
+/// Longest deduplication window of a queue: 24 hours.
+pub const DEDUP_WINDOW_MAX_MS: u32 = 86_400_000;
 /// Most messages of one queue, and its `message_count_max` when it names none: no limit in
 /// practice.
 pub const MESSAGE_COUNT_MAX: u64 = 1_000_000_000_000;

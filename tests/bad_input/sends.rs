@@ -1,7 +1,7 @@
 //! Goal: a send that passes a limit is refused with the limit in the text, and nothing of its batch
 //! is stored. Method: batches laid out by hand, each with a good message before the bad one.
 
-use sampan_protocol::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX};
+use sampan_protocol::limits::{BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, KEY_LEN_MAX};
 use sampan_protocol::{
     Applied, AttributeChanges, ErrorCode, ErrorReply, QueueCreate, Reply, Request,
 };
@@ -101,6 +101,13 @@ fn a_send_that_passes_a_limit_is_refused_with_the_limit_and_nothing_of_it_is_sto
     };
     let error = refused(&mut wire, QUEUE, &[good(), late]);
     assert_limit(&error, ErrorCode::DelayOutOfRange, RETENTION_MS);
+
+    let keyed = Message {
+        dedup_key: &[b'k'; KEY_LEN_MAX + 1],
+        ..good()
+    };
+    let error = refused(&mut wire, QUEUE, &[good(), keyed]);
+    assert_limit(&error, ErrorCode::HeadersOutOfRange, KEY_LEN_MAX);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use sampan_protocol::Timestamp;
+use sampan_protocol::{Sent, Timestamp};
 
 use crate::catalog::{
     CatalogRecord, CatalogRow, ClusterRecord, NodeRecord, Retired, SetRecord, encode_retired,
@@ -19,7 +19,7 @@ use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
-use crate::queue::{Delayed, Letter, Producer, QueueRow, encode_lane};
+use crate::queue::{Delayed, KeyChunk, Letter, Producer, QueueRow, encode_lane, encode_reply};
 use crate::row_key::RowKey;
 
 const SET_VERSION: u8 = 1;
@@ -44,6 +44,8 @@ pub(crate) enum FrozenRow {
     /// The highest number that was judged.
     Lane(u64),
     Producer(Arc<Producer>),
+    Keys(Arc<KeyChunk>),
+    Reply(Arc<Sent>),
     Page(Arc<Page>),
 }
 
@@ -71,6 +73,8 @@ impl FrozenRow {
             FrozenRow::Letters(chunk) => chunk.encode(&mut out),
             FrozenRow::Lane(highest) => encode_lane(*highest, &mut out),
             FrozenRow::Producer(producer) => producer.encode(&mut out),
+            FrozenRow::Keys(chunk) => chunk.encode(&mut out),
+            FrozenRow::Reply(sent) => encode_reply(sent, &mut out),
             FrozenRow::Page(page) => page.encode(&mut out),
         }
         Some(out)

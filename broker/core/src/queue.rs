@@ -11,6 +11,7 @@
 //! what was sent and is in none of them is deleted, expired or in another queue. Spec: spec/semantics.md, "Life of a message".
 
 mod aging;
+mod deduplication;
 mod deliver;
 mod due;
 mod handles;
@@ -21,14 +22,16 @@ mod receive;
 mod resting;
 mod rows;
 mod send;
+mod send_keyed;
 mod trace;
 
+pub(crate) use deduplication::KeyChunk;
 pub use deliver::Arrival;
 pub(crate) use deliver::encode_lane;
 pub(crate) use needs::Needs;
 pub use outbox::Fate;
 pub(crate) use outbox::Letter;
-pub(crate) use producers::Producer;
+pub(crate) use producers::{Producer, encode_reply};
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
 };
@@ -42,6 +45,7 @@ use crate::leases::Leases;
 use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
+use deduplication::Keys;
 use deliver::Lanes;
 use outbox::Outbox;
 use producers::Producers;
@@ -96,6 +100,7 @@ pub(crate) struct Queue {
     /// What came from other queues.
     lanes: Lanes,
     producers: Producers,
+    keys: Keys,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
     pub(crate) flags: Flags,
@@ -145,6 +150,7 @@ impl Queue {
             outbox: Outbox::new(1),
             lanes: Lanes::default(),
             producers: Producers::new(1, Timestamp(0), Timestamp(0)),
+            keys: Keys::new(0, 0),
             trace: Trace::default(),
             flags: Flags::default(),
         }
@@ -165,6 +171,7 @@ impl Queue {
     pub(crate) fn set_attributes(
         &mut self,
         attributes: QueueAttributes,
+        now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         // What a pause held back can be received now.
@@ -174,7 +181,10 @@ impl Queue {
                 space.aged_below = space.base;
             }
         }
+        // What either window has forgotten by now is not known again when the window grows.
+        self.keys.forget(self.attributes.dedup_window_ms, now);
         self.attributes = attributes;
+        self.keys.forget(self.attributes.dedup_window_ms, now);
         self.readdress(effects);
     }
 
@@ -264,6 +274,7 @@ impl Queue {
             expiry(&self.delayed),
             self.next_aging(),
             self.producers.next_sweep(),
+            self.keys.next_deadline(self.attributes.dedup_window_ms),
         ]
         .into_iter()
         .flatten()
@@ -280,5 +291,6 @@ impl Queue {
             + self.outbox.table.chunk_count()
             + self.immediate.marks.count()
             + self.delayed.marks.count()
+            + self.keys.chunk_count()
     }
 }

@@ -53,6 +53,10 @@ impl RowKey {
     pub const LETTERS: u8 = 0x17;
     /// What a queue has judged of the messages of one other queue.
     pub const LANE: u8 = 0x19;
+    /// 64 deduplication keys.
+    pub const KEYS: u8 = 0x18;
+    /// The reply to a numbered send whose ids are in no order.
+    pub const REPLY: u8 = 0x1f;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
 

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sampan_core::{Broker, CatalogCommand, Command, Entry, NodeJoin, Reply, RowKey, SetRecord};
+use sampan_core::{
+    Arrival, Broker, CatalogCommand, Command, Entry, Fate, NodeJoin, Reply, RowKey, SetRecord,
+};
 use sampan_protocol::{
     AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, ProducerNumber,
     ProducerSession, QueueAttributes, QueueId, ReceiptHandle, SetId, Timestamp,
@@ -29,12 +31,11 @@ fn batch() -> MessageBatch {
         (b"second", Some(9_000)),
         (b"third", Some(0)),
     ] {
-        let (body, headers) = (Bytes::from_static(body), Bytes::new());
         builder
             .push(NewMessage {
-                body,
-                headers,
+                body: Bytes::from_static(body),
                 delay_ms,
+                ..NewMessage::default()
             })
             .unwrap();
     }
@@ -126,12 +127,41 @@ fn cluster_commands() -> Vec<CatalogCommand> {
     ]
 }
 
-fn numbered(number: u64) -> Command {
+fn numbered(number: u64, batch: MessageBatch) -> Command {
     let session = ProducerSession::new(Timestamp(1_700_000_000_000), *b"0123456789");
     Command::Send {
         queue: QUEUE,
         producer: Some(ProducerNumber { session, number }),
-        batch: batch(),
+        batch,
+    }
+}
+
+/// Two messages with keys of their own, and one with the key of the first.
+fn keyed_batch() -> MessageBatch {
+    let mut builder = BatchBuilder::new();
+    for key in [&b"order-1"[..], b"order-2", b"order-1"] {
+        builder
+            .push(NewMessage {
+                body: Bytes::from_static(b"keyed"),
+                dedup_key: Bytes::from_static(key),
+                ..NewMessage::default()
+            })
+            .unwrap();
+    }
+    builder.finish()
+}
+
+/// Three messages that another queue gave up.
+fn deliver() -> Command {
+    let arrival = |number| Arrival {
+        number,
+        sent_at: Timestamp(1_699_999_000_000 + number),
+    };
+    Command::Deliver {
+        queue: QUEUE,
+        source: QueueId(9),
+        arrivals: [4, 5, 7].map(arrival).into(),
+        batch: keyed_batch(),
     }
 }
 
@@ -171,7 +201,12 @@ fn commands() -> Vec<Command> {
             queue,
             handles: handles(),
         },
-        numbered(1),
+        deliver(),
+        Command::Settle {
+            queue,
+            fates: vec![(1, Fate::Delivered), (2, Fate::Undeliverable)],
+        },
+        numbered(1, batch()),
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },
     ];
@@ -187,20 +222,14 @@ fn entry() -> Entry {
     }
 }
 
-/// Messages ready again, in flight, delayed, resting and fresh; and the hash after each entry.
-fn broker() -> (Broker, [u64; 2]) {
+/// Messages ready again, in flight, delayed, resting, moving and fresh; and the hash after each
+/// entry.
+fn broker() -> (Broker, [u64; 3]) {
     let mut broker = Broker::new();
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     broker.apply(&entry(), &mut effects, &mut replies).unwrap();
     let first_hash = broker.state_hash();
-    let Reply::Received(deliveries) = &replies[2] else {
-        panic!("{:?}", replies[2])
-    };
-    let give_up = |place: usize| Command::ChangeVisibility {
-        queue: QUEUE,
-        visibility_timeout_ms: 0,
-        handles: [deliveries[place].handle].into_iter().collect(),
-    };
+    let received = handles_of(&replies[2]);
     let attributes = QueueAttributes {
         redelivery_delay_min_ms: 1_000,
         redelivery_delay_max_ms: 60_000,
@@ -208,28 +237,64 @@ fn broker() -> (Broker, [u64; 2]) {
     };
     let receive = Command::Receive {
         queue: QUEUE,
-        count_max: 1,
+        count_max: 2,
         len_max: 0,
         visibility_timeout_ms: None,
     };
     let commands = vec![
-        numbered(2),
-        numbered(2),
+        numbered(2, batch()),
+        numbered(2, batch()),
+        numbered(3, keyed_batch()),
         receive,
-        give_up(0),
+        give_up(received[0]),
         Command::QueueSet {
             queue: QUEUE,
             attributes,
         },
-        give_up(1),
+        give_up(received[1]),
     ];
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_500),
         commands,
     };
+    replies.clear();
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
-    let hashes = [first_hash, broker.state_hash()];
+    let second_hash = broker.state_hash();
+    let attributes = QueueAttributes {
+        dead_letter_queue: 9,
+        receive_count_max: 1,
+        ..attributes
+    };
+    let received = handles_of(&replies[3]);
+    let commands = vec![
+        Command::QueueSet {
+            queue: QUEUE,
+            attributes,
+        },
+        give_up(received[0]),
+    ];
+    let entry = Entry {
+        stamp: Timestamp(1_700_000_001_600),
+        commands,
+    };
+    broker.apply(&entry, &mut effects, &mut replies).unwrap();
+    let hashes = [first_hash, second_hash, broker.state_hash()];
     (broker, hashes)
+}
+
+fn handles_of(reply: &Reply) -> Vec<ReceiptHandle> {
+    let Reply::Received(deliveries) = reply else {
+        panic!("{reply:?}")
+    };
+    deliveries.iter().map(|delivery| delivery.handle).collect()
+}
+
+fn give_up(handle: ReceiptHandle) -> Command {
+    Command::ChangeVisibility {
+        queue: QUEUE,
+        visibility_timeout_ms: 0,
+        handles: [handle].into_iter().collect(),
+    }
 }
 
 /// Rows of every kind.
@@ -312,6 +377,10 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::DELAYED,
         RowKey::PRODUCER,
         RowKey::RESTING,
+        RowKey::LETTERS,
+        RowKey::LANE,
+        RowKey::KEYS,
+        RowKey::REPLY,
         RowKey::PAGE,
     ] {
         assert!(kinds.contains(&kind), "no row of kind {kind:#x}");
@@ -327,7 +396,7 @@ fn the_state_hash_is_that_of_its_vector() {
     assert_file("state_hash.hex", &lines.concat());
     let rows = broker.freeze().into_rows();
     let rows = rows.filter_map(|(key, row)| Some((key, Bytes::from(row?))));
-    assert_eq!(Broker::restore(rows).unwrap().state_hash(), hashes[1]);
+    assert_eq!(Broker::restore(rows).unwrap().state_hash(), hashes[2]);
 }
 
 #[test]

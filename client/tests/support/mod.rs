@@ -290,6 +290,7 @@ pub fn message(number: u64) -> ReceivedMessage {
         visible_at: Timestamp(30_002),
         receive_count: 1,
         headers: Bytes::new(),
+        dedup_key: Bytes::new(),
         body_crc32c: checksum(&body),
         body,
     }

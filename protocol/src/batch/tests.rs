@@ -8,6 +8,14 @@ fn message(body: &[u8], headers: &[u8], delay_ms: Option<u64>) -> NewMessage {
         body: Bytes::copy_from_slice(body),
         headers: Bytes::copy_from_slice(headers),
         delay_ms,
+        ..NewMessage::default()
+    }
+}
+
+fn keyed(body: &[u8], headers: &[u8], key: &[u8]) -> NewMessage {
+    NewMessage {
+        dedup_key: Bytes::copy_from_slice(key),
+        ..message(body, headers, None)
     }
 }
 
@@ -62,6 +70,29 @@ fn places_of_messages_count_from_the_start_of_the_bytes() {
 }
 
 #[test]
+fn a_deduplication_key_lies_between_headers_and_body_and_is_taken_for_neither() {
+    let batch = batch_of([
+        keyed(b"one", b"hh", b"key"),
+        message(b"three", b"h", None),
+        keyed(b"x", b"", &[7; KEY_LEN_MAX]),
+    ]);
+    let decoded = MessageBatch::decode(batch.as_bytes().clone()).unwrap();
+    let keys: Vec<_> = decoded
+        .messages(0)
+        .map(|(record, start)| decoded.dedup_key(&record, start))
+        .collect();
+    assert_eq!(keys, [&b"key"[..], b"", &[7; KEY_LEN_MAX]]);
+    let bodies: Vec<_> = (0..3).map(|index| decoded.body(index).unwrap()).collect();
+    assert_eq!(bodies, [&b"one"[..], b"three", b"x"]);
+    assert_eq!(decoded.check_bodies(), Ok(()), "of the bodies only");
+    let (record, start) = decoded.messages(0).next().unwrap();
+    assert_eq!(
+        &decoded.as_bytes()[start..start + record.content_len()],
+        b"hhkeyone"
+    );
+}
+
+#[test]
 fn bodies_are_shared_and_not_copied() {
     let batch = batch_of([message(&[7; 1000], b"", None)]);
     let body = batch.body(0).unwrap();
@@ -93,8 +124,8 @@ fn missing_and_surplus_bytes_are_refused() {
 
 #[test]
 fn reserved_fields_must_be_zero() {
-    // Flags, reserved of the header, group key, deduplication key, reserved of the record.
-    for place in [2, 3, 4, 7, 26, 27, 28, 31, 55] {
+    // Flags, reserved of the header, group key, reserved of the record.
+    for place in [2, 3, 4, 7, 26, 28, 31, 55] {
         let decoded = decode_changed(|bytes| bytes[place] ^= 0x40);
         assert_eq!(decoded, Err(ErrorCode::ReservedField), "byte {place}");
     }
@@ -133,7 +164,12 @@ fn lengths_out_of_range_are_refused_by_their_own_number() {
     let headers_len = |len: u16| {
         decode_changed(|bytes| bytes[24..26].copy_from_slice(&len.to_le_bytes())).map(|_| ())
     };
-    assert_eq!(headers_len(4097), Err(ErrorCode::HeadersOutOfRange));
+    assert_eq!(headers_len(4352), Err(ErrorCode::MalformedFrame));
+    assert_eq!(headers_len(4353), Err(ErrorCode::HeadersOutOfRange));
+    let key_len = |len: u8| decode_changed(|bytes| bytes[27] = len).map(|_| ());
+    assert_eq!(key_len(128), Err(ErrorCode::MalformedFrame));
+    assert_eq!(key_len(129), Err(ErrorCode::HeadersOutOfRange));
+    assert_eq!(key_len(255), Err(ErrorCode::HeadersOutOfRange));
 }
 
 #[test]
@@ -148,6 +184,8 @@ fn the_builder_refuses_what_decode_would_refuse() {
     assert_eq!(refused(&mut builder, long), ErrorCode::MessageTooLarge);
     let headers = message(b"a", &[0; STORED_HEADERS_LEN_MAX + 1], None);
     assert_eq!(refused(&mut builder, headers), ErrorCode::HeadersOutOfRange);
+    let key = keyed(b"a", b"", &[0; KEY_LEN_MAX + 1]);
+    assert_eq!(refused(&mut builder, key), ErrorCode::HeadersOutOfRange);
     assert_eq!(builder.count(), 0);
 }
 

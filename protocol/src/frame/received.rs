@@ -1,15 +1,15 @@
 //! Received: the messages that a receive hands out, in one frame or several.
 //!
-//! A table of fixed records comes first, then headers and bodies, each message's in one piece as in
-//! the batch it was sent in; so the broker copies it whole, and a client that wants the third body
-//! need not walk over the first two.
+//! A table of fixed records comes first, then headers, keys and bodies, each message's in one piece
+//! as in the batch it was sent in; so the broker copies it whole, and a client that wants the third
+//! body need not walk over the first two.
 //!
 //! Spec: spec/wire.md, "Received".
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::lengths::to_usize;
-use crate::limits::{BATCH_COUNT_MAX, BODY_LEN_MAX, STORED_HEADERS_LEN_MAX};
+use crate::limits::{BATCH_COUNT_MAX, BODY_LEN_MAX, KEY_LEN_MAX, STORED_HEADERS_LEN_MAX};
 use crate::reader::Reader;
 use crate::{
     DecodeError, DeliveryMeta, ErrorCode, MessageId, MessageRecord, ReceiptHandle, Timestamp,
@@ -20,7 +20,7 @@ pub(crate) const FIXED_LEN: usize = 8;
 /// Length of one record of the table.
 pub(crate) const RECORD_LEN: usize = 56;
 
-/// A message as its receiver gets it. Headers and body share the memory of the frame.
+/// A message as its receiver gets it. Headers, key and body share the memory of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
     /// Its place in the queue.
@@ -39,6 +39,8 @@ pub struct ReceivedMessage {
     pub body_crc32c: u32,
     /// See [`crate::headers`].
     pub headers: Bytes,
+    /// Deduplication key as it was sent; empty for none.
+    pub dedup_key: Bytes,
     /// 1 byte to 1 MiB.
     pub body: Bytes,
 }
@@ -65,7 +67,7 @@ impl ReceivedMessage {
             delay_ms: 0,
             headers_len: u16::try_from(self.headers.len()).expect(lens),
             group_key_len: 0,
-            dedup_key_len: 0,
+            dedup_key_len: u8::try_from(self.dedup_key.len()).expect(lens),
         }
     }
 
@@ -131,12 +133,14 @@ fn take_record(
             code,
         })
     };
-    if record.group_key_len != 0 || record.dedup_key_len != 0 {
+    if record.group_key_len != 0 {
         return invalid(ErrorCode::ReservedField);
     }
     let body_len = to_usize(record.body_len);
     let headers_len = usize::from(record.headers_len);
-    if body_len == 0 || body_len > BODY_LEN_MAX || headers_len > STORED_HEADERS_LEN_MAX {
+    let dedup_key_len = usize::from(record.dedup_key_len);
+    let is_long = headers_len > STORED_HEADERS_LEN_MAX || dedup_key_len > KEY_LEN_MAX;
+    if body_len == 0 || body_len > BODY_LEN_MAX || is_long {
         return invalid(ErrorCode::MalformedFrame);
     }
     Ok((meta, record))
@@ -156,6 +160,7 @@ fn take_content(
         receive_count: meta.receive_count,
         body_crc32c: record.body_crc32c,
         headers: reader.take(usize::from(record.headers_len), "message headers")?,
+        dedup_key: reader.take(usize::from(record.dedup_key_len), "deduplication key")?,
         body: reader.take(to_usize(record.body_len), "message body")?,
     })
 }
@@ -167,6 +172,7 @@ pub(crate) fn encode(messages: &[ReceivedMessage], out: &mut BytesMut) {
     }
     for message in messages {
         out.put_slice(&message.headers);
+        out.put_slice(&message.dedup_key);
         out.put_slice(&message.body);
     }
 }

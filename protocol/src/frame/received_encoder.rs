@@ -45,20 +45,17 @@ impl<C: AsRef<[u8]>> ReceivedEncoder<C> {
         }
     }
 
-    /// Adds a message whose `content` is headers and body, as `record` gives their lengths.
+    /// Adds a message whose `content` is headers, deduplication key and body, as `record` gives
+    /// their lengths.
     ///
     /// # Panics
     ///
-    /// When `content` is not as long as `record` says, when the message has keys, which this
-    /// version reserves, or when the frame already has [`BATCH_COUNT_MAX`] messages.
+    /// When `content` is not as long as `record` says, when the message has a group key, which
+    /// this version reserves, or when the frame already has [`BATCH_COUNT_MAX`] messages.
     pub fn push(&mut self, meta: &DeliveryMeta, record: MessageRecord, content: C) {
         let len = content.as_ref().len();
         assert_eq!(len, record.content_len(), "content of message {}", meta.id);
-        assert_eq!(
-            (record.group_key_len, record.dedup_key_len),
-            (0, 0),
-            "keys are reserved"
-        );
+        assert_eq!(record.group_key_len, 0, "group keys are reserved");
         assert!(
             self.count() < BATCH_COUNT_MAX,
             "a frame has at most 256 messages"
@@ -133,11 +130,13 @@ mod tests {
     #[test]
     fn contents_of_a_batch_come_out_as_they_were_sent() {
         let mut builder = BatchBuilder::new();
-        for body in ["one", "three", "seven"] {
+        for (body, key) in [("one", ""), ("three", "order-3"), ("seven", "7")] {
             let body = Bytes::from_static(body.as_bytes());
+            let dedup_key = Bytes::from_static(key.as_bytes());
             builder
                 .push(NewMessage {
                     body,
+                    dedup_key,
                     ..NewMessage::default()
                 })
                 .unwrap();
@@ -161,6 +160,11 @@ mod tests {
         };
         let bodies: Vec<_> = messages.iter().map(|message| &message.body[..]).collect();
         assert_eq!(bodies, [&b"one"[..], b"three", b"seven"]);
+        let keys: Vec<_> = messages
+            .iter()
+            .map(|message| &message.dedup_key[..])
+            .collect();
+        assert_eq!(keys, [&b""[..], b"order-3", b"7"]);
         assert!(messages.iter().all(|message| message.check_body().is_ok()));
     }
 

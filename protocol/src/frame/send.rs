@@ -128,11 +128,24 @@ fn check_headers(batch: &MessageBatch, batch_at: usize) -> Result<(), DecodeErro
 /// The ids of the messages of one send, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Runs of consecutive ids: the first of each, and how many.
+    /// Runs of consecutive ids: the first of each, and how many. They may go back: a message that
+    /// was stored before, by its deduplication key, has the id of then.
     pub runs: Vec<(MessageId, u32)>,
 }
 
 impl Sent {
+    /// The reply of these ids, in order.
+    pub fn of(ids: impl IntoIterator<Item = MessageId>) -> Self {
+        let mut runs: Vec<(MessageId, u32)> = Vec::new();
+        for id in ids {
+            match runs.last_mut() {
+                Some((first, count)) if first.plus(u64::from(*count)) == id => *count += 1,
+                _ => runs.push((id, 1)),
+            }
+        }
+        Sent { runs }
+    }
+
     /// The ids one by one.
     pub fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.runs

@@ -172,6 +172,13 @@ impl Lines {
         named("message_count_max", changes.message_count_max);
         named("in_flight_count_max", changes.in_flight_count_max);
         named("delayed_count_max", changes.delayed_count_max);
+        named("dead_letter_queue", changes.dead_letter_queue);
+        named(
+            "receive_count_max",
+            changes.receive_count_max.map(u64::from),
+        );
+        named("dead_letter_after_ms", changes.dead_letter_after_ms);
+        named("dedup_window_ms", changes.dedup_window_ms.map(u64::from));
     }
 
     fn send(&mut self, send: &Send) {
@@ -191,6 +198,7 @@ impl Lines {
             self.push_or(&format!("{prefix}delay_ms"), delay, "queue");
             let end = start + usize::from(record.headers_len);
             self.headers(&prefix, &send.batch.as_bytes()[start..end]);
+            self.dedup_key(&prefix, send.batch.dedup_key(&record, start));
             self.push(
                 &format!("{prefix}body"),
                 hex(&send.batch.body(index).unwrap()),
@@ -215,6 +223,7 @@ impl Lines {
             format!("{:#010x}", message.body_crc32c),
         );
         self.headers(&prefix, &message.headers);
+        self.dedup_key(&prefix, &message.dedup_key);
         self.push(&format!("{prefix}body"), hex(&message.body));
         assert_eq!(message.check_body(), Ok(()));
     }
@@ -223,6 +232,12 @@ impl Lines {
         assert_eq!(headers::check(bytes), Ok(()));
         for (name, value) in headers::decode(bytes) {
             self.push(&format!("{prefix}header {name:?}"), hex(value));
+        }
+    }
+
+    fn dedup_key(&mut self, prefix: &str, key: &[u8]) {
+        if !key.is_empty() {
+            self.push(&format!("{prefix}dedup_key"), hex(key));
         }
     }
 

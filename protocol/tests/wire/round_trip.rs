@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sampan_protocol::limits::{
-    ADMIN_LEN_MAX, BODY_LEN_MAX, ERROR_TEXT_LEN_MAX, FRAME_LEN_MAX, RECEIVE_LEN_MAX,
+    ADMIN_LEN_MAX, BODY_LEN_MAX, ERROR_TEXT_LEN_MAX, FRAME_LEN_MAX, KEY_LEN_MAX, RECEIVE_LEN_MAX,
     RECEIVE_WAIT_MAX_MS, RETENTION_MIN_MS, ROUTE_NODE_COUNT_MAX, VISIBILITY_TIMEOUT_MAX_MS,
     VISIBILITY_TIMEOUT_MIN_MS,
 };
@@ -27,7 +27,7 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
     let short = || option::of(any::<u32>());
     let long = || option::of(any::<u64>());
     let first = (short(), long(), long(), short(), short());
-    let second = (option::of(any::<bool>()), short(), short());
+    let second = (option::of(any::<bool>()), short(), short(), short());
     let counts = (long(), long(), long());
     let dead = (long(), short(), long());
     (first, second, counts, dead).prop_map(|(first, second, counts, dead)| AttributeChanges {
@@ -45,6 +45,7 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
         dead_letter_queue: dead.0,
         receive_count_max: dead.1,
         dead_letter_after_ms: dead.2,
+        dedup_window_ms: second.3,
     })
 }
 
@@ -61,15 +62,26 @@ fn body() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 1..200).prop_map(Bytes::from)
 }
 
+fn dedup_key() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..=KEY_LEN_MAX).prop_map(Bytes::from)
+}
+
 fn batch() -> impl Strategy<Value = MessageBatch> {
-    vec((body(), encoded_headers(), option::of(any::<u64>())), 1..10).prop_map(|messages| {
+    let message = (
+        body(),
+        encoded_headers(),
+        option::of(any::<u64>()),
+        dedup_key(),
+    );
+    vec(message, 1..10).prop_map(|messages| {
         let mut builder = BatchBuilder::new();
-        for (body, headers, delay_ms) in messages {
+        for (body, headers, delay_ms, dedup_key) in messages {
             builder
                 .push(NewMessage {
                     body,
                     headers,
                     delay_ms,
+                    dedup_key,
                 })
                 .unwrap();
         }
@@ -217,21 +229,22 @@ fn received() -> impl Strategy<Value = ReceivedMessage> {
         any::<[u64; 3]>(),
         any::<u32>(),
     );
-    (numbers, encoded_headers(), body()).prop_map(
-        |((id, handle, [sent_at, first_received_at, visible_at], receive_count), headers, body)| {
-            ReceivedMessage {
-                id: MessageId(id),
-                handle: ReceiptHandle(handle),
-                sent_at: Timestamp(sent_at),
-                first_received_at: Timestamp(first_received_at),
-                visible_at: Timestamp(visible_at),
-                receive_count,
-                body_crc32c: checksum(&body),
-                headers,
-                body,
-            }
-        },
-    )
+    let content = (encoded_headers(), dedup_key(), body());
+    (numbers, content).prop_map(|(numbers, (headers, dedup_key, body))| {
+        let (id, handle, [sent_at, first_received_at, visible_at], receive_count) = numbers;
+        ReceivedMessage {
+            id: MessageId(id),
+            handle: ReceiptHandle(handle),
+            sent_at: Timestamp(sent_at),
+            first_received_at: Timestamp(first_received_at),
+            visible_at: Timestamp(visible_at),
+            receive_count,
+            body_crc32c: checksum(&body),
+            headers,
+            dedup_key,
+            body,
+        }
+    })
 }
 
 fn code() -> impl Strategy<Value = ErrorCode> {
@@ -531,7 +544,13 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         delayed_count_max: Some(delayed),
         ..unchanged
     };
+    let with_window = |ms| AttributeChanges {
+        dedup_window_ms: Some(ms),
+        ..unchanged
+    };
     for right in [
+        with_window(0),
+        with_window(86_400_000),
         with_rest(0, 0),
         with_rest(1, 1),
         with_rest(1, 43_200_000),
@@ -649,7 +668,7 @@ fn headers_that_are_not_headers_are_refused_in_a_send() {
         .push(NewMessage {
             body: Bytes::from_static(b"x"),
             headers,
-            delay_ms: None,
+            ..NewMessage::default()
         })
         .unwrap();
     let queue = Name::from("q");
@@ -670,4 +689,9 @@ fn ids_of_a_send_come_one_by_one() {
         runs: vec![(MessageId(5), 2), (MessageId(9), 1)],
     };
     assert!(sent.ids().eq([MessageId(5), MessageId(6), MessageId(9)]));
+    assert_eq!(Sent::of(sent.ids()), sent);
+    let back = [7, 5, 6, 5, 5].map(MessageId);
+    let sent = Sent::of(back);
+    assert_eq!(sent.runs.len(), 4);
+    assert!(sent.ids().eq(back));
 }

@@ -18,7 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use sampan_core::{Arrival, Command, Fate, Outgoing, Reply};
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{BatchBuilder, DeadLetter, ErrorCode, MessageId, NewMessage, QueueId, SetId};
@@ -290,13 +289,12 @@ impl Relay {
 
 /// The message as it goes on, with its story in the headers.
 fn stamped(story: &DeadLetter, message: &StoredMessage) -> Result<NewMessage, ErrorCode> {
-    let headers = message
-        .content
-        .slice(..usize::from(message.record.headers_len));
+    let headers_len = usize::from(message.record.headers_len);
     let body_at = message.content.len() - message.record.body_len as usize;
     Ok(NewMessage {
-        body: Bytes::copy_from_slice(&message.content[body_at..]),
-        headers: story.stamp(&headers)?,
+        body: message.content.slice(body_at..),
+        headers: story.stamp(&message.content[..headers_len])?,
+        dedup_key: message.content.slice(headers_len..body_at),
         delay_ms: None,
     })
 }

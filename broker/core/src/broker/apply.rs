@@ -135,8 +135,8 @@ impl Broker {
                 Ok(Reply::Handles(queue.release(handles, now, effects)))
             }),
             Command::QueueCreate { .. } => self.queue_create(command),
-            Command::QueueSet { queue, attributes } => self.on_queue(*queue, |queue, _| {
-                queue.set_attributes(*attributes, effects);
+            Command::QueueSet { queue, attributes } => self.on_queue(*queue, |queue, now| {
+                queue.set_attributes(*attributes, now, effects);
                 Ok(Reply::Done)
             }),
             Command::Deliver {

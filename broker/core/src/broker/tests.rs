@@ -53,8 +53,8 @@ fn batch(delay_ms: Option<u64>) -> MessageBatch {
     for _ in 0..BATCH {
         let message = NewMessage {
             body: Bytes::from_static(b"m"),
-            headers: Bytes::new(),
             delay_ms,
+            ..NewMessage::default()
         };
         builder.push(message).unwrap();
     }

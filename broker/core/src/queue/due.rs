@@ -1,5 +1,5 @@
 //! What time does to a queue: messages expire, are given up, fall due, have rested, and lapse;
-//! producers are forgotten.
+//! producers and keys are forgotten.
 //!
 //! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.
@@ -21,6 +21,7 @@ impl Queue {
         self.end_rests(now, work, effects);
         self.lapse(now, work, effects);
         self.producers.sweep(now);
+        self.keys.sweep(self.attributes.dedup_window_ms, now, work);
     }
 
     /// Expires the oldest mark of the messages without delay; false when none is due, or the

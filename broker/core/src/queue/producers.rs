@@ -16,22 +16,24 @@
 //! `answer_count` is the sum over all sessions; no session that is not known and was ever known can
 //! begin. Spec: spec/semantics.md, "Producers".
 
+mod answer;
+mod scattered;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use sampan_protocol::{ErrorCode, MessageId, ProducerNumber, ProducerSession, Sent, Timestamp};
+use sampan_protocol::{ErrorCode, ProducerNumber, ProducerSession, Sent, Timestamp};
 
-use crate::fields::{FieldError, Fields, put_varint, unzigzag, zigzag};
+use crate::fields::{FieldError, Fields};
 use crate::limits::{
     ANSWER_COUNT_MAX, ANSWERS_KEPT, PRODUCER_COUNT_MAX, PRODUCER_LIFE_MS, PRODUCER_SWEEP_MS,
 };
 use crate::reply::Refusal;
+use answer::Answer;
+use scattered::Scattered;
+pub(crate) use scattered::encode as encode_reply;
 
 const VERSION: u8 = 1;
-const ONE_RUN: u8 = 0;
-const MIXED: u8 = 1;
-/// Bytes with a bit for each message of a batch.
-const MASK_LEN: usize = 32;
 
 /// What a numbered send is to its queue.
 pub(crate) enum Turn {
@@ -46,6 +48,8 @@ pub(crate) enum Turn {
 pub(crate) struct Producers {
     known: BTreeMap<ProducerSession, Known>,
     answer_count: usize,
+    /// The replies that do not fit into an answer.
+    scattered: Scattered,
     /// The number that the next session gets.
     next: u64,
     swept_at: Timestamp,
@@ -74,28 +78,12 @@ pub(crate) struct Producer {
     answers: VecDeque<Answer>,
 }
 
-/// The reply to a stored send, in little room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Answer {
-    /// Of the first message; of a mixed batch, of the first one without a delay.
-    first: u64,
-    count: u16,
-    mixed: Option<Box<Mixed>>,
-}
-
-/// A batch in which some messages have a delay: each kind has ids side by side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mixed {
-    first_delayed: u64,
-    /// A bit for each message that has a delay.
-    delayed: [u8; MASK_LEN],
-}
-
 impl Producers {
     pub(crate) fn new(next: u64, swept_at: Timestamp, forgotten_until: Timestamp) -> Self {
         Producers {
             known: BTreeMap::new(),
             answer_count: 0,
+            scattered: Scattered::default(),
             next,
             swept_at,
             forgotten_until,
@@ -135,9 +123,13 @@ impl Producers {
         }
         let age = usize::try_from(*highest - number).unwrap_or(usize::MAX);
         let place = answers.len().checked_sub(age.saturating_add(1));
-        let Some(sent) = place.map(|place| answers[place].sent()) else {
+        let Some(answer) = place.map(|place| &answers[place]) else {
             let text = format!("number {number} of a session that is at {highest}");
             return Err(Refusal::with_text(ErrorCode::ProducerExpired, text));
+        };
+        let sent = match answer.sent() {
+            Some(sent) => sent,
+            None => self.scattered.reply(known.number, number),
         };
         if known.producer.used_at != now {
             Arc::make_mut(&mut known.producer).used_at = now;
@@ -173,11 +165,23 @@ impl Producers {
             producer.answers.pop_front();
             self.answer_count -= 1;
         }
-        producer.answers.push_back(Answer::of(sent));
+        let answer = Answer::of(sent);
+        // The number that it replaces had the place of this one.
+        if answer.is_scattered() {
+            self.scattered.put(known.number, producer.highest, sent);
+        } else {
+            self.scattered.remove(known.number, producer.highest);
+        }
+        producer.answers.push_back(answer);
         self.answer_count += 1;
-        if self.known.len() > PRODUCER_COUNT_MAX || self.answer_count > ANSWER_COUNT_MAX {
+        if self.known.len() > PRODUCER_COUNT_MAX || self.room_taken() > ANSWER_COUNT_MAX {
             self.make_room(session);
         }
+    }
+
+    /// Replies that are remembered, each run of a scattered one counted too.
+    fn room_taken(&self) -> usize {
+        self.answer_count + self.scattered.run_count()
     }
 
     /// Forgets a sixteenth of what there may be: what was used least lately, but not `kept`.
@@ -192,12 +196,13 @@ impl Producers {
             .collect();
         by_use.sort_unstable();
         for (at, session) in by_use {
-            if self.known.len() <= count_max && self.answer_count <= answer_max {
+            if self.known.len() <= count_max && self.room_taken() <= answer_max {
                 return;
             }
             if let Some(known) = self.known.remove(&session) {
                 self.forgotten_until = self.forgotten_until.max(at);
                 self.answer_count -= known.producer.answers.len();
+                self.scattered.remove_all(known.number);
                 self.gone.push(known.number);
             }
         }
@@ -233,11 +238,13 @@ impl Producers {
         }
         self.swept_at = now;
         let (gone, answer_count) = (&mut self.gone, &mut self.answer_count);
+        let scattered = &mut self.scattered;
         self.known.retain(|_, known| {
             let is_kept = known.producer.forgotten_at() > now;
             if !is_kept {
                 gone.push(known.number);
                 *answer_count -= known.producer.answers.len();
+                scattered.remove_all(known.number);
             }
             is_kept
         });
@@ -254,6 +261,35 @@ impl Producers {
                 each(known.number, Some(known.producer.clone()));
             }
         }
+    }
+
+    /// Hands over the scattered replies that changed since the last freeze, by row number.
+    pub(crate) fn freeze_replies(&mut self, each: impl FnMut(u64, Option<Arc<Sent>>)) {
+        self.scattered.freeze(each);
+    }
+
+    /// The numbers of all rows of scattered replies that may be stored.
+    pub(crate) fn reply_row_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.scattered.row_numbers()
+    }
+
+    pub(crate) fn restore_reply(&mut self, number: u64, row: &[u8]) -> Result<(), FieldError> {
+        self.scattered.restore_row(number, row)
+    }
+
+    /// Whether every scattered answer has its reply, and every reply its answer.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut count = 0;
+        let mut have = self.known.values().flat_map(|known| {
+            let ages = (0..).zip(known.producer.answers.iter().rev());
+            let scattered = ages.filter(|(_, answer)| answer.is_scattered());
+            scattered.map(|(age, answer)| (known.number, known.producer.highest - age, answer))
+        });
+        let all = have.all(|(producer, number, answer)| {
+            count += 1;
+            self.scattered.holds(producer, number, answer)
+        });
+        all && count == self.scattered.reply_count()
     }
 
     /// The numbers of all rows that may be stored.
@@ -348,101 +384,6 @@ impl Producer {
             used_at,
             answers,
         })
-    }
-}
-
-impl Answer {
-    fn of(sent: &Sent) -> Self {
-        let count: u32 = sent.runs.iter().map(|(_, count)| count).sum();
-        let count = u16::try_from(count).expect("a batch has at most 256 messages");
-        let first_where = |is_delayed: bool| {
-            let mut firsts = sent.runs.iter().map(|(first, _)| *first);
-            firsts.find(|first| first.is_delayed() == is_delayed)
-        };
-        let (first, first_delayed) = (first_where(false), first_where(true));
-        let (Some(first), Some(first_delayed)) = (first, first_delayed) else {
-            let first = first.or(first_delayed).map_or(0, |first| first.0);
-            return Answer {
-                first,
-                count,
-                mixed: None,
-            };
-        };
-        let mut delayed = [0; MASK_LEN];
-        for (place, id) in sent.ids().enumerate() {
-            delayed[place / 8] |= u8::from(id.is_delayed()) << (place % 8);
-        }
-        let mixed = Mixed {
-            first_delayed: first_delayed.0,
-            delayed,
-        };
-        Answer {
-            first: first.0,
-            count,
-            mixed: Some(Box::new(mixed)),
-        }
-    }
-
-    fn sent(&self) -> Sent {
-        let Some(mixed) = &self.mixed else {
-            return Sent {
-                runs: vec![(MessageId(self.first), self.count.into())],
-            };
-        };
-        let mut next = [self.first, mixed.first_delayed];
-        let mut runs: Vec<(MessageId, u32)> = Vec::new();
-        for place in 0..usize::from(self.count) {
-            let is_delayed = mixed.delayed[place / 8] >> (place % 8) & 1 == 1;
-            let next = &mut next[usize::from(is_delayed)];
-            let id = MessageId(*next);
-            *next += 1;
-            match runs.last_mut() {
-                Some((first, count)) if first.plus(u64::from(*count)) == id => *count += 1,
-                _ => runs.push((id, 1)),
-            }
-        }
-        Sent { runs }
-    }
-
-    fn encode(&self, before: u64, out: &mut Vec<u8>) {
-        let less_one = u8::try_from(self.count - 1).expect("a batch has at most 256 messages");
-        out.push(less_one);
-        out.push(if self.mixed.is_some() { MIXED } else { ONE_RUN });
-        let step = self.first.wrapping_sub(before).cast_signed();
-        put_varint(out, zigzag(step));
-        if let Some(mixed) = &self.mixed {
-            put_varint(out, mixed.first_delayed - MessageId::DELAYED_BIT);
-            out.extend_from_slice(&mixed.delayed);
-        }
-    }
-
-    fn decode(before: u64, fields: &mut Fields<'_>) -> Result<Self, FieldError> {
-        let count = u16::from(fields.u8()?) + 1;
-        let kind = fields.u8()?;
-        let step = unzigzag(fields.varint()?).cast_unsigned();
-        let mut answer = Answer {
-            first: before.wrapping_add(step),
-            count,
-            mixed: None,
-        };
-        match kind {
-            ONE_RUN => {}
-            MIXED => {
-                let first_delayed = fields.varint()?.checked_add(MessageId::DELAYED_BIT);
-                let mut delayed = [0; MASK_LEN];
-                delayed.copy_from_slice(fields.bytes(MASK_LEN)?);
-                answer.mixed = Some(Box::new(Mixed {
-                    first_delayed: first_delayed.ok_or(FieldError::Range)?,
-                    delayed,
-                }));
-            }
-            other => return Err(FieldError::Kind(other)),
-        }
-        let last = answer.first.checked_add(u64::from(count));
-        if answer.first == 0 || last.is_none_or(|last| last >= 1 << 63) {
-            return Err(FieldError::Range);
-        }
-        Ok(answer)
     }
 }
 

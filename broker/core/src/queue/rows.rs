@@ -5,6 +5,7 @@
 
 use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Timestamp};
 
+use super::deduplication::Keys;
 use super::outbox::Outbox;
 use super::producers::Producers;
 use super::resting::Resting;
@@ -17,6 +18,9 @@ use crate::marks::Mark;
 use crate::row_key::RowKey;
 
 const VERSION: u8 = 1;
+/// Numbers of producers and keys lie below these: so many were never given, and sums of them fit.
+const PRODUCER_NUMBER_MAX: u64 = 1 << 53;
+const KEY_NUMBER_MAX: u64 = 1 << 62;
 
 /// The queue's own row: everything of it that is not many.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub(crate) struct QueueRow {
     letter_next: u64,
     immediate_aged_below: u64,
     delayed_aged_below: u64,
+    keys_first: u64,
+    keys_next: u64,
 }
 
 impl QueueRow {
@@ -54,6 +60,8 @@ impl QueueRow {
             self.letter_next,
             self.immediate_aged_below,
             self.delayed_aged_below,
+            self.keys_first,
+            self.keys_next,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -78,6 +86,8 @@ impl QueueRow {
             letter_next: fields.u64()?,
             immediate_aged_below: fields.u64()?,
             delayed_aged_below: fields.u64()?,
+            keys_first: fields.u64()?,
+            keys_next: fields.u64()?,
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -91,11 +101,13 @@ impl QueueRow {
             && self.immediate_next < delayed
             && (delayed + 1..2 * delayed).contains(&self.delayed_next)
             && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
-            && self.producer_next > 0
+            && (1..PRODUCER_NUMBER_MAX).contains(&self.producer_next)
             && self.resting_next > 0
             && self.letter_next > 0
             && self.immediate_aged_below <= self.immediate_next
-            && (delayed..=self.delayed_next).contains(&self.delayed_aged_below);
+            && (delayed..=self.delayed_next).contains(&self.delayed_aged_below)
+            && self.keys_first <= self.keys_next
+            && self.keys_next < KEY_NUMBER_MAX;
         if holds {
             Ok(())
         } else {
@@ -121,6 +133,8 @@ impl Queue {
             letter_next: self.outbox.next,
             immediate_aged_below: self.immediate.aged_below,
             delayed_aged_below: self.delayed.aged_below,
+            keys_first: self.keys.first(),
+            keys_next: self.keys.next(),
         }
     }
 
@@ -176,6 +190,11 @@ impl Queue {
         self.producers.freeze(|number, producer| {
             push(RowKey::PRODUCER, number, producer.map(FrozenRow::Producer));
         });
+        self.producers.freeze_replies(|number, reply| {
+            push(RowKey::REPLY, number, reply.map(FrozenRow::Reply));
+        });
+        self.keys
+            .freeze(|number, chunk| push(RowKey::KEYS, number, chunk.map(FrozenRow::Keys)));
         self.pages
             .freeze(|number, page| push(RowKey::PAGE, number, page.map(FrozenRow::Page)));
     }
@@ -217,6 +236,12 @@ impl Queue {
         self.producers
             .row_numbers()
             .for_each(|number| push(RowKey::PRODUCER, number));
+        self.producers
+            .reply_row_numbers()
+            .for_each(|number| push(RowKey::REPLY, number));
+        self.keys
+            .row_numbers()
+            .for_each(|number| push(RowKey::KEYS, number));
         self.pages
             .row_numbers()
             .for_each(|number| push(RowKey::PAGE, number));
@@ -239,6 +264,7 @@ impl Queue {
         queue.outbox = Outbox::new(row.letter_next);
         queue.immediate.aged_below = row.immediate_aged_below;
         queue.delayed.aged_below = row.delayed_aged_below;
+        queue.keys = Keys::new(row.keys_first, row.keys_next);
         Ok(queue)
     }
 
@@ -264,6 +290,8 @@ impl Queue {
             RowKey::LETTERS => self.outbox.table.restore_row(key.number, row),
             RowKey::LANE => self.lanes.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
+            RowKey::KEYS => self.keys.restore_row(key.number, row),
+            RowKey::REPLY => self.producers.restore_reply(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),
         }
@@ -291,7 +319,8 @@ impl Queue {
             .table
             .last_number()
             .is_none_or(|last| last < self.outbox.next);
-        if leases && waiting && resting && letters {
+        let whole = self.producers.is_whole() && self.keys.is_whole();
+        if leases && waiting && resting && letters && whole {
             self.outbox.index();
             Ok(())
         } else {

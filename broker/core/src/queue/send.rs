@@ -2,8 +2,8 @@
 //! reply.
 //!
 //! A batch without delays is one run of ids and costs one look at each record. With delays, the
-//! batch is cut into runs where delayed and immediate messages meet.
-//! Spec: spec/semantics.md, "Sending".
+//! batch is cut into runs where delayed and immediate messages meet. A batch with deduplication
+//! keys goes by `send_keyed`. Spec: spec/semantics.md, "Sending".
 
 use sampan_protocol::{
     ErrorCode, MessageBatch, MessageId, MessageRecord, ProducerNumber, QueueAttributes, Sent,
@@ -21,6 +21,7 @@ use crate::reply::Refusal;
 struct Survey {
     content_len_max: usize,
     delayed_count: u64,
+    has_keys: bool,
 }
 
 impl Queue {
@@ -51,31 +52,19 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Result<Sent, Refusal> {
         let survey = survey(batch, &self.attributes)?;
-        let (delayed_max, count_max) = (
-            self.attributes.delayed_count_max,
-            self.attributes.message_count_max,
-        );
-        if self.message_count() + batch.count() as u64 > count_max {
-            let text = format!("the queue holds at most {count_max} messages");
-            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
+        if survey.has_keys && self.attributes.dedup_window_ms > 0 {
+            return self.send_keyed(batch, now, effects);
         }
-        if survey.delayed_count > 0 && survey.delayed_count + self.delayed_count() > delayed_max {
-            let text = format!("a queue holds at most {delayed_max} delayed messages");
-            return Err(Refusal::with_text(ErrorCode::TooManyDelayed, text));
-        }
-        let class = class_of(survey.content_len_max);
-        let retention_ms = self.attributes.retention_ms;
         let count = batch.count() as u64;
-        if survey.delayed_count < count {
-            self.immediate
-                .marks
-                .note(self.immediate.next, now, class, retention_ms);
-            self.flags.gained = true;
-        }
+        self.check_room(count, survey.delayed_count)?;
+        let class = class_of(survey.content_len_max);
+        self.note_marks(
+            count - survey.delayed_count,
+            survey.delayed_count,
+            class,
+            now,
+        );
         if survey.delayed_count > 0 {
-            self.delayed
-                .marks
-                .note(self.delayed.next, now, class, retention_ms);
             return Ok(self.send_by_delay(batch, now, effects));
         }
         let first = self.give_immediate(count);
@@ -93,6 +82,51 @@ impl Queue {
         Ok(Sent {
             runs: vec![(first, count)],
         })
+    }
+
+    /// Passes when the queue can hold so many more messages, and so many delayed ones among them.
+    pub(super) fn check_room(&self, count: u64, delayed_count: u64) -> Result<(), Refusal> {
+        let (delayed_max, count_max) = (
+            self.attributes.delayed_count_max,
+            self.attributes.message_count_max,
+        );
+        if count > 0 && self.message_count() + count > count_max {
+            let text = format!("the queue holds at most {count_max} messages");
+            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
+        }
+        if delayed_count > 0 && delayed_count + self.delayed_count() > delayed_max {
+            let text = format!("a queue holds at most {delayed_max} delayed messages");
+            return Err(Refusal::with_text(ErrorCode::TooManyDelayed, text));
+        }
+        Ok(())
+    }
+
+    /// Notes that messages of a class are about to get the next ids.
+    pub(super) fn note_marks(
+        &mut self,
+        immediate_count: u64,
+        delayed_count: u64,
+        class: u8,
+        now: Timestamp,
+    ) {
+        let retention_ms = self.attributes.retention_ms;
+        if immediate_count > 0 {
+            let marks = &mut self.immediate.marks;
+            marks.note(self.immediate.next, now, class, retention_ms);
+            self.flags.gained = true;
+        }
+        if delayed_count > 0 {
+            let marks = &mut self.delayed.marks;
+            marks.note(self.delayed.next, now, class, retention_ms);
+        }
+    }
+
+    /// The next id for a message of this delay; a delayed one then waits.
+    pub(super) fn give(&mut self, delay_ms: u64, now: Timestamp) -> MessageId {
+        match delay_ms {
+            0 => self.give_immediate(1),
+            delay_ms => self.give_delayed(now.after_ms(delay_ms)),
+        }
     }
 
     fn give_immediate(&mut self, count: u64) -> MessageId {
@@ -116,18 +150,8 @@ impl Queue {
     ) -> Sent {
         let mut runs: Vec<Run> = Vec::new();
         for (index, record) in (0u16..).zip(batch.records()) {
-            let id = match delay_of(&record, &self.attributes) {
-                0 => self.give_immediate(1),
-                delay_ms => self.give_delayed(now.after_ms(delay_ms)),
-            };
-            match runs.last_mut() {
-                Some(run) if run.first.plus(u64::from(run.count)) == id => run.count += 1,
-                _ => runs.push(Run {
-                    first: id,
-                    index,
-                    count: 1,
-                }),
-            }
+            let id = self.give(delay_of(&record, &self.attributes), now);
+            Run::push(&mut runs, id, index);
         }
         let sent = Sent {
             runs: runs.iter().map(|run| (run.first, run.count)).collect(),
@@ -137,7 +161,13 @@ impl Queue {
         sent
     }
 
-    fn store(&self, effects: &mut Vec<Effect>, batch: &MessageBatch, sent_at: Timestamp, run: Run) {
+    pub(super) fn store(
+        &self,
+        effects: &mut Vec<Effect>,
+        batch: &MessageBatch,
+        sent_at: Timestamp,
+        run: Run,
+    ) {
         let Run {
             first,
             index,
@@ -156,13 +186,32 @@ impl Queue {
 }
 
 /// Messages of a batch that lie side by side and have ids side by side.
-struct Run {
+pub(super) struct Run {
     first: MessageId,
     index: u16,
     count: u32,
 }
 
-fn delay_of(record: &MessageRecord, attributes: &QueueAttributes) -> u64 {
+impl Run {
+    /// Adds the message at a place of the batch, behind those that were added before.
+    pub(super) fn push(runs: &mut Vec<Run>, id: MessageId, index: u16) {
+        match runs.last_mut() {
+            Some(run)
+                if run.first.plus(u64::from(run.count)) == id
+                    && u32::from(run.index) + run.count == u32::from(index) =>
+            {
+                run.count += 1;
+            }
+            _ => runs.push(Run {
+                first: id,
+                index,
+                count: 1,
+            }),
+        }
+    }
+}
+
+pub(super) fn delay_of(record: &MessageRecord, attributes: &QueueAttributes) -> u64 {
     match record.delay_ms {
         MessageRecord::DELAY_DEFAULT => attributes.delay_ms,
         delay_ms => delay_ms,
@@ -178,7 +227,7 @@ fn survey(batch: &MessageBatch, attributes: &QueueAttributes) -> Result<Survey, 
             let text = format!("a body has {have} bytes, this queue takes at most {limit}");
             return Err(Refusal::with_text(ErrorCode::MessageTooLarge, text));
         }
-        if record.group_key_len != 0 || record.dedup_key_len != 0 {
+        if record.group_key_len != 0 {
             return Err(ErrorCode::ReservedField.into());
         }
         let delay_ms = delay_of(&record, attributes);
@@ -188,6 +237,7 @@ fn survey(batch: &MessageBatch, attributes: &QueueAttributes) -> Result<Survey, 
                 format!("a delay of {delay_ms} ms is over the queue's retention of {limit} ms");
             return Err(Refusal::with_text(ErrorCode::DelayOutOfRange, text));
         }
+        survey.has_keys |= record.dedup_key_len > 0;
         survey.delayed_count += u64::from(delay_ms > 0);
         survey.content_len_max = survey.content_len_max.max(record.content_len());
     }

@@ -233,15 +233,11 @@ fn deliver(letters: &[Outgoing], source: &Naive) -> Command {
     let mut builder = BatchBuilder::new();
     for letter in letters {
         let len = usize::try_from(source.messages[&letter.id.0].content_len).unwrap();
-        let (headers, delay_ms) = (Bytes::new(), None);
-        let body = Bytes::from(vec![7; len]);
-        builder
-            .push(NewMessage {
-                body,
-                headers,
-                delay_ms,
-            })
-            .unwrap();
+        let message = NewMessage {
+            body: Bytes::from(vec![7; len]),
+            ..NewMessage::default()
+        };
+        builder.push(message).unwrap();
     }
     let arrival = |letter: &Outgoing| Arrival {
         number: letter.number,

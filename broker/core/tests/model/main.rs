@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod keys;
 mod mail;
 mod naive;
 mod operations;

@@ -12,6 +12,7 @@ use sampan_protocol::{
     QueueAttributes, ReceiptHandle, Timestamp,
 };
 
+use crate::keys::Keys;
 use crate::mail::Mail;
 use crate::producers::{Judged, Producers};
 
@@ -63,6 +64,7 @@ pub(crate) struct Naive {
     pub(crate) next: u64,
     next_delayed: u64,
     pub(crate) producers: Producers,
+    keys: Keys,
     pub(crate) handles: Vec<ReceiptHandle>,
     given: BTreeMap<ReceiptHandle, u64>,
     pub(crate) gained: bool,
@@ -87,6 +89,7 @@ impl Naive {
             next: 1,
             next_delayed: MessageId::DELAYED_BIT + 1,
             producers: Producers::default(),
+            keys: Keys::default(),
             handles: Vec::new(),
             given: BTreeMap::new(),
             gained: false,
@@ -98,6 +101,9 @@ impl Naive {
 
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes) {
         self.gained |= self.attributes.is_paused && !attributes.is_paused;
+        for window_ms in [self.attributes.dedup_window_ms, attributes.dedup_window_ms] {
+            self.keys.forget(window_ms, self.now);
+        }
         self.attributes = attributes;
         if attributes.dead_letter_queue != 0 {
             self.readdress();
@@ -298,18 +304,27 @@ impl Naive {
         {
             return assert_refused(reply, ErrorCode::DelayOutOfRange);
         }
-        let count = self.messages.len() as u64 + batch.count() as u64;
-        if count > count_max {
+        self.keys.forget(self.attributes.dedup_window_ms, self.now);
+        let stored = self.to_store(batch);
+        let to_store = || batch.records().zip(&stored).filter(|(_, stored)| **stored);
+        let count = to_store().count() as u64;
+        if count > 0 && self.messages.len() as u64 + count > count_max {
             return assert_refused(reply, ErrorCode::QueueFull);
         }
-        let delayed = batch.records().filter(|record| delay_of(record) > 0);
+        let delayed = to_store().filter(|(record, _)| delay_of(record) > 0);
         let delayed = delayed.count() as u64;
         if delayed > 0 && self.delayed_count + delayed > self.attributes.delayed_count_max {
             return assert_refused(reply, ErrorCode::TooManyDelayed);
         }
         let delays: Vec<u64> = batch.records().map(|record| delay_of(&record)).collect();
         let mut ids = Vec::new();
-        for (record, delay_ms) in batch.records().zip(delays) {
+        let messages = batch.messages(0).zip(stored);
+        for (((record, start), is_stored), delay_ms) in messages.zip(delays) {
+            let key = batch.dedup_key(&record, start);
+            if !is_stored {
+                ids.push(self.keys.find(key).unwrap());
+                continue;
+            }
             let (next, state) = match delay_ms {
                 0 => (&mut self.next, State::Ready { is_fresh: true }),
                 _ => (
@@ -333,6 +348,9 @@ impl Naive {
             self.messages.insert(id, message);
             self.enter(id, state);
             ids.push(id);
+            if !key.is_empty() && self.attributes.dedup_window_ms > 0 {
+                self.keys.remember(key, id, self.now);
+            }
         }
         let Reply::Sent(sent) = reply else {
             panic!("{reply:?} to a send")
@@ -342,6 +360,18 @@ impl Naive {
             .flat_map(|(first, count)| first.0..first.0 + u64::from(*count))
             .collect();
         assert_eq!(told, ids);
+    }
+
+    /// Which messages of a batch are not repeats, by their keys.
+    fn to_store(&self, batch: &MessageBatch) -> Vec<bool> {
+        let mut seen = BTreeSet::new();
+        let messages = batch.messages(0);
+        let judged = messages.map(|(record, start)| {
+            let key = batch.dedup_key(&record, start);
+            let counts = !key.is_empty() && self.attributes.dedup_window_ms > 0;
+            !counts || (self.keys.find(key).is_none() && seen.insert(key))
+        });
+        judged.collect()
     }
 
     pub(crate) fn receive(

@@ -19,6 +19,10 @@ pub(crate) struct Profile {
     pub(crate) count_max: u16,
     /// In a thousand sends, how many name delays.
     pub(crate) delayed: u32,
+    /// In a thousand sends, how many have deduplication keys.
+    pub(crate) keyed: u32,
+    /// How many different keys there are.
+    pub(crate) key_count: u32,
     /// The longest pause between two entries, in milliseconds.
     pub(crate) pause_max: u64,
 }
@@ -28,6 +32,8 @@ impl Profile {
         Profile {
             count_max: *[4, 40, 40, 256].choose(random).unwrap(),
             delayed: *[0, 100, 600].choose(random).unwrap(),
+            keyed: *[0, 300, 900].choose(random).unwrap(),
+            key_count: *[3, 300, 100_000].choose(random).unwrap(),
             pause_max: *[3, 2_000, 40_000, 20_000_000].choose(random).unwrap(),
         }
     }
@@ -69,11 +75,13 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
         in_flight_count_max: *[1_000_000, 1_000_000, 100].choose(random).unwrap(),
         delayed_count_max: *[1_000_000, 1_000_000, 1_000_000, 0].choose(random).unwrap(),
         receive_wait_ms: 0,
+        dedup_window_ms: *[0, 1, 2_000, 300_000, 86_400_000].choose(random).unwrap(),
     }
 }
 
 fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
     let mut builder = BatchBuilder::new();
+    let with_keys = random.random_range(0..1_000) < profile.keyed;
     let with_delays = random.random_range(0..1_000) < profile.delayed;
     for _ in 0..random.random_range(1..=profile.count_max) {
         let longest = *[10, 100, 4_096, 4_097]
@@ -93,11 +101,16 @@ fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
         };
         let headers = Bytes::from_static(&BODY[..random.random_range(0..2) * 30]);
         let body = Bytes::from_static(&BODY[..len]);
+        let dedup_key = match with_keys && random.random_ratio(3, 4) {
+            true => Bytes::from(random.random_range(0..profile.key_count).to_string()),
+            false => Bytes::new(),
+        };
         builder
             .push(NewMessage {
                 body,
                 headers,
                 delay_ms,
+                dedup_key,
             })
             .unwrap();
     }

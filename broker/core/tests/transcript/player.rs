@@ -295,6 +295,8 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::RESTING => "resting",
         RowKey::LETTERS => "letters",
         RowKey::LANE => "lane",
+        RowKey::KEYS => "keys",
+        RowKey::REPLY => "reply",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),
     }

@@ -59,6 +59,7 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
         dead_letter_queue: option(words, "dead"),
         receive_count_max: short("receives"),
         dead_letter_after_ms: option(words, "after"),
+        dedup_window_ms: short("window"),
     }
 }
 
@@ -85,11 +86,13 @@ pub(crate) fn producer(word: &str) -> ProducerNumber {
     }
 }
 
-/// `10` is a body of ten bytes, `10+5s` one with a delay, `3x10` three alike.
+/// `10` is a body of ten bytes, `10+5s` one with a delay, `3x10` three alike; `10@a` has the
+/// deduplication key `a`, `10+5s@a` both.
 pub(crate) fn batch(words: &[&str]) -> MessageBatch {
     let mut builder = BatchBuilder::new();
     for word in words {
-        let (count, rest) = word.split_once('x').map_or((1, *word), |(count, rest)| {
+        let (word, key) = word.split_once('@').unwrap_or((word, ""));
+        let (count, rest) = word.split_once('x').map_or((1, word), |(count, rest)| {
             (count.parse::<usize>().unwrap(), rest)
         });
         let (len, delay) = rest.split_once('+').map_or((rest, None), |(len, delay)| {
@@ -100,8 +103,9 @@ pub(crate) fn batch(words: &[&str]) -> MessageBatch {
             builder
                 .push(NewMessage {
                     body,
-                    headers: Bytes::new(),
                     delay_ms: delay,
+                    dedup_key: Bytes::copy_from_slice(key.as_bytes()),
+                    ..NewMessage::default()
                 })
                 .unwrap();
         }

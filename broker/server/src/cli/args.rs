@@ -266,7 +266,7 @@ pub(crate) enum QueueVerb {
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
         ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
          "max_messages", "max_in_flight", "max_delayed", "paused", "dead_letter_queue",
-         "max_receives", "dead_letter_after"])))]
+         "max_receives", "dead_letter_after", "dedup_window"])))]
     Set {
         /// The queue.
         name: String,
@@ -337,6 +337,10 @@ pub(crate) struct AttributeArguments {
     /// Most delayed messages; with so many, sends with a delay are refused.
     #[arg(long, value_name = "N")]
     pub(crate) max_delayed: Option<u64>,
+    /// How long a message whose deduplication key was stored before is not stored again; at most
+    /// 24h. 0s: off. Default 5m.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) dedup_window: Option<Duration>,
     /// Let receives find nothing. `--paused=false` lets them find messages again.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
@@ -367,6 +371,10 @@ pub(crate) struct SendArguments {
     /// How long the messages stay hidden; absent: as the queue says.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) delay: Option<Duration>,
+    /// Deduplication key, 1 to 128 bytes: when a message with this key was stored within the
+    /// queue's window, nothing is stored, and the id is that message's.
+    #[arg(long, value_name = "KEY", conflicts_with = "count")]
+    pub(crate) dedup_key: Option<String>,
 }
 
 /// Arguments of `sampan receive`.
@@ -534,6 +542,7 @@ mod tests {
         for change in [
             "--redelivery-delay 1s..10m",
             "--max-messages 5 --max-in-flight 3 --max-delayed 0",
+            "--dedup-window 1h",
             "--paused",
             "--paused=false",
         ] {
@@ -555,5 +564,7 @@ mod tests {
             assert_eq!(send.body.as_deref(), Some(body), "{line}");
         }
         assert!(parse("sampan send q --coutn 3").is_err());
+        assert!(parse("sampan send q body --dedup-key k").is_ok());
+        assert!(parse("sampan send q body --dedup-key k --count 2").is_err());
     }
 }

@@ -108,6 +108,9 @@ fn plain_options(attributes: &AttributeArguments) -> QueueOptions {
     if let Some(age) = attributes.dead_letter_after {
         options = options.dead_letter_after(age);
     }
+    if let Some(window) = attributes.dedup_window {
+        options = options.dedup_window(window);
+    }
     if let Some(is_paused) = attributes.paused {
         options = options.paused(is_paused);
     }
@@ -186,6 +189,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "dead_letter_queue": queue.dead_letter_queue,
         "max_receives": attributes.receive_count_max,
         "dead_letter_after_ms": attributes.dead_letter_after_ms,
+        "dedup_window_ms": attributes.dedup_window_ms,
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
@@ -225,6 +229,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("max-messages", attributes.message_count_max.to_string()),
         row("max-in-flight", attributes.in_flight_count_max.to_string()),
         row("max-delayed", attributes.delayed_count_max.to_string()),
+        row("dedup-window", format_ms(attributes.dedup_window_ms.into())),
         row("paused", attributes.is_paused.to_string()),
         row("dead-letter-queue", queue.dead_letter_queue.clone()),
         row("max-receives", attributes.receive_count_max.to_string()),
@@ -311,6 +316,7 @@ mod tests {
             "ready               3",
             "redelivery-delay    0s..0s",
             "max-in-flight       1000000",
+            "dedup-window        5m",
             "paused              false",
             "dead-letter-queue   dead",
         ] {

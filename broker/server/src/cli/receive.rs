@@ -45,6 +45,7 @@ struct Received<'a> {
     handle: u64,
     receive_count: u32,
     sent_at_ms: u64,
+    dedup_key: Option<&'a [u8]>,
     body: &'a [u8],
     /// Of a message in a dead-letter queue.
     dead_letter: Option<DeadLetter>,
@@ -57,6 +58,7 @@ impl<'a> From<&'a Delivery> for Received<'a> {
             handle: delivery.handle.0,
             receive_count: delivery.receive_count,
             sent_at_ms: delivery.sent_at.0,
+            dedup_key: delivery.dedup_key.as_deref(),
             body: &delivery.body,
             dead_letter: delivery.dead_letter(),
         }
@@ -90,12 +92,9 @@ fn to_json(received: &Received<'_>) -> Value {
         "receive_count": received.receive_count,
         "sent_at_ms": received.sent_at_ms,
     });
-    match std::str::from_utf8(received.body) {
-        Ok(text) => value["body"] = text.into(),
-        Err(_) => {
-            value["body"] = STANDARD.encode(received.body).into();
-            value["encoding"] = "base64".into();
-        }
+    put_bytes(&mut value, "body", "encoding", received.body);
+    if let Some(key) = received.dedup_key {
+        put_bytes(&mut value, "dedup_key", "dedup_key_encoding", key);
     }
     if let Some(letter) = &received.dead_letter {
         value["dead_letter"] = json!({
@@ -107,6 +106,17 @@ fn to_json(received: &Received<'_>) -> Value {
         });
     }
     value
+}
+
+/// As text, or else in base64, and then the encoding is told.
+fn put_bytes(value: &mut Value, name: &str, encoding: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => value[name] = text.into(),
+        Err(_) => {
+            value[name] = STANDARD.encode(bytes).into();
+            value[encoding] = "base64".into();
+        }
+    }
 }
 
 fn to_row(received: &Received<'_>) -> Vec<String> {
@@ -142,6 +152,7 @@ mod tests {
             handle: (1 << 63) - 1,
             receive_count: 2,
             sent_at_ms: 5,
+            dedup_key: None,
             body,
             dead_letter: None,
         }
@@ -167,6 +178,25 @@ mod tests {
         let value = json_of(&[0xff, 0x00, 0x01]);
         assert_eq!(value["body"], "/wAB");
         assert_eq!(value["encoding"], "base64");
+    }
+
+    #[test]
+    fn a_deduplication_key_is_shown_like_a_body_and_only_when_there_is_one() {
+        let shown = |dedup_key| {
+            let received = Received {
+                dedup_key,
+                ..received(b"body")
+            };
+            to_json(&received)
+        };
+        assert!(shown(None).get("dedup_key").is_none());
+        let value = shown(Some(b"order-4711"));
+        assert_eq!(value["dedup_key"], "order-4711");
+        assert!(value.get("dedup_key_encoding").is_none() && value.get("encoding").is_none());
+        let value = shown(Some(&[0xff, 0x00, 0x01]));
+        assert_eq!(value["dedup_key"], "/wAB");
+        assert_eq!(value["dedup_key_encoding"], "base64");
+        assert_eq!(value["body"], "body");
     }
 
     #[test]

@@ -41,6 +41,10 @@ impl Source {
                 let text = "--count repeats one body; it does not go with one message per line";
                 return Err(Failure::Usage(text.to_owned()));
             }
+            Some("-") if arguments.dedup_key.is_some() => {
+                let text = "--dedup-key is for one message; every line would have the same key";
+                return Err(Failure::Usage(text.to_owned()));
+            }
             Some("-") => return Ok(Source::Lines(StdinLines::start()?)),
             Some(body) => Bytes::copy_from_slice(body.as_bytes()),
             None => stdin_lines::read_whole()?,
@@ -81,7 +85,13 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let count = source.count();
     let bar = output::progress(count.filter(|count| *count > 1));
-    let mut window = Window::new(client.queue(&arguments.queue), arguments.delay);
+    let mut window = Window {
+        queue: client.queue(&arguments.queue),
+        delay: arguments.delay,
+        dedup_key: arguments.dedup_key.map(Bytes::from),
+        sends: VecDeque::new(),
+        len: 0,
+    };
     let mut sent = Sent {
         count: 0,
         last: None,
@@ -131,20 +141,12 @@ async fn send_all(
 struct Window {
     queue: Queue,
     delay: Option<Duration>,
+    dedup_key: Option<Bytes>,
     sends: VecDeque<(Sending, usize)>,
     len: usize,
 }
 
 impl Window {
-    fn new(queue: Queue, delay: Option<Duration>) -> Self {
-        Window {
-            queue,
-            delay,
-            sends: VecDeque::new(),
-            len: 0,
-        }
-    }
-
     fn is_empty(&self) -> bool {
         self.sends.is_empty()
     }
@@ -157,6 +159,7 @@ impl Window {
         let len = body.len();
         let mut message = Message::new(body);
         message.delay = self.delay;
+        message.dedup_key = self.dedup_key.clone();
         self.sends.push_back((self.queue.send_with(message), len));
         self.len += len;
     }

@@ -15,7 +15,7 @@
 
 use sampan_protocol::limits::{
     AUTHENTICATION_FAILURES_MAX, BATCH_COUNT_MAX, BATCH_LEN_MAX, BODY_LEN_MAX, FRAME_LEN_MAX,
-    HEADERS_LEN_MAX, REQUESTS_IN_FLIGHT_MAX,
+    HEADERS_LEN_MAX, KEY_LEN_MAX, REQUESTS_IN_FLIGHT_MAX,
 };
 use sampan_protocol::{
     Authenticate, Authenticated, DecodeError, ErrorCode, ErrorReply, Frame, Hello, HelloReply,
@@ -151,7 +151,9 @@ fn misfit(error: &DecodeError) -> ErrorReply {
         ErrorCode::MessageTooLarge => format!("{error}: a body has at most {BODY_LEN_MAX} bytes"),
         ErrorCode::BodyEmpty => format!("{error}: a body has at least 1 byte"),
         ErrorCode::HeadersOutOfRange => {
-            format!("{error}: the headers of a message have at most {HEADERS_LEN_MAX} bytes")
+            format!(
+                "{error}: headers have at most {HEADERS_LEN_MAX} bytes, a key has {KEY_LEN_MAX}"
+            )
         }
         _ => error.to_string(),
     };

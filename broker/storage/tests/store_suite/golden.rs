@@ -29,6 +29,7 @@ fn batch() -> MessageBatch {
                 body,
                 headers,
                 delay_ms,
+                ..NewMessage::default()
             })
             .unwrap();
     }

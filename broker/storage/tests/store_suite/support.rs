@@ -99,11 +99,16 @@ pub(crate) fn batch(queue: QueueId, first: MessageId, count: u32, len: usize) ->
         } else {
             Bytes::new()
         };
+        let dedup_key = match id % 5 {
+            0 => Bytes::from(format!("key of {id}")),
+            _ => Bytes::new(),
+        };
         builder
             .push(NewMessage {
                 body: Bytes::from(body),
                 headers,
                 delay_ms: None,
+                dedup_key,
             })
             .unwrap();
     }

@@ -123,8 +123,7 @@ fn send(queue: u64) -> Command {
     batch
         .push(NewMessage {
             body: Bytes::from_static(b"body"),
-            headers: Bytes::new(),
-            delay_ms: None,
+            ..NewMessage::default()
         })
         .unwrap();
     Command::Send {

@@ -1,6 +1,8 @@
 //! Goal: what spec/semantics.md, "Producers", says of the edges that random tests seldom reach: the
 //! end of the window, too many sessions, the largest row.
 
+use sampan_protocol::MessageId;
+
 use super::*;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -86,6 +88,133 @@ fn the_largest_row_fits_the_store_and_comes_back() {
         let first = if number % 2 == 1 { 1 } else { far };
         assert_eq!(turn(&mut restored, 1, number), Ok(Some(mixed(first))));
     }
+}
+
+/// Ids that no answer can tell: the longest reply of messages that were stored before.
+fn scattered(first: u64) -> Sent {
+    let id = |place: u64| match place % 2 {
+        0 => MessageId(first + place * 3),
+        _ => MessageId(MessageId::DELAYED_BIT + (1 << 61) - first - place * 3),
+    };
+    Sent::of((0..256).map(id))
+}
+
+/// Freezes everything into the rows of a disk.
+fn freeze(producers: &mut Producers, rows: &mut [BTreeMap<u64, Vec<u8>>; 2]) {
+    let [producer_rows, reply_rows] = rows;
+    producers.freeze(|number, producer| match producer {
+        Some(producer) => {
+            let mut row = Vec::new();
+            producer.encode(&mut row);
+            producer_rows.insert(number, row);
+        }
+        None => drop(producer_rows.remove(&number)),
+    });
+    producers.freeze_replies(|number, sent| match sent {
+        Some(sent) => {
+            let mut row = Vec::new();
+            encode_reply(&sent, &mut row);
+            assert!(row.len() < 4_096, "{}", row.len());
+            reply_rows.insert(number, row);
+        }
+        None => drop(reply_rows.remove(&number)),
+    });
+}
+
+fn restored(rows: &[BTreeMap<u64, Vec<u8>>; 2]) -> Producers {
+    let mut producers = Producers::new(100, NOW, Timestamp(0));
+    for (number, row) in &rows[0] {
+        assert_eq!(producers.restore_row(*number, row), Ok(()));
+    }
+    for (number, row) in &rows[1] {
+        assert_eq!(producers.restore_reply(*number, row), Ok(()));
+    }
+    producers
+}
+
+#[test]
+fn a_scattered_reply_is_kept_by_itself_as_long_as_its_number() {
+    let mut producers = Producers::new(1, NOW, Timestamp(0));
+    let mut rows = [BTreeMap::new(), BTreeMap::new()];
+    let stored = ANSWERS_KEPT as u64 + 10;
+    let reply = |number: u64| match number % 3 {
+        0 => one(number),
+        _ => scattered(number),
+    };
+    for number in 1..=stored {
+        producers.note(session(1), NOW, &reply(number));
+        if number.is_multiple_of(300) {
+            freeze(&mut producers, &mut rows);
+        }
+    }
+    freeze(&mut producers, &mut rows);
+    let mut producers = restored(&rows);
+    assert!(producers.is_whole());
+    for number in 11..=stored {
+        assert_eq!(turn(&mut producers, 1, number), Ok(Some(reply(number))));
+    }
+    let kept = (11..=stored).filter(|number| !number.is_multiple_of(3));
+    let kept = kept.count();
+    assert_eq!(rows[1].len(), kept);
+    assert_eq!(producers.scattered.run_count(), 256 * kept);
+    assert_eq!(
+        producers.reply_row_numbers().collect::<Vec<_>>(),
+        rows[1].keys().copied().collect::<Vec<_>>()
+    );
+
+    producers.sweep(NOW.after_ms(PRODUCER_LIFE_MS));
+    assert_eq!((producers.room_taken(), producers.is_whole()), (0, true));
+    freeze(&mut producers, &mut rows);
+    assert!(rows.iter().all(BTreeMap::is_empty));
+}
+
+#[test]
+fn rows_whose_replies_are_missing_or_too_many_or_others_are_told() {
+    let mut producers = Producers::new(1, NOW, Timestamp(0));
+    let mut rows = [BTreeMap::new(), BTreeMap::new()];
+    producers.note(session(1), NOW, &one(1));
+    producers.note(session(1), NOW, &scattered(9));
+    freeze(&mut producers, &mut rows);
+    assert!(restored(&rows).is_whole());
+    let (number, row) = rows[1].pop_first().unwrap();
+    assert_eq!(number, 1_024 + 2);
+    assert!(!restored(&rows).is_whole(), "missing");
+    rows[1].insert(number - 1, row.clone());
+    assert!(!restored(&rows).is_whole(), "of another number");
+    rows[1].insert(number, row.clone());
+    assert!(!restored(&rows).is_whole(), "one too many");
+    let mut producers = Producers::new(2, NOW, Timestamp(0));
+    for end in 0..row.len() {
+        let cut = producers.restore_reply(end as u64, &row[..end]);
+        assert!(cut.is_err() || decode_len(&row[..end]) < 256, "{end} bytes");
+    }
+}
+
+/// Ids of a reply row.
+fn decode_len(row: &[u8]) -> usize {
+    let mut producers = Producers::new(2, NOW, Timestamp(0));
+    producers.restore_reply(1_025, row).unwrap();
+    producers.scattered.reply(1, 1).ids().count()
+}
+
+#[test]
+fn scattered_replies_count_by_their_runs() {
+    let mut producers = Producers::new(1, NOW, Timestamp(0));
+    let weight = ANSWERS_KEPT * 257;
+    let mut sent = 0;
+    for ms in 0.. {
+        for number in 0..ANSWERS_KEPT as u64 {
+            producers.note(used_at(ms), Timestamp(NOW.0 + ms), &scattered(number + 1));
+        }
+        sent += weight;
+        if sent > ANSWER_COUNT_MAX {
+            break;
+        }
+        assert_eq!(producers.room_taken(), sent);
+    }
+    assert!(producers.room_taken() <= ANSWER_COUNT_MAX);
+    assert!(producers.turn(first_of(used_at(0)), NOW).is_err());
+    assert!(producers.is_whole());
 }
 
 #[test]
