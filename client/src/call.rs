@@ -95,7 +95,8 @@ impl Call {
             Request::Receive(receive) => Some(receive.queue.as_str()),
             Request::Delete(delete) => Some(delete.queue.as_str()),
             Request::ChangeVisibility(change) => Some(change.queue.as_str()),
-            Request::QueueShow { name } => Some(name.as_str()),
+            Request::QueueShow { name } | Request::QueuePurge { name } => Some(name.as_str()),
+            Request::Reschedule(reschedule) => Some(reschedule.queue.as_str()),
             Request::Send(send) => Some(send.queue.as_str()),
             Request::QueueCreate(_)
             | Request::QueueSet(_)
@@ -143,11 +144,15 @@ impl Call {
             | Request::QueueList(_)
             | Request::Delete(_)
             | Request::ChangeVisibility(_)
+            | Request::Reschedule(_)
             | Request::Route(_)
             | Request::Ping => true,
-            Request::Hello(_) | Request::Authenticate(_) | Request::Send(_) | Request::Admin(_) => {
-                false
-            }
+            // A repeated purge would take what was sent meanwhile.
+            Request::QueuePurge { .. }
+            | Request::Hello(_)
+            | Request::Authenticate(_)
+            | Request::Send(_)
+            | Request::Admin(_) => false,
         }
     }
 

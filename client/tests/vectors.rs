@@ -269,6 +269,43 @@ async fn queues() {
 }
 
 #[tokio::test]
+async fn purges_and_scheduled_messages() {
+    let (client, mut connection) = connected().await;
+    let queue = client.queue("orders");
+    let (purged, ()) = tokio::join!(queue.purge(), async {
+        let reply = ("queue_purge.txt", "queue purged");
+        exchange(
+            &mut connection,
+            ("queue_purge.txt", "queue purge"),
+            &[reply],
+        )
+        .await;
+    });
+    assert_eq!(purged.unwrap(), 5_000_000_000);
+    let id = MessageId(MessageId::DELAYED_BIT | 7);
+    let (done, ()) = tokio::join!(queue.reschedule(id, Duration::from_secs(60)), async {
+        let request = ("reschedule.txt", "reschedule: in a minute");
+        exchange(
+            &mut connection,
+            request,
+            &[("reschedule.txt", "rescheduled")],
+        )
+        .await;
+    });
+    done.unwrap();
+    let (done, ()) = tokio::join!(queue.cancel(id), async {
+        let request = ("reschedule.txt", "reschedule: cancel");
+        exchange(
+            &mut connection,
+            request,
+            &[("reschedule.txt", "rescheduled")],
+        )
+        .await;
+    });
+    done.unwrap();
+}
+
+#[tokio::test]
 async fn refusals_pings_and_operators_requests() {
     let (client, mut connection) = connected().await;
     let (refused, ()) = tokio::join!(client.show_queue("orders"), async {

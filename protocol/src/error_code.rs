@@ -124,6 +124,8 @@ error_codes! {
     TooManyInFlight = 405, "too many messages in flight", true, No;
     /// The node holds its maximum of waiting receives.
     TooManyWaiting = 406, "too many waiting receives", true, No;
+    /// There is no delayed message of this id.
+    MessageNotFound = 407, "no delayed message of this id", false, No;
     /// Too little space is left on the disk; receives and deletes go on.
     StorageFull = 500, "storage full", true, No;
     /// No leader at present; nothing was proposed.

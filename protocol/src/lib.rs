@@ -37,7 +37,7 @@ pub use frame::{
     AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
     ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts,
     QueueCreate, QueueDescription, QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder,
-    ReceivedMessage, Reply, Request, RouteReply, RouteRequest, Send, Sent, Why, kind,
+    ReceivedMessage, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, Why, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use sampan_protocol::{
-    Handles, MessageBatch, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
+    Handles, MessageBatch, MessageId, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
 };
 
 use crate::catalog::CatalogCommand;
@@ -18,6 +18,8 @@ const RECEIVE: u8 = 0x02;
 const DELETE: u8 = 0x03;
 const CHANGE_VISIBILITY: u8 = 0x04;
 const RELEASE: u8 = 0x05;
+const PURGE: u8 = 0x06;
+const RESCHEDULE: u8 = 0x07;
 const QUEUE_CREATE: u8 = 0x10;
 const QUEUE_SET: u8 = 0x11;
 const QUEUE_DELETE: u8 = 0x12;
@@ -26,6 +28,8 @@ const NOTE: u8 = 0x30;
 
 /// Stands for "no visibility timeout of its own".
 const NONE: u32 = u32::MAX;
+/// Stands for "never" in the place of a delay.
+const NEVER: u64 = u64::MAX;
 
 /// One command of an entry.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +77,20 @@ pub enum Command {
         /// Of the reply that was not written.
         handles: Handles,
     },
+    /// Removes every message of a queue.
+    Purge {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Gives a delayed message another instant, or removes it.
+    Reschedule {
+        /// The queue.
+        queue: QueueId,
+        /// The message.
+        id: MessageId,
+        /// From now; 0: ready at once; none: it is removed.
+        delay_ms: Option<u64>,
+    },
     /// Makes a queue in the set that is to hold it. When it is there already, nothing happens.
     QueueCreate {
         /// Given by the catalog.
@@ -115,6 +133,8 @@ impl Command {
             | Command::Delete { queue, .. }
             | Command::ChangeVisibility { queue, .. }
             | Command::Release { queue, .. }
+            | Command::Purge { queue }
+            | Command::Reschedule { queue, .. }
             | Command::QueueCreate { queue, .. }
             | Command::QueueSet { queue, .. }
             | Command::QueueDelete { queue } => Some(*queue),
@@ -150,7 +170,8 @@ impl Command {
                 self.encode(&mut out);
                 out.len()
             }
-            Command::QueueDelete { .. } => HEAD_LEN,
+            Command::QueueDelete { .. } | Command::Purge { .. } => HEAD_LEN,
+            Command::Reschedule { .. } => HEAD_LEN + 16,
             #[cfg(feature = "next-version")]
             Command::Note { text } => 3 + text.len(),
         }
@@ -213,6 +234,16 @@ impl Command {
             Command::Release { queue, handles } => {
                 put_head(out, RELEASE, *queue);
                 put_handles(out, handles);
+            }
+            Command::Purge { queue } => put_head(out, PURGE, *queue),
+            Command::Reschedule {
+                queue,
+                id,
+                delay_ms,
+            } => {
+                put_head(out, RESCHEDULE, *queue);
+                out.extend_from_slice(&id.0.to_le_bytes());
+                out.extend_from_slice(&delay_ms.unwrap_or(NEVER).to_le_bytes());
             }
             Command::QueueCreate {
                 queue,
@@ -285,6 +316,12 @@ impl Command {
             RELEASE => Command::Release {
                 queue,
                 handles: take_handles(fields, whole)?,
+            },
+            PURGE => Command::Purge { queue },
+            RESCHEDULE => Command::Reschedule {
+                queue,
+                id: MessageId(fields.u64()?),
+                delay_ms: Some(fields.u64()?).filter(|delay_ms| *delay_ms != NEVER),
             },
             QUEUE_CREATE => Command::QueueCreate {
                 queue,

@@ -8,15 +8,18 @@
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
 //! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting; what
-//! was sent and is in none of them is deleted or expired. Spec: spec/semantics.md, "Life of a message".
+//! was sent and is in none of them is deleted, expired or purged.
+//! Spec: spec/semantics.md, "Life of a message".
 
 mod due;
 mod handles;
 mod needs;
 mod producers;
+mod purge;
 mod receive;
 mod resting;
 mod rows;
+mod schedule;
 mod send;
 mod trace;
 
@@ -35,6 +38,7 @@ use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::timed::Timed;
 use producers::Producers;
+use purge::Purged;
 use resting::Resting;
 use trace::Trace;
 
@@ -79,6 +83,7 @@ pub(crate) struct Queue {
     /// Messages that came back unhandled and wait to be ready.
     resting: Resting,
     producers: Producers,
+    purged: Purged,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
     pub(crate) flags: Flags,
@@ -111,13 +116,15 @@ impl Value for Delayed {
 
 impl Queue {
     pub(crate) fn new(id: QueueId, name: String, attributes: QueueAttributes, secret: u64) -> Self {
-        let delayed = MessageId::DELAYED_BIT;
+        let base = MessageId::DELAYED_BIT;
+        let (immediate, delayed) = (Space::new(0, 1), Space::new(base, base + 1));
         Queue {
             id,
             name,
             attributes,
-            immediate: Space::new(0, 1),
-            delayed: Space::new(delayed, delayed + 1),
+            purged: Purged::new(&immediate, &delayed),
+            immediate,
+            delayed,
             fresh_first: 1,
             pages: Pages::default(),
             leases: Leases::new(secret, 1),
@@ -226,6 +233,7 @@ impl Queue {
             expiry(&self.immediate),
             expiry(&self.delayed),
             self.producers.next_sweep(),
+            self.clearing_at(),
         ]
         .into_iter()
         .flatten()

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sampan_core::{Broker, CatalogCommand, Command, Entry, NodeJoin, Reply, RowKey, SetRecord};
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, ProducerNumber,
+    AttributeChanges, BatchBuilder, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber,
     ProducerSession, QueueAttributes, QueueId, ReceiptHandle, SetId, Timestamp,
 };
 
@@ -144,6 +144,11 @@ fn commands() -> Vec<Command> {
         len_max: 1 << 20,
         visibility_timeout_ms,
     };
+    let reschedule = |delay_ms: Option<u64>| Command::Reschedule {
+        queue,
+        id: MessageId(MessageId::DELAYED_BIT + 1 + u64::from(delay_ms.is_none())),
+        delay_ms,
+    };
     let mut commands = vec![
         Command::QueueCreate {
             queue,
@@ -171,6 +176,9 @@ fn commands() -> Vec<Command> {
             queue,
             handles: handles(),
         },
+        Command::Purge { queue: QueueId(2) },
+        reschedule(Some(9_500)),
+        reschedule(None),
         numbered(1),
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },

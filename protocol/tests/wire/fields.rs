@@ -59,7 +59,9 @@ impl Lines {
                 self.push_text("name", set.name.as_str());
                 self.changes(&set.changes);
             }
-            Request::QueueShow { name } | Request::QueueDelete { name } => {
+            Request::QueueShow { name }
+            | Request::QueueDelete { name }
+            | Request::QueuePurge { name } => {
                 self.push_text("name", name.as_str());
             }
             Request::QueueList(list) => {
@@ -85,6 +87,11 @@ impl Lines {
                 self.push_text("queue", change.queue.as_str());
                 self.push("visibility_timeout_ms", change.visibility_timeout_ms);
                 self.handles(&change.handles);
+            }
+            Request::Reschedule(reschedule) => {
+                self.push_text("queue", reschedule.queue.as_str());
+                self.push("id", reschedule.id);
+                self.push_or("delay_ms", reschedule.delay_ms, "never");
             }
             Request::Admin(admin) => {
                 self.push_text("verb", admin.verb.as_str());
@@ -142,7 +149,12 @@ impl Lines {
                 self.push_text("text", &error.text);
             }
             Reply::Authenticated(authenticated) => self.push("now", authenticated.now),
-            Reply::Pong | Reply::QueueCreated | Reply::QueueChanged | Reply::QueueDeleted => {}
+            Reply::QueuePurged(count) => self.push("count", count),
+            Reply::Pong
+            | Reply::QueueCreated
+            | Reply::QueueChanged
+            | Reply::QueueDeleted
+            | Reply::Rescheduled => {}
         }
     }
 

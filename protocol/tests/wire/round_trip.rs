@@ -16,7 +16,7 @@ use sampan_protocol::{
     Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, ProducerNumber,
     ProducerSession, QueueAttributes, QueueCounts, QueueCreate, QueueDescription, QueueId,
     QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive, ReceivedMessage, Reply, Request,
-    RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum, headers,
+    Reschedule, RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum, headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -120,6 +120,14 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(name, changes)| Request::QueueSet(QueueSet { name, changes })),
         name().prop_map(|name| Request::QueueShow { name }),
         name().prop_map(|name| Request::QueueDelete { name }),
+        name().prop_map(|name| Request::QueuePurge { name }),
+        (name(), 0..1_u64 << 63, option::of(0..u64::MAX)).prop_map(|(queue, id, delay_ms)| {
+            Request::Reschedule(Reschedule {
+                queue,
+                id: MessageId(id),
+                delay_ms,
+            })
+        }),
         (name(), name(), 1..=1_000_u32).prop_map(|(prefix, after, count_max)| {
             Request::QueueList(QueueList {
                 prefix,
@@ -291,6 +299,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::QueueCreated),
         Just(Reply::QueueChanged),
         Just(Reply::QueueDeleted),
+        Just(Reply::Rescheduled),
+        any::<u64>().prop_map(Reply::QueuePurged),
         description().prop_map(Reply::QueueShown),
         (vec(name(), 0..50), any::<bool>()).prop_map(|(names, more)| {
             let names = names.iter().map(Name::to_string).collect();

@@ -4,6 +4,7 @@ mod absolution;
 mod answers;
 mod bodies;
 mod checkpoints;
+mod completions;
 mod driver;
 mod gather;
 mod guard;

@@ -59,7 +59,7 @@ impl fmt::Debug for Origin {
 /// One question to a set.
 #[derive(Debug)]
 pub enum SetRequest {
-    /// Carry a command out: send, delete, change visibility.
+    /// Carry a command out: send, delete, change visibility, purge, reschedule.
     Command {
         /// Who asked.
         origin: Origin,
@@ -151,6 +151,10 @@ pub enum Outcome {
     Deleted(HandleResults),
     /// Visibility changed, but for the handles that were not accepted.
     VisibilityChanged(HandleResults),
+    /// The queue is empty; so many messages were there.
+    Purged(u64),
+    /// The delayed message has its new instant, or is removed.
+    Rescheduled,
     /// The messages received; none when the wait ended without one.
     Received(Received),
     /// The queue.

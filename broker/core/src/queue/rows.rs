@@ -6,6 +6,7 @@
 use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Timestamp};
 
 use super::producers::Producers;
+use super::purge::{Purged, covers_chunk};
 use super::resting::Resting;
 use super::{Queue, Space};
 use crate::fields::{FieldError, Fields, put_text};
@@ -31,6 +32,7 @@ pub(crate) struct QueueRow {
     producers_swept_at: Timestamp,
     producers_forgotten_until: Timestamp,
     resting_next: u64,
+    purged: Purged,
 }
 
 impl QueueRow {
@@ -47,6 +49,11 @@ impl QueueRow {
             self.producers_swept_at.0,
             self.producers_forgotten_until.0,
             self.resting_next,
+            self.purged.immediate,
+            self.purged.delayed,
+            self.purged.lease,
+            self.purged.rest,
+            self.purged.at.0,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -68,6 +75,13 @@ impl QueueRow {
             producers_swept_at: fields.timestamp()?,
             producers_forgotten_until: fields.timestamp()?,
             resting_next: fields.u64()?,
+            purged: Purged {
+                immediate: fields.u64()?,
+                delayed: fields.u64()?,
+                lease: fields.u64()?,
+                rest: fields.u64()?,
+                at: fields.timestamp()?,
+            },
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -82,7 +96,11 @@ impl QueueRow {
             && (delayed + 1..2 * delayed).contains(&self.delayed_next)
             && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
             && self.producer_next > 0
-            && self.resting_next > 0;
+            && self.resting_next > 0
+            && (1..=self.fresh_first).contains(&self.purged.immediate)
+            && (delayed + 1..=self.delayed_next).contains(&self.purged.delayed)
+            && (1..=self.lease_next).contains(&self.purged.lease)
+            && (1..=self.resting_next).contains(&self.purged.rest);
         if holds {
             Ok(())
         } else {
@@ -105,6 +123,7 @@ impl Queue {
             producers_swept_at: self.producers.swept_at(),
             producers_forgotten_until: self.producers.forgotten_until(),
             resting_next: self.resting.next,
+            purged: self.purged,
         }
     }
 
@@ -207,6 +226,7 @@ impl Queue {
             row.producers_forgotten_until,
         );
         queue.resting = Resting::new(row.resting_next);
+        queue.purged = row.purged;
         Ok(queue)
     }
 
@@ -225,10 +245,22 @@ impl Queue {
                 }
                 space.marks.restore(Mark::decode(key.number, row)?)
             }
-            RowKey::DIRECTORY => self.pages.restore_directory(key.number, row),
-            RowKey::LEASES => self.leases.table.restore_row(key.number, row),
-            RowKey::DELAYED => self.waiting.restore_row(key.number, row),
-            RowKey::RESTING => self.resting.table.restore_row(key.number, row),
+            RowKey::DIRECTORY => {
+                let is_buried = |page| self.purged.covers_page(page);
+                self.pages.restore_directory(key.number, row, is_buried)
+            }
+            RowKey::LEASES => {
+                let is_buried = covers_chunk(self.purged.lease, key.number);
+                self.leases.table.restore_row(key.number, row, is_buried)
+            }
+            RowKey::DELAYED => {
+                let is_buried = covers_chunk(self.purged.delayed, key.number);
+                self.waiting.restore_row(key.number, row, is_buried)
+            }
+            RowKey::RESTING => {
+                let is_buried = covers_chunk(self.purged.rest, key.number);
+                self.resting.table.restore_row(key.number, row, is_buried)
+            }
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),

@@ -138,11 +138,15 @@ impl Run {
 
     /// Empty entries until nothing is due: when there may be more of it than one entry does.
     fn catch_up(&mut self) {
-        let could_be_due: usize = self.naive.values().map(Naive::count).sum();
+        let held = |naive: &Naive| naive.count() + naive.buried.len();
+        let could_be_due: usize = self.naive.values().map(held).sum();
         // Marks that expire are work as well; there are fewer than the other half.
-        if could_be_due as u64 <= DUE_WORK_MAX / 2 {
-            return;
+        if could_be_due as u64 > DUE_WORK_MAX / 2 {
+            self.come_to_rest();
         }
+    }
+
+    fn come_to_rest(&mut self) {
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands: Vec::new(),
@@ -164,21 +168,33 @@ impl Run {
     fn step(&mut self, random: &mut StdRng, profile: &Profile) {
         self.now += profile.pause(random);
         self.catch_up();
-        let commands: Vec<Command> = (0..random.random_range(0..5))
+        let mut commands: Vec<Command> = (0..random.random_range(0..5))
             .map(|_| {
                 let queue = QUEUES[usize::from(random.random_ratio(1, 4))];
                 let naive = &self.naive[&queue];
                 let producer = naive.producers.random(random, self.now);
-                operations::command(random, profile, queue, producer, &naive.handles)
+                let id = naive.random_id(random);
+                operations::command(random, profile, queue, producer, &naive.handles, id)
             })
             .collect();
+        let purges = |command: &Command| matches!(command, Command::Purge { .. });
+        let has_purge = commands.iter().any(purges);
+        if has_purge {
+            // What a purge removes could not be told from what expires.
+            self.come_to_rest();
+            commands.retain(|command| !gives_back(command));
+        }
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands,
         };
         let (effects, replies) = self.apply_to_both(&entry);
         for (queue, naive) in &mut self.naive {
-            naive.on_time(self.now, removed(&effects, *queue));
+            let removed = removed(&effects, *queue);
+            match has_purge {
+                true => naive.on_entry(self.now, removed),
+                false => naive.on_time(self.now, removed),
+            }
         }
         for (command, reply) in entry.commands.iter().zip(&replies) {
             self.follow(command, reply);
@@ -215,6 +231,8 @@ impl Run {
                 naive.change_visibility(handles, *visibility_timeout_ms, reply);
             }
             Command::Release { handles, .. } => naive.release(handles, reply),
+            Command::Purge { .. } => naive.purge(reply),
+            Command::Reschedule { id, delay_ms, .. } => naive.reschedule(id.0, *delay_ms, reply),
             Command::QueueSet { attributes, .. } => naive.set_attributes(*attributes),
             other => panic!("{other:?} is not generated"),
         }
@@ -223,6 +241,9 @@ impl Run {
     fn compare(&mut self, effects: &[Effect]) {
         for (queue, naive) in &mut self.naive {
             assert_eq!(naive.removed, BTreeSet::new(), "removed without a reason");
+            if self.plain.next_deadline() > Some(self.plain.now()) {
+                assert_eq!(naive.buried, BTreeSet::new(), "purged, and kept");
+            }
             let counts = self.plain.counts(*queue).unwrap();
             assert_eq!(
                 (counts.ready, counts.delayed, counts.in_flight),
@@ -249,6 +270,14 @@ impl Run {
             assert_eq!(announced.count(), usize::from(gained));
         }
     }
+}
+
+/// Whether a message that comes back by the command may turn out to have expired.
+fn gives_back(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::ChangeVisibility { .. } | Command::Release { .. } | Command::Reschedule { .. }
+    )
 }
 
 /// The ids of a queue that the effects remove, each once.

@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use sampan_core::{Delivery, Refusal, Reply};
 use sampan_protocol::{
     ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, ProducerNumber, QueueAttributes,
@@ -63,6 +66,8 @@ pub(crate) struct Naive {
     now: u64,
     /// Ids that the broker says are gone, and the model has not accounted for yet.
     pub(crate) removed: BTreeSet<u64>,
+    /// Purged, and the broker has not said so yet.
+    pub(crate) buried: BTreeSet<u64>,
 }
 
 impl Naive {
@@ -84,6 +89,7 @@ impl Naive {
             gained: false,
             now: 0,
             removed: BTreeSet::new(),
+            buried: BTreeSet::new(),
         }
     }
 
@@ -207,6 +213,13 @@ impl Naive {
 
     /// Time moves: what lapses, falls due, expires. `removed` is what the broker removed.
     pub(crate) fn on_time(&mut self, now: u64, removed: BTreeSet<u64>) {
+        self.on_entry(now, removed);
+        self.expire();
+    }
+
+    /// The same when nothing expires at `now` that has not yet.
+    pub(crate) fn on_entry(&mut self, now: u64, mut removed: BTreeSet<u64>) {
+        removed.retain(|id| !self.buried.remove(id));
         self.now = now;
         self.removed = removed;
         let retention_ms = self.attributes.retention_ms;
@@ -217,7 +230,13 @@ impl Naive {
                 _ => self.come_back(id),
             }
         }
-        let is_ready = |id: &u64| matches!(self.messages[id].state, State::Ready { .. });
+    }
+
+    fn expire(&mut self) {
+        let (now, retention_ms) = (self.now, self.attributes.retention_ms);
+        // One that is not here yet is sent and cancelled in the entry.
+        let state = |id: &u64| self.messages.get(id).map(|message| message.state);
+        let is_ready = |id: &u64| matches!(state(id), Some(State::Ready { .. }));
         let (ready, rest): (Vec<u64>, Vec<u64>) = std::mem::take(&mut self.removed)
             .into_iter()
             .partition(is_ready);
@@ -319,6 +338,49 @@ impl Naive {
             .flat_map(|(first, count)| first.0..first.0 + u64::from(*count))
             .collect();
         assert_eq!(told, ids);
+    }
+
+    pub(crate) fn purge(&mut self, reply: &Reply) {
+        assert_eq!(*reply, Reply::Purged(self.messages.len() as u64));
+        let gone: Vec<u64> = self.messages.keys().copied().collect();
+        for id in gone {
+            self.drop_message(id);
+            if !self.removed.remove(&id) {
+                self.buried.insert(id);
+            }
+        }
+    }
+
+    pub(crate) fn reschedule(&mut self, id: u64, delay_ms: Option<u64>, reply: &Reply) {
+        if delay_ms.is_some_and(|delay_ms| delay_ms > self.attributes.retention_ms) {
+            return assert_refused(reply, ErrorCode::DelayOutOfRange);
+        }
+        let message = self.messages.get(&id);
+        if !message.is_some_and(|message| matches!(message.state, State::Delayed { .. })) {
+            return assert_refused(reply, ErrorCode::MessageNotFound);
+        }
+        assert_eq!(*reply, Reply::Done);
+        match delay_ms {
+            None => {
+                self.drop_message(id);
+                assert!(self.removed.remove(&id), "the body of {id} was not removed");
+            }
+            Some(0) => self.come_back(id),
+            Some(delay_ms) => {
+                self.leave(id);
+                let due_at = self.now + delay_ms;
+                self.enter(id, State::Delayed { due_at });
+            }
+        }
+    }
+
+    /// Mostly the id of a delayed message.
+    pub(crate) fn random_id(&self, random: &mut StdRng) -> u64 {
+        let delayed = self.messages.range(MessageId::DELAYED_BIT..);
+        let delayed: Vec<u64> = delayed.map(|(id, _)| *id).collect();
+        let other = [0, 1, self.next_delayed, self.next, u64::MAX];
+        let chosen = delayed.choose(random).filter(|_| random.random_ratio(7, 8));
+        *chosen.unwrap_or_else(|| other.choose(random).unwrap())
     }
 
     pub(crate) fn receive(

@@ -4,6 +4,8 @@
 //! Values are parsed while the arguments are read (`duration`, `size`), so a bad one is wrong
 //! usage and ends with exit code 2 before anything is connected.
 
+mod message;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::duration;
 use super::host_port::{self, ListenAddress};
 use super::size;
+pub(crate) use message::MessageVerb;
 
 /// Most sets of a cluster, that of the catalog among them.
 pub(crate) const SET_COUNT_MAX: i64 = 256;
@@ -74,7 +77,8 @@ pub(crate) enum ClientVerb {
     Receive(ReceiveArguments),
     /// Delete received messages by their receipt handles.
     Delete(DeleteArguments),
-    /// Hold received messages for longer, or give them back, by their receipt handles.
+    /// Extend or release received messages by their receipt handles; cancel or reschedule delayed
+    /// ones by their ids.
     #[command(subcommand)]
     Message(MessageVerb),
     /// Form, describe and change a cluster of nodes.
@@ -298,6 +302,11 @@ pub(crate) enum QueueVerb {
         #[arg(default_value = "")]
         prefix: String,
     },
+    /// Remove every message of a queue, in whatever state; the queue stays.
+    Purge {
+        /// The queue.
+        name: String,
+    },
     /// Delete a queue with all its messages.
     Delete {
         /// The queue.
@@ -388,30 +397,6 @@ pub(crate) struct DeleteArguments {
     pub(crate) handles: Vec<u64>,
 }
 
-/// What to do with received messages.
-#[derive(Debug, Subcommand)]
-pub(crate) enum MessageVerb {
-    /// Hide messages from others for so long from now on.
-    Extend {
-        /// The queue.
-        queue: String,
-        /// Receipt handles, as `sampan receive` prints them.
-        #[arg(required = true, value_name = "HANDLE")]
-        handles: Vec<u64>,
-        /// From now on, for example 5m; at most 12h.
-        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
-        timeout: Duration,
-    },
-    /// Make messages visible to others: at once, or after the queue's redelivery delay.
-    Release {
-        /// The queue.
-        queue: String,
-        /// Receipt handles, as `sampan receive` prints them.
-        #[arg(required = true, value_name = "HANDLE")]
-        handles: Vec<u64>,
-    },
-}
-
 /// Arguments of `sampan demo`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DemoArguments {
@@ -479,6 +464,11 @@ mod tests {
             "sampan receive q --wait soon",
             "sampan delete q",
             "sampan delete q handle",
+            "sampan queue purge",
+            "sampan message cancel q",
+            "sampan message reschedule q 1",
+            "sampan message reschedule q 1 --delay 1s --at 2026-03-14T09:00:00Z",
+            "sampan message reschedule q 1 --at noon",
             "sampan send q body --count 0",
             "sampan serve --cores 0",
             "sampan serve --node-id 0",

@@ -1,4 +1,4 @@
-//! `sampan queue`: create, set, pause, resume, show, why, list, delete.
+//! `sampan queue`: create, set, pause, resume, show, why, list, purge, delete.
 
 use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, Why};
 use serde_json::{Value, json};
@@ -48,6 +48,13 @@ pub(crate) async fn run(
         }
         QueueVerb::Why { name } => why(&client.show_queue(&name).await?, output),
         QueueVerb::List { prefix } => list(client, &prefix, output).await,
+        QueueVerb::Purge { name } => {
+            let count = client.queue(&name).purge().await?;
+            output.either(
+                &format!("purged {count} messages from queue {name}"),
+                &json!({ "purged": name, "count": count }),
+            )
+        }
         QueueVerb::Delete { name } => {
             client.delete_queue(&name).await?;
             output.either(

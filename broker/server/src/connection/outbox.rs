@@ -234,6 +234,8 @@ impl Client for Outbox {
                 Outcome::Sent(sent) => Reply::Sent(sent),
                 Outcome::Deleted(results) => Reply::Deleted(results),
                 Outcome::VisibilityChanged(results) => Reply::VisibilityChanged(results),
+                Outcome::Purged(count) => Reply::QueuePurged(count),
+                Outcome::Rescheduled => Reply::Rescheduled,
                 Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
                 Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),
             };
