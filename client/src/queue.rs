@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
-    ChangeVisibility, Delete, ErrorCode, Handles, MessageId, Name, ReceiptHandle, Reply, Request,
-    Reschedule,
+    ChangeVisibility, Delete, ErrorCode, Handles, MessageId, Name, PeekOf, PeekedMessage,
+    ReceiptHandle, Reply, Request, Reschedule,
 };
 
 use crate::call::Answer;
@@ -16,6 +16,7 @@ use crate::client::{Client, unexpected};
 use crate::deliveries::Deliveries;
 use crate::error::Error;
 use crate::message::Message;
+use crate::peek::Peek;
 use crate::queue_options::millis_u32;
 use crate::receive::Receive;
 use crate::replies::handle_error;
@@ -137,6 +138,22 @@ impl Queue {
     /// Receives messages: one, without waiting beyond the queue's own wait, unless told otherwise.
     pub fn receive(&self) -> Receive {
         Receive::new(self.clone())
+    }
+
+    /// Looks at messages: nothing is received, and nothing changes. The head of the queue, one
+    /// message, unless told otherwise.
+    pub fn peek(&self) -> Peek {
+        Peek::new(self.clone())
+    }
+
+    /// Looks at one message, whatever its state; `None` when it is gone, or never was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peek`].
+    pub async fn message(&self, id: MessageId) -> Result<Option<PeekedMessage>, Error> {
+        let messages = self.peek().of(PeekOf::Message).after(id).await?;
+        Ok(messages.into_iter().next())
     }
 
     /// A stream of deliveries that keeps up to `prefetch` messages (at least 1) at hand.

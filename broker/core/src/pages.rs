@@ -80,6 +80,22 @@ impl Pages {
         pages.map(|(number, held)| (*number, u64::from(held.ready_count)))
     }
 
+    /// Number, ready count and page, if it is in memory, of those with ids from `from` up to
+    /// `until`.
+    pub(crate) fn range(
+        &self,
+        from: u64,
+        until: u64,
+    ) -> impl Iterator<Item = (u64, u64, Option<&Page>)> + '_ {
+        let pages = self
+            .held
+            .range(from / PAGE_COUNT..until.div_ceil(PAGE_COUNT));
+        pages.map(|(number, held)| {
+            let page = held.page.as_deref();
+            (*number, u64::from(held.ready_count), page)
+        })
+    }
+
     /// The lowest ready id at or after `from`; of an evicted page, where that page begins.
     pub(crate) fn lowest_from(&self, from: u64) -> Option<u64> {
         let (number, held) = self.held.range(from / PAGE_COUNT..).next()?;

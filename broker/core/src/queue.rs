@@ -14,6 +14,7 @@
 mod due;
 mod handles;
 mod needs;
+mod peek;
 mod producers;
 mod purge;
 mod receive;
@@ -24,6 +25,8 @@ mod send;
 mod trace;
 
 pub(crate) use needs::Needs;
+pub(crate) use peek::PageRows;
+pub use peek::{Peek, Peeked};
 pub(crate) use producers::Producer;
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,

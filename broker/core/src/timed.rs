@@ -115,6 +115,21 @@ impl<T: Value> Timed<T> {
             .peek(number % CHUNK_COUNT)
     }
 
+    /// Everything from number `first` on, in order.
+    pub(crate) fn slots_from(&self, first: u64) -> impl Iterator<Item = (u64, Slot<T>)> + '_ {
+        let chunks = self.chunks.range(first / CHUNK_COUNT..);
+        let slots = chunks.flat_map(|(chunk_number, held)| {
+            let slots = held.chunk.slots();
+            slots.map(move |(offset, slot)| (chunk_number * CHUNK_COUNT + offset, slot))
+        });
+        slots.skip_while(move |(number, _)| *number < first)
+    }
+
+    /// Everything.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot<T>> + '_ {
+        self.slots_from(0).map(|(_, slot)| slot)
+    }
+
     /// Lets `change` work on the chunk, when there is one, and then puts everything in order.
     pub(crate) fn edit<R>(
         &mut self,

@@ -40,6 +40,8 @@ pub mod kind {
     pub const DELETE: u8 = 0x22;
     /// Hide received messages for longer, or no longer.
     pub const CHANGE_VISIBILITY: u8 = 0x23;
+    /// Look at messages without receiving them.
+    pub const PEEK: u8 = 0x24;
     /// Give a delayed message another instant, or remove it.
     pub const RESCHEDULE: u8 = 0x25;
     /// Ask something of the cluster, as an operator.
@@ -61,6 +63,7 @@ pub mod kind {
         RECEIVE,
         DELETE,
         CHANGE_VISIBILITY,
+        PEEK,
         RESCHEDULE,
         ADMIN,
     ];

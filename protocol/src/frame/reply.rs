@@ -3,10 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::header::{kind, put_frame};
-use super::{queue_purge, received};
+use super::{peeked, queue_purge, received};
 use crate::reader::Reader;
 use crate::{
-    AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply,
+    AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply, PeekedMessage,
     QueueDescription, QueueListPage, ReceivedMessage, RouteReply, Sent,
 };
 
@@ -41,6 +41,8 @@ pub enum Reply {
     Deleted(HandleResults),
     /// What became of each handle of a change of visibility.
     VisibilityChanged(HandleResults),
+    /// Messages, possibly none; the frame says whether more follow.
+    Peeked(Vec<PeekedMessage>),
     /// The message has its new instant, or is removed.
     Rescheduled,
     /// What came of an operator's request.
@@ -63,6 +65,7 @@ const SENT: u8 = kind::SEND | kind::REPLY;
 const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
 const DELETED: u8 = kind::DELETE | kind::REPLY;
 const VISIBILITY_CHANGED: u8 = kind::CHANGE_VISIBILITY | kind::REPLY;
+const PEEKED: u8 = kind::PEEK | kind::REPLY;
 const RESCHEDULED: u8 = kind::RESCHEDULE | kind::REPLY;
 const ADMIN: u8 = kind::ADMIN | kind::REPLY;
 
@@ -89,6 +92,7 @@ impl Reply {
             RECEIVED => Reply::Received(received::decode(payload)?),
             DELETED => Reply::Deleted(HandleResults::decode(payload)?),
             VISIBILITY_CHANGED => Reply::VisibilityChanged(HandleResults::decode(payload)?),
+            PEEKED => Reply::Peeked(peeked::decode(payload)?),
             RESCHEDULED => empty(payload, Reply::Rescheduled)?,
             ADMIN => Reply::Admin(AdminReply::decode(payload)?),
             kind::ERROR => Reply::Error(ErrorReply::decode(payload)?),
@@ -120,6 +124,7 @@ impl Reply {
             Reply::Received(_) => RECEIVED,
             Reply::Deleted(_) => DELETED,
             Reply::VisibilityChanged(_) => VISIBILITY_CHANGED,
+            Reply::Peeked(_) => PEEKED,
             Reply::Rescheduled => RESCHEDULED,
             Reply::Admin(_) => ADMIN,
             Reply::Error(_) => kind::ERROR,
@@ -132,6 +137,7 @@ impl Reply {
             Reply::Authenticated(authenticated) => authenticated.encode(out),
             Reply::QueueShown(description) => description.encode(out),
             Reply::QueueListed(page) => page.encode(out),
+            Reply::Peeked(messages) => peeked::encode(messages, out),
             Reply::QueuePurged(count) => out.put_u64_le(*count),
             Reply::Route(route) => route.encode(out),
             Reply::Sent(sent) => sent.encode(out),

@@ -6,8 +6,8 @@ use super::header::{kind, put_frame};
 use super::{queue_delete, queue_show};
 use crate::reader::Reader;
 use crate::{
-    AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, QueueCreate,
-    QueueList, QueueSet, Receive, Reschedule, RouteRequest, Send,
+    AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, Peek,
+    QueueCreate, QueueList, QueueSet, Receive, Reschedule, RouteRequest, Send,
 };
 
 /// What a client asks for.
@@ -50,6 +50,8 @@ pub enum Request {
     Delete(Delete),
     /// Hide received messages for longer, or no longer.
     ChangeVisibility(ChangeVisibility),
+    /// Look at messages without receiving them.
+    Peek(Peek),
     /// Give a delayed message another instant, or remove it.
     Reschedule(Reschedule),
     /// Ask something of the cluster, as an operator.
@@ -89,6 +91,7 @@ impl Request {
             kind::CHANGE_VISIBILITY => {
                 Request::ChangeVisibility(ChangeVisibility::decode(payload)?)
             }
+            kind::PEEK => Request::Peek(Peek::decode(payload)?),
             kind::RESCHEDULE => Request::Reschedule(Reschedule::decode(payload)?),
             kind::ADMIN => Request::Admin(AdminRequest::decode(payload)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
@@ -119,6 +122,7 @@ impl Request {
             Request::Receive(_) => kind::RECEIVE,
             Request::Delete(_) => kind::DELETE,
             Request::ChangeVisibility(_) => kind::CHANGE_VISIBILITY,
+            Request::Peek(_) => kind::PEEK,
             Request::Reschedule(_) => kind::RESCHEDULE,
             Request::Admin(_) => kind::ADMIN,
         }
@@ -140,6 +144,7 @@ impl Request {
             Request::Receive(receive) => receive.encode(out),
             Request::Delete(delete) => delete.encode(out),
             Request::ChangeVisibility(change) => change.encode(out),
+            Request::Peek(peek) => peek.encode(out),
             Request::Reschedule(reschedule) => reschedule.encode(out),
             Request::Admin(admin) => admin.encode(out),
         }

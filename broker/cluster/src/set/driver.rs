@@ -23,6 +23,7 @@ use super::checkpoints::{CheckpointPolicy, Checkpointer, Checkpoints};
 use super::gather::{Asker, ENTRIES_IN_FLIGHT_MAX, Expected, Gather, Gathered};
 use super::hold::Hold;
 use super::leadership::Leadership;
+use super::peeks::Peeks;
 use super::reads::Reads;
 use super::receives::Receives;
 use super::request::{CountsOfSet, Origin, Outcome, Refused, SetRequest};
@@ -83,6 +84,7 @@ pub(crate) struct Driver {
     pub(super) wake: Rc<Notify>,
     pub(super) receives: Receives,
     pub(super) reads: Reads,
+    pub(super) peeks: Peeks,
     pub(super) checkpoints: Checkpoints,
     pub(super) answers: Answers,
     drained: Option<oneshot::Sender<()>>,
@@ -108,6 +110,7 @@ impl Driver {
             in_flight: InFlight::default(),
             hold: Hold::default(),
             reads: Reads::new(wake.clone()),
+            peeks: Peeks::default(),
             wake,
             receives: Receives::default(),
             checkpoints: Checkpoints::new(parts.checkpointer, parts.checkpoint_policy),
@@ -161,6 +164,7 @@ impl Driver {
             match request {
                 SetRequest::Command { origin, .. }
                 | SetRequest::Receive { origin, .. }
+                | SetRequest::Peek { origin, .. }
                 | SetRequest::Show { origin, .. } => {
                     self.answers.push(origin, Outcome::Refused(refused.clone()));
                 }
@@ -205,6 +209,7 @@ impl Driver {
         match request {
             SetRequest::Command { origin, command } => self.on_command(origin, command),
             SetRequest::Receive { origin, receive } => self.on_receive(origin, receive),
+            SetRequest::Peek { origin, peek } => self.reads.peek(origin, peek),
             SetRequest::Show { origin, route } => self.reads.show(origin, route),
             SetRequest::Propose { command, done } => self.on_propose(command, done),
             SetRequest::Unfinished(done) => self.reads.unfinished(done),
@@ -279,6 +284,7 @@ impl Driver {
             && self.gather.is_empty()
             && (self.in_flight.is_empty() || self.clock.is_none())
             && !self.reads.is_busy()
+            && !self.peeks.is_busy()
     }
 
     /// What is due by the set's time or by the waits' ends.

@@ -16,6 +16,7 @@ mod members;
 #[cfg(feature = "next-version")]
 mod notes;
 mod outgoing;
+mod peeks;
 mod reads;
 mod receives;
 mod replica;
@@ -34,8 +35,8 @@ pub(crate) use notes::write_notes;
 pub(crate) use outgoing::Sender;
 pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
-    Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, Receive, Received, Refused,
-    SetRequest, Shown,
+    Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, PeekRequest, PeekedMessages,
+    Receive, Received, Refused, SetRequest, Shown,
 };
 pub use state::OpenStateError;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod looking;
 mod naive;
 mod operations;
 mod producers;
@@ -305,6 +306,11 @@ fn run_case(seed: u64) -> usize {
     let mut run = Run::new(&mut random);
     for _ in 0..ENTRY_COUNT {
         run.step(&mut random, &profile);
+        if random.random_ratio(1, 8) {
+            let queue = QUEUES[usize::from(random.random::<bool>())];
+            let naive = &run.naive[&queue];
+            run.stored.compare_look(&mut random, queue, naive);
+        }
         if random.random_ratio(1, 6) {
             run.stored.checkpoint(random.random_range(0..3));
             if random.random_ratio(1, 3) {

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use sampan_core::{Delivery, Refusal, Reply};
+use sampan_core::{Delivery, Peeked, Refusal, Reply};
 use sampan_protocol::{
-    ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, ProducerNumber, QueueAttributes,
-    ReceiptHandle, Timestamp,
+    ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, MessageState, PeekOf,
+    ProducerNumber, QueueAttributes, ReceiptHandle, Timestamp,
 };
 
 use crate::producers::{Judged, Producers};
@@ -372,6 +372,36 @@ impl Naive {
                 self.enter(id, State::Delayed { due_at });
             }
         }
+    }
+
+    /// What a look finds: id, state, receive count, first received at, ready at.
+    pub(crate) fn look(&self, of: PeekOf) -> Vec<Peeked> {
+        let peeked = |id: &u64| {
+            let message = &self.messages[id];
+            let (state, ready_at) = match message.state {
+                State::Ready { .. } => (MessageState::Ready, 0),
+                State::Delayed { due_at } => (MessageState::Delayed, due_at),
+                State::Resting { ready_at } => (MessageState::Resting, ready_at),
+                State::InFlight { visible_at, .. } => (MessageState::InFlight, visible_at),
+            };
+            Peeked {
+                id: MessageId(*id),
+                state,
+                receive_count: message.receive_count,
+                first_received_at: Timestamp(message.first_received_at.unwrap_or(0)),
+                ready_at: Timestamp(ready_at),
+            }
+        };
+        if of == PeekOf::Ready {
+            return self.ready.iter().map(|(_, id)| peeked(id)).collect();
+        }
+        let all = self.messages.keys().map(peeked);
+        let is_asked = |state| match of {
+            PeekOf::Delayed => matches!(state, MessageState::Delayed | MessageState::Resting),
+            PeekOf::InFlight => state == MessageState::InFlight,
+            _ => true,
+        };
+        all.filter(|peeked| is_asked(peeked.state)).collect()
     }
 
     /// Mostly the id of a delayed message.

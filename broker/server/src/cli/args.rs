@@ -8,12 +8,13 @@ mod message;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::duration;
 use super::host_port::{self, ListenAddress};
+use super::instant;
 use super::size;
 pub(crate) use message::MessageVerb;
 
@@ -77,8 +78,8 @@ pub(crate) enum ClientVerb {
     Receive(ReceiveArguments),
     /// Delete received messages by their receipt handles.
     Delete(DeleteArguments),
-    /// Extend or release received messages by their receipt handles; cancel or reschedule delayed
-    /// ones by their ids.
+    /// Extend or release received messages by their receipt handles; show any message, cancel or
+    /// reschedule delayed ones by their ids.
     #[command(subcommand)]
     Message(MessageVerb),
     /// Form, describe and change a cluster of nodes.
@@ -302,6 +303,21 @@ pub(crate) enum QueueVerb {
         #[arg(default_value = "")]
         prefix: String,
     },
+    /// Show messages of a queue without receiving them.
+    Peek {
+        /// The queue.
+        name: String,
+        /// Which messages: ready ones in the order of receiving, others in the order of their ids.
+        #[arg(long, value_enum, default_value_t = PeekState::Ready)]
+        state: PeekState,
+        /// Most messages to show.
+        #[arg(long, value_name = "N", default_value_t = 10,
+            value_parser = clap::value_parser!(u16).range(1..=256))]
+        count: u16,
+        /// Only messages behind this one: the last of the page before.
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+    },
     /// Remove every message of a queue, in whatever state; the queue stays.
     Purge {
         /// The queue.
@@ -312,6 +328,17 @@ pub(crate) enum QueueVerb {
         /// The queue.
         name: String,
     },
+}
+
+/// Which messages are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeekState {
+    /// Those that can be received.
+    Ready,
+    /// Those that wait for their delay, or rest.
+    Delayed,
+    /// Those that were received, and neither deleted nor given back.
+    InFlight,
 }
 
 /// Attributes of a queue.
@@ -365,6 +392,9 @@ pub(crate) struct SendArguments {
     /// How long the messages stay hidden; absent: as the queue says.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) delay: Option<Duration>,
+    /// Until when they stay hidden, by this machine's clock, for example 2026-03-14T09:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = instant::parse, conflicts_with = "delay")]
+    pub(crate) at: Option<SystemTime>,
 }
 
 /// Arguments of `sampan receive`.
@@ -465,11 +495,15 @@ mod tests {
             "sampan delete q",
             "sampan delete q handle",
             "sampan queue purge",
+            "sampan queue peek q --count 257",
+            "sampan queue peek q --state gone",
+            "sampan message show q",
             "sampan message cancel q",
             "sampan message reschedule q 1",
             "sampan message reschedule q 1 --delay 1s --at 2026-03-14T09:00:00Z",
             "sampan message reschedule q 1 --at noon",
             "sampan send q body --count 0",
+            "sampan send q body --delay 1s --at 1700000000",
             "sampan serve --cores 0",
             "sampan serve --node-id 0",
             "sampan serve --sets 0",

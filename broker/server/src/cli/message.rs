@@ -11,6 +11,7 @@ use super::delete::change_visibility;
 use super::failure::Failure;
 use super::instant;
 use super::output::Output;
+use super::peek;
 
 /// Carries out a message command.
 pub(crate) async fn run(
@@ -30,6 +31,9 @@ pub(crate) async fn run(
         MessageVerb::Release { queue, handles } => {
             let (queue, timeout) = (client.queue(queue), Duration::ZERO);
             change_visibility(&queue, handles, "released", timeout, output).await
+        }
+        MessageVerb::Show { queue, id } => {
+            peek::one(&client.queue(queue), MessageId(*id), output).await
         }
         MessageVerb::Cancel { queue, id } => {
             client.queue(queue).cancel(MessageId(*id)).await?;

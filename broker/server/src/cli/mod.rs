@@ -18,6 +18,7 @@ mod host_port;
 mod instant;
 mod message;
 mod output;
+mod peek;
 mod queue;
 mod receive;
 mod restore;

@@ -87,14 +87,19 @@ fn to_json(received: &Received<'_>) -> Value {
         "receive_count": received.receive_count,
         "sent_at_ms": received.sent_at_ms,
     });
-    match std::str::from_utf8(received.body) {
-        Ok(text) => value["body"] = text.into(),
+    put_body(&mut value, "body", received.body);
+    value
+}
+
+/// Sets a member to a text as it is, or to other bytes in base64 and says so.
+pub(crate) fn put_body(value: &mut Value, name: &str, body: &[u8]) {
+    match std::str::from_utf8(body) {
+        Ok(text) => value[name] = text.into(),
         Err(_) => {
-            value["body"] = STANDARD.encode(received.body).into();
+            value[name] = STANDARD.encode(body).into();
             value["encoding"] = "base64".into();
         }
     }
-    value
 }
 
 fn to_row(received: &Received<'_>) -> Vec<String> {
@@ -107,7 +112,7 @@ fn to_row(received: &Received<'_>) -> Vec<String> {
 }
 
 /// Text with its control characters escaped: a body must not move the cursor of a terminal.
-fn printable(body: &[u8]) -> String {
+pub(crate) fn printable(body: &[u8]) -> String {
     let mut text = String::with_capacity(body.len());
     for character in String::from_utf8_lossy(body).chars() {
         if character.is_control() {

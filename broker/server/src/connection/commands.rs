@@ -1,8 +1,10 @@
 //! What a request about messages asks of its set, and what its sender can be told at once.
 
-use sampan_cluster::Refused;
-use sampan_core::Command;
-use sampan_protocol::limits::{VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS};
+use sampan_cluster::{PeekRequest, Refused};
+use sampan_core::{Command, Peek};
+use sampan_protocol::limits::{
+    RECEIVE_LEN_DEFAULT, VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
+};
 use sampan_protocol::{ChangeVisibility, ErrorCode, MessageBatch, QueueId, Request};
 
 /// The command that a send, a delete, a change of visibility, a purge or a reschedule stands for.
@@ -29,6 +31,23 @@ pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Re
         },
         _ => unreachable!("no other request is a command of a queue"),
     })
+}
+
+/// What a peek asks of its set; the frame's ranges were checked when it was decoded.
+pub(super) fn peek_request(peek: &sampan_protocol::Peek, queue: QueueId) -> PeekRequest {
+    let len_max = match peek.len_max {
+        0 => RECEIVE_LEN_DEFAULT,
+        len_max => len_max,
+    };
+    PeekRequest {
+        queue,
+        ask: Peek {
+            of: peek.of,
+            id: peek.id,
+            count_max: peek.count_max,
+            len_max,
+        },
+    }
 }
 
 fn visibility_command(change: ChangeVisibility, queue: QueueId) -> Result<Command, Refused> {

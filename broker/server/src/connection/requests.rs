@@ -20,7 +20,7 @@ use sampan_protocol::{
 };
 use tokio::sync::watch;
 
-use super::commands::{check_visibility_timeout, command_of, out_of};
+use super::commands::{check_visibility_timeout, command_of, out_of, peek_request};
 use super::outbox::Outbox;
 use super::patience::Patience;
 use crate::serve::{Shared, admin};
@@ -115,6 +115,12 @@ impl Requests {
                 let route = self.find(&receive.queue)?;
                 let receive = check_receive(&receive, &route)?;
                 self.ask_set(&route, SetRequest::Receive { origin, receive })
+                    .await
+            }
+            Request::Peek(peek) => {
+                let route = self.find(&peek.queue)?;
+                let peek = peek_request(&peek, route.queue);
+                self.ask_set(&route, SetRequest::Peek { origin, peek })
                     .await
             }
             Request::QueueShow { name } => {
@@ -250,6 +256,7 @@ fn name_of(request: &Request) -> Option<&Name> {
         Request::ChangeVisibility(change) => Some(&change.queue),
         Request::QueueShow { name } | Request::QueuePurge { name } => Some(name),
         Request::Reschedule(reschedule) => Some(&reschedule.queue),
+        Request::Peek(peek) => Some(&peek.queue),
         Request::Route(route) if !route.queue.is_empty() => Some(&route.queue),
         _ => None,
     }

@@ -28,6 +28,13 @@ pub(crate) enum MessageVerb {
         #[arg(required = true, value_name = "HANDLE")]
         handles: Vec<u64>,
     },
+    /// Show one message, whatever its state, without receiving it.
+    Show {
+        /// The queue.
+        queue: String,
+        /// The message's id, as `sampan send` and `sampan queue peek` print it.
+        id: u64,
+    },
     /// Remove a message that was sent with a delay and is not due yet.
     Cancel {
         /// The queue.
