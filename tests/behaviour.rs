@@ -27,6 +27,8 @@ mod idle;
 mod kill;
 #[path = "behaviour/large_replies.rs"]
 mod large_replies;
+#[path = "behaviour/looking.rs"]
+mod looking;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/processor_time.rs"]

@@ -1,6 +1,6 @@
 //! A request with one answer for one caller: everything but sends and deletes.
 //!
-//! Owns what a receive collects while its reply comes in several frames. Messages that nobody
+//! Owns what a receive or a peek collects while its reply comes in several frames. Messages that nobody
 //! takes, because the caller's future is gone, are released: they never wait in silence for the
 //! end of their visibility timeout.
 //!
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sampan_protocol::limits::{BATCH_COUNT_MAX, RECEIVE_WAIT_MAX_MS};
-use sampan_protocol::{Applied, Name, ReceivedMessage, Reply, Request};
+use sampan_protocol::{Applied, Name, PeekedMessage, ReceivedMessage, Reply, Request};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -62,6 +62,8 @@ pub(crate) struct Call {
     answer: Option<AnswerSender>,
     /// What has come of a receive reply so far.
     received: Vec<ReceivedMessage>,
+    /// What has come of a peek's reply so far.
+    peeked: Vec<PeekedMessage>,
     /// When the wait of a receive that names one ends.
     wait_until: Option<Instant>,
 }
@@ -77,6 +79,7 @@ impl Call {
             request,
             answer,
             received: Vec::new(),
+            peeked: Vec::new(),
             wait_until,
         }
     }
@@ -95,7 +98,9 @@ impl Call {
             Request::Receive(receive) => Some(receive.queue.as_str()),
             Request::Delete(delete) => Some(delete.queue.as_str()),
             Request::ChangeVisibility(change) => Some(change.queue.as_str()),
-            Request::QueueShow { name } => Some(name.as_str()),
+            Request::QueueShow { name } | Request::QueuePurge { name } => Some(name.as_str()),
+            Request::Reschedule(reschedule) => Some(reschedule.queue.as_str()),
+            Request::Peek(peek) => Some(peek.queue.as_str()),
             Request::Send(send) => Some(send.queue.as_str()),
             Request::QueueCreate(_)
             | Request::QueueSet(_)
@@ -143,11 +148,16 @@ impl Call {
             | Request::QueueList(_)
             | Request::Delete(_)
             | Request::ChangeVisibility(_)
+            | Request::Reschedule(_)
+            | Request::Peek(_)
             | Request::Route(_)
             | Request::Ping => true,
-            Request::Hello(_) | Request::Authenticate(_) | Request::Send(_) | Request::Admin(_) => {
-                false
-            }
+            // A repeated purge would take what was sent meanwhile.
+            Request::QueuePurge { .. }
+            | Request::Hello(_)
+            | Request::Authenticate(_)
+            | Request::Send(_)
+            | Request::Admin(_) => false,
         }
     }
 
@@ -168,6 +178,24 @@ impl Call {
         Ok(())
     }
 
+    /// Keeps the messages of one frame of a peek's reply.
+    pub(crate) fn collect_peeked(
+        &mut self,
+        messages: Vec<PeekedMessage>,
+    ) -> Result<(), &'static str> {
+        let is_peek = matches!(self.request, Request::Peek(_));
+        if !is_peek || self.peeked.len() + messages.len() > BATCH_COUNT_MAX {
+            return Err("a peek reply that nobody asked for, or with too many messages");
+        }
+        self.peeked.extend(messages);
+        Ok(())
+    }
+
+    /// It is asked once more: what came of an earlier reply would come again.
+    pub(crate) fn begin(&mut self) {
+        self.peeked.clear();
+    }
+
     /// Whether part of the reply is here already.
     pub(crate) fn has_received(&self) -> bool {
         !self.received.is_empty()
@@ -180,7 +208,13 @@ impl Call {
                 queue: queue.clone(),
                 messages: std::mem::take(&mut self.received),
             }),
-            None => Answer::Reply { reply, repeated },
+            None => {
+                let reply = match reply {
+                    Reply::Peeked(_) => Reply::Peeked(std::mem::take(&mut self.peeked)),
+                    reply => reply,
+                };
+                Answer::Reply { reply, repeated }
+            }
         };
         if let Some(sender) = self.answer {
             // A caller that is gone gives the answer back, and dropping it releases the messages.

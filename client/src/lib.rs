@@ -121,6 +121,7 @@ mod message;
 mod numbering;
 mod outbox;
 mod outgoing;
+mod peek;
 mod placing;
 mod producer;
 mod queue;
@@ -140,8 +141,9 @@ mod timing;
 mod tls;
 
 pub use sampan_protocol::{
-    Applied, DeadLetter, DeathReason, ErrorCode, MessageId, QueueAttributes, QueueCounts,
-    QueueDescription, QueueId, ReceiptHandle, SetId, Timestamp, Why, headers,
+    Applied, DeadLetter, DeathReason, ErrorCode, MessageId, MessageState, PeekOf, PeekedMessage,
+    QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle, SetId, Timestamp, Why,
+    headers,
 };
 
 pub use crate::builder::ClientBuilder;
@@ -150,6 +152,7 @@ pub use crate::deliveries::Deliveries;
 pub use crate::delivery::Delivery;
 pub use crate::error::Error;
 pub use crate::message::Message;
+pub use crate::peek::Peek;
 pub use crate::queue::Queue;
 pub use crate::queue_options::QueueOptions;
 pub use crate::receive::Receive;

@@ -161,10 +161,13 @@ impl Outgoing {
     /// Lays out the frame under a new request id.
     pub(crate) fn encode(&mut self, request_id: u64) {
         self.head.clear();
-        match &self.work {
+        match &mut self.work {
             Work::Send(frame) => frame.encode_head(request_id, &mut self.head),
             Work::Delete(frame) => frame.encode(request_id, &mut self.head),
-            Work::Call(call) => call.request.encode(request_id, &mut self.head),
+            Work::Call(call) => {
+                call.begin();
+                call.request.encode(request_id, &mut self.head);
+            }
             Work::Ping => Request::Ping.encode(request_id, &mut self.head),
             Work::Abandoned { .. } => {}
         }
@@ -241,6 +244,7 @@ impl Outgoing {
             Work::Call(call) => match call.request {
                 Request::QueueShow { .. }
                 | Request::QueueList(_)
+                | Request::Peek(_)
                 | Request::Route(_)
                 | Request::Ping => Applied::No,
                 _ => Applied::Unknown,

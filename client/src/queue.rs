@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
-    ChangeVisibility, Delete, ErrorCode, Handles, Name, ReceiptHandle, Reply, Request,
+    ChangeVisibility, Delete, ErrorCode, Handles, MessageId, Name, PeekOf, PeekedMessage,
+    ReceiptHandle, Reply, Request, Reschedule,
 };
 
 use crate::call::Answer;
@@ -15,6 +16,7 @@ use crate::client::{Client, unexpected};
 use crate::deliveries::Deliveries;
 use crate::error::Error;
 use crate::message::Message;
+use crate::peek::Peek;
 use crate::queue_options::millis_u32;
 use crate::receive::Receive;
 use crate::replies::handle_error;
@@ -138,6 +140,22 @@ impl Queue {
         Receive::new(self.clone())
     }
 
+    /// Looks at messages: nothing is received, and nothing changes. The head of the queue, one
+    /// message, unless told otherwise.
+    pub fn peek(&self) -> Peek {
+        Peek::new(self.clone())
+    }
+
+    /// Looks at one message, whatever its state; `None` when it is gone, or never was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peek`].
+    pub async fn message(&self, id: MessageId) -> Result<Option<PeekedMessage>, Error> {
+        let messages = self.peek().of(PeekOf::Message).after(id).await?;
+        Ok(messages.into_iter().next())
+    }
+
     /// A stream of deliveries that keeps up to `prefetch` messages (at least 1) at hand.
     pub fn deliveries(&self, prefetch: usize) -> Deliveries {
         Deliveries::new(self.clone(), prefetch)
@@ -206,6 +224,62 @@ impl Queue {
         handles: &[ReceiptHandle],
     ) -> Result<Vec<(usize, Error)>, Error> {
         self.extend_batch(handles, Duration::ZERO).await
+    }
+
+    /// Removes every message that was sent to the queue before, in whatever state; returns how many
+    /// there were. Their receipt handles are worth nothing any more.
+    ///
+    /// It is never repeated by itself: when nobody knows whether it was carried out, the error says
+    /// [`Applied::Unknown`](crate::Applied::Unknown), and a second call would take what was sent
+    /// meanwhile along.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `QueueNotFound`.
+    pub async fn purge(&self) -> Result<u64, Error> {
+        let name = self.wire_name();
+        let request = Request::QueuePurge { name };
+        match self.shared().call_for_reply(request).await? {
+            Reply::QueuePurged(count) => Ok(count),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Removes a message that was sent with a delay and is not due yet.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `MessageNotFound` when there is no delayed message of this id: it was due, or
+    /// an earlier try removed it, of which nobody heard ([`Error::applied`] is `Unknown` then).
+    pub async fn cancel(&self, id: MessageId) -> Result<(), Error> {
+        self.reschedule_to(id, None).await
+    }
+
+    /// Makes a message that was sent with a delay, and is not due yet, fall due `delay` from now
+    /// on; under 1 ms: at once.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `MessageNotFound` as [`Queue::cancel`] is, with `DelayOutOfRange` when the
+    /// delay is longer than the queue's retention, or with `QueueNotFound`.
+    pub async fn reschedule(&self, id: MessageId, delay: Duration) -> Result<(), Error> {
+        // What does not fit is over every retention all the same.
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.reschedule_to(id, Some(delay_ms.min(u64::MAX - 1)))
+            .await
+    }
+
+    async fn reschedule_to(&self, id: MessageId, delay_ms: Option<u64>) -> Result<(), Error> {
+        let queue = self.wire_name();
+        let request = Request::Reschedule(Reschedule {
+            queue,
+            id,
+            delay_ms,
+        });
+        match self.shared().call_for_reply(request).await? {
+            Reply::Rescheduled => Ok(()),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Carries out a request about handles; the places that failed, and why.

@@ -35,6 +35,15 @@ impl Connection {
                 }
                 Reply::Received(Vec::new())
             }
+            Reply::Peeked(messages) => {
+                if let Work::Call(call) = &mut outgoing.work {
+                    call.collect_peeked(messages)?;
+                }
+                if more {
+                    return Ok(());
+                }
+                Reply::Peeked(Vec::new())
+            }
             _ if more => return Err("a reply in several frames that can't have them".to_owned()),
             other => other,
         };

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sampan_client::{
-    Applied, Client, Error, ErrorCode, Message, MessageId, QueueOptions, ReceiptHandle, Timestamp,
-    headers,
+    Applied, Client, Error, ErrorCode, Message, MessageId, MessageState, PeekOf, QueueOptions,
+    ReceiptHandle, Timestamp, headers,
 };
 use sampan_protocol::{Frame, FrameHeader, kind};
 use support::{Connection, Peer};
@@ -295,6 +295,74 @@ async fn queues() {
         }
     );
     done.unwrap();
+}
+
+#[tokio::test]
+async fn purges_and_scheduled_messages() {
+    let (client, mut connection) = connected().await;
+    let queue = client.queue("orders");
+    let (purged, ()) = tokio::join!(queue.purge(), async {
+        let reply = ("queue_purge.txt", "queue purged");
+        exchange(
+            &mut connection,
+            ("queue_purge.txt", "queue purge"),
+            &[reply],
+        )
+        .await;
+    });
+    assert_eq!(purged.unwrap(), 5_000_000_000);
+    let id = MessageId(MessageId::DELAYED_BIT | 7);
+    let (done, ()) = tokio::join!(queue.reschedule(id, Duration::from_secs(60)), async {
+        let request = ("reschedule.txt", "reschedule: in a minute");
+        exchange(
+            &mut connection,
+            request,
+            &[("reschedule.txt", "rescheduled")],
+        )
+        .await;
+    });
+    done.unwrap();
+    let (done, ()) = tokio::join!(queue.cancel(id), async {
+        let request = ("reschedule.txt", "reschedule: cancel");
+        exchange(
+            &mut connection,
+            request,
+            &[("reschedule.txt", "rescheduled")],
+        )
+        .await;
+    });
+    done.unwrap();
+}
+
+#[tokio::test]
+async fn looks_at_messages() {
+    let (client, mut connection) = connected().await;
+    let queue = client.queue("orders");
+    let before = MessageId(MessageId::DELAYED_BIT | 6);
+    let peek = queue.peek().of(PeekOf::Delayed).after(before);
+    let (peeked, ()) = tokio::join!(peek.max(256).max_len(65_536), async {
+        let request = ("peek.txt", "peek: delayed messages, a later page");
+        let replies = [
+            ("peek.txt", "peeked: two messages, more to come"),
+            ("peek.txt", "peeked: nothing"),
+        ];
+        exchange(&mut connection, request, &replies).await;
+    });
+    let peeked = peeked.unwrap();
+    let told: Vec<_> = peeked.iter().map(|it| (it.id.0, it.state)).collect();
+    let delayed = MessageId::DELAYED_BIT | 7;
+    let (in_flight, is_delayed) = (MessageState::InFlight, MessageState::Delayed);
+    assert_eq!(told, [(1, in_flight), (delayed, is_delayed)]);
+    assert_eq!(peeked[0].body, "one");
+    assert_eq!(peeked[1].first_received_at, None);
+    assert_eq!(peeked[1].ready_at, Some(Timestamp(1_767_225_660_000)));
+
+    let (message, ()) = tokio::join!(queue.message(MessageId(1)), async {
+        let request = ("peek.txt", "peek: one message");
+        let reply = ("peek.txt", "peeked: a ready message");
+        exchange(&mut connection, request, &[reply]).await;
+    });
+    assert_eq!(message.unwrap().unwrap().state, MessageState::Ready);
 }
 
 #[tokio::test]

@@ -124,13 +124,15 @@ error_codes! {
     WaitOutOfRange = 402, "wait out of range", false, No;
     /// A visibility timeout outside its range.
     VisibilityTimeoutOutOfRange = 403, "visibility timeout out of range", false, No;
-    /// A receive of no message, over `BATCH_COUNT_MAX`, or over `RECEIVE_LEN_MAX`; a page of no
+    /// A receive or peek of no message, over `BATCH_COUNT_MAX`, or over `RECEIVE_LEN_MAX`; a page of no
     /// queue name, or over `QUEUE_LIST_COUNT_MAX`.
     ReceiveOutOfRange = 404, "receive out of range", false, No;
     /// The queue holds its maximum of messages in flight.
     TooManyInFlight = 405, "too many messages in flight", true, No;
     /// The node holds its maximum of waiting receives.
     TooManyWaiting = 406, "too many waiting receives", true, No;
+    /// There is no delayed message of this id.
+    MessageNotFound = 407, "no delayed message of this id", false, No;
     /// Too little space is left on the disk; receives and deletes go on.
     StorageFull = 500, "storage full", true, No;
     /// No leader at present; nothing was proposed.

@@ -37,9 +37,10 @@ pub use decode_error::DecodeError;
 pub use error_code::{Applied, ErrorCode};
 pub use frame::{
     AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
-    ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, PROTOCOL_VERSION, QueueCounts,
-    QueueCreate, QueueDescription, QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder,
-    ReceivedMessage, Reply, Request, RouteReply, RouteRequest, Send, Sent, Why, kind,
+    ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, MessageState,
+    PROTOCOL_VERSION, Peek, PeekOf, PeekedMessage, QueueCounts, QueueCreate, QueueDescription,
+    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Reply, Request,
+    Reschedule, RouteReply, RouteRequest, Send, Sent, Why, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{

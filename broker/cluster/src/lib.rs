@@ -38,8 +38,8 @@ pub use node::{
 pub use peer::{PeerIo, PeerStream, PlainTransport, Transport};
 pub use repair::Bodies;
 pub use set::{
-    Answer, BodyRun, Client, ClientId, CountsOfSet, OpenStateError, Origin, Outcome, Receive,
-    Received, Refused, SetHandle, SetRequest, Shown,
+    Answer, BodyRun, Client, ClientId, CountsOfSet, OpenStateError, Origin, Outcome, PeekRequest,
+    PeekedMessages, Receive, Received, Refused, SetHandle, SetRequest, Shown,
 };
 pub use status::{
     BackupSummary, CanStop, ClusterReply, ClusterRequest, ClusterStatus, Health, LeaderMove,

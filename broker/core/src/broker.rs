@@ -12,12 +12,14 @@
 
 mod apply;
 mod outcome;
+mod peek;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sampan_protocol::{DeathReason, MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
 
+pub use peek::PeekError;
 pub use restore::RestoreError;
 
 use crate::catalog::Catalog;

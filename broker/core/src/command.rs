@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
-    Handles, MessageBatch, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
+    Handles, MessageBatch, MessageId, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
 };
 
 use crate::catalog::CatalogCommand;
@@ -19,6 +19,8 @@ const RECEIVE: u8 = 0x02;
 const DELETE: u8 = 0x03;
 const CHANGE_VISIBILITY: u8 = 0x04;
 const RELEASE: u8 = 0x05;
+const PURGE: u8 = 0x06;
+const RESCHEDULE: u8 = 0x07;
 const DELIVER: u8 = 0x08;
 const SETTLE: u8 = 0x09;
 const QUEUE_CREATE: u8 = 0x10;
@@ -29,6 +31,8 @@ const NOTE: u8 = 0x30;
 
 /// Stands for "no visibility timeout of its own".
 const NONE: u32 = u32::MAX;
+/// Stands for "never" in the place of a delay.
+const NEVER: u64 = u64::MAX;
 
 /// One command of an entry.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +79,20 @@ pub enum Command {
         queue: QueueId,
         /// Of the reply that was not written.
         handles: Handles,
+    },
+    /// Removes every message of a queue.
+    Purge {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Gives a delayed message another instant, or removes it.
+    Reschedule {
+        /// The queue.
+        queue: QueueId,
+        /// The message.
+        id: MessageId,
+        /// From now; 0: ready at once; none: it is removed.
+        delay_ms: Option<u64>,
     },
     /// Messages that another queue gave up: all of those that were not taken before, or none.
     Deliver {
@@ -136,6 +154,8 @@ impl Command {
             | Command::Delete { queue, .. }
             | Command::ChangeVisibility { queue, .. }
             | Command::Release { queue, .. }
+            | Command::Purge { queue }
+            | Command::Reschedule { queue, .. }
             | Command::Deliver { queue, .. }
             | Command::Settle { queue, .. }
             | Command::QueueCreate { queue, .. }
@@ -177,7 +197,8 @@ impl Command {
                 self.encode(&mut out);
                 out.len()
             }
-            Command::QueueDelete { .. } => HEAD_LEN,
+            Command::QueueDelete { .. } | Command::Purge { .. } => HEAD_LEN,
+            Command::Reschedule { .. } => HEAD_LEN + 16,
             #[cfg(feature = "next-version")]
             Command::Note { text } => 3 + text.len(),
         }
@@ -255,6 +276,16 @@ impl Command {
                 put_head(out, RELEASE, *queue);
                 put_handles(out, handles);
             }
+            Command::Purge { queue } => put_head(out, PURGE, *queue),
+            Command::Reschedule {
+                queue,
+                id,
+                delay_ms,
+            } => {
+                put_head(out, RESCHEDULE, *queue);
+                out.extend_from_slice(&id.0.to_le_bytes());
+                out.extend_from_slice(&delay_ms.unwrap_or(NEVER).to_le_bytes());
+            }
             Command::Settle { queue, fates } => {
                 put_head(out, SETTLE, *queue);
                 put_fates(out, fates);
@@ -330,6 +361,12 @@ impl Command {
             RELEASE => Command::Release {
                 queue,
                 handles: take_handles(fields, whole)?,
+            },
+            PURGE => Command::Purge { queue },
+            RESCHEDULE => Command::Reschedule {
+                queue,
+                id: MessageId(fields.u64()?),
+                delay_ms: Some(fields.u64()?).filter(|delay_ms| *delay_ms != NEVER),
             },
             DELIVER => take_deliver(queue, fields, whole)?,
             SETTLE => Command::Settle {

@@ -31,7 +31,7 @@ mod state_hash;
 mod timed;
 mod waiters;
 
-pub use broker::{Broker, Need, Outgoing, RestoreError};
+pub use broker::{Broker, Need, Outgoing, PeekError, RestoreError};
 pub use catalog::{
     Catalog, CatalogCommand, CatalogRecord, ClusterRecord, NodeJoin, NodeRecord, NodeState,
     QueueState, SetRecord,
@@ -41,7 +41,7 @@ pub use effect::Effect;
 pub use entry::{Entry, EntryError, FORMAT_VERSION_MAX, FORMAT_VERSION_MIN};
 pub use fields::FieldError;
 pub use frozen::Frozen;
-pub use queue::{Arrival, Fate};
+pub use queue::{Arrival, Fate, Peek, Peeked};
 pub use reply::{Delivery, Refusal, Reply};
 pub use row_key::RowKey;
 pub use waiters::{Answer, Ended, Proposal, WaiterId, WaiterRequest, Waiters};

@@ -18,7 +18,8 @@ pub const ANSWER_COUNT_MAX: usize = 1_048_576;
 pub const DEDUP_COUNT_MAX: u64 = 1_048_576;
 /// Forgotten deduplication keys leave memory at multiples of this (replicated).
 pub const DEDUP_SWEEP_MS: u64 = 10_000;
-/// Lapses, dues and expiries that one apply carries out; the rest stays due (replicated).
+/// Lapses, dues, expiries, messages given up and purged messages that one apply carries out; the
+/// rest stays due (replicated).
 pub const DUE_WORK_MAX: u64 = 10_000;
 /// Marks of one id space of one queue (replicated).
 pub const MARK_COUNT_MAX: usize = 1_024;
@@ -31,6 +32,9 @@ pub const MARK_SPAN_MIN_MS: u64 = 1_000;
 pub const PAGE_COUNT: u64 = 4_096;
 /// Pages of one set that stay in memory over a checkpoint.
 pub const RESIDENT_PAGE_COUNT_MAX: usize = 1_024;
+/// Pages that are not in memory and that one look at ready messages may read: 768 KiB at the
+/// worst. It then ends early.
+pub const PEEK_PAGE_COUNT_MAX: usize = 16;
 /// Commands in one entry.
 pub const ENTRY_COMMAND_COUNT_MAX: usize = 65_536;
 /// Lease numbers lie below this; with the tag they stay below 2^63.

@@ -6,8 +6,8 @@
 //! the retention. A joined mark keeps the later instant for expiry and the longer length: a message
 //! never expires early, and never passes the length that a receive asked for.
 //!
-//! Invariants: first ids rise, instants do not fall; marks cover every id that was given and whose
-//! mark has not expired. Spec: spec/semantics.md, "Retention"; spec/state.md, "Marks".
+//! Invariants: first ids rise, instants do not fall; marks cover every id that was given, whose
+//! mark has not expired, and which was not purged. Spec: spec/semantics.md, "Retention"; spec/state.md, "Marks".
 
 use std::collections::VecDeque;
 
@@ -205,6 +205,13 @@ impl Marks {
     pub(crate) fn drop_front(&mut self) {
         if let Some(mark) = self.marks.pop_front() {
             self.changes.on_removal(mark.first, true);
+        }
+    }
+
+    /// No message is left that a mark could speak for.
+    pub(crate) fn clear(&mut self) {
+        while !self.marks.is_empty() {
+            self.drop_front();
         }
     }
 

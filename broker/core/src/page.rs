@@ -102,6 +102,25 @@ impl Page {
         }
     }
 
+    /// The ready places from `first` on, and what is known of each.
+    pub(crate) fn ready_from(
+        &self,
+        first: u64,
+    ) -> impl Iterator<Item = (u16, Option<Received>)> + '_ {
+        let places = (0..PAGE_COUNT).filter_map(|place| u16::try_from(place).ok());
+        let places = places.skip_while(move |place| u64::from(*place) < first);
+        let ready = places.filter(|place| self.is_ready(*place));
+        ready.map(|place| {
+            let at = self.runs.partition_point(|run| run.end() <= place);
+            let run = self.runs.get(at).filter(|run| run.first <= place);
+            (place, run.map(|run| run.received))
+        })
+    }
+
+    fn is_ready(&self, place: u16) -> bool {
+        self.ready[usize::from(place / 64)] >> (place % 64) & 1 != 0
+    }
+
     /// Takes up to `count_max` ready places below `until`, the lowest first.
     pub(crate) fn take_lowest(
         &mut self,
@@ -207,11 +226,10 @@ impl Page {
 
     /// A page has something ready, and its runs cover only that.
     fn check(&self) -> Result<(), FieldError> {
-        let is_ready = |place: u16| self.ready[usize::from(place / 64)] >> (place % 64) & 1 != 0;
         let covered = self
             .runs
             .iter()
-            .all(|run| (run.first..run.end()).all(is_ready));
+            .all(|run| (run.first..run.end()).all(|place| self.is_ready(place)));
         if covered && self.first().is_some() {
             Ok(())
         } else {

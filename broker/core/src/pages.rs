@@ -6,8 +6,11 @@
 //!
 //! A page with nothing ready does not exist: what is in flight keeps its own past in its lease.
 //!
+//! Pages of what was purged are buried: out of sight for everything but `take_buried`.
+//!
 //! Invariants: the directory counts what the pages hold; only a page whose row is stored and equal
-//! is evicted; `ready_count` is the sum of the directory. Spec: spec/state.md, "Pages".
+//! is evicted; `ready_count` is the sum of the directory without what is buried; no page is both.
+//! Spec: spec/state.md, "Pages"; spec/semantics.md, "Purge".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use crate::row_changes::RowChanges;
 const VERSION: u8 = 1;
 /// Pages of one directory row.
 const DIRECTORY_PAGE_COUNT: u64 = 256;
+/// The end of the places of a page.
+const PLACE_END: u16 = PAGE_COUNT as u16;
 const RESIDENT: &str = "the pages an entry touches were made resident before it is applied";
 
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub(crate) struct Pages {
     held: BTreeMap<u64, Held>,
     ready_count: u64,
     evicted_count: usize,
+    buried: BTreeMap<u64, Held>,
+    buried_evicted_count: usize,
     changes: RowChanges,
     directory_changes: BTreeSet<u64>,
 }
@@ -51,17 +58,19 @@ impl Pages {
         self.ready_count
     }
 
+    /// Pages that are not in memory, buried ones included.
     pub(crate) fn evicted_count(&self) -> usize {
-        self.evicted_count
+        self.evicted_count + self.buried_evicted_count
     }
 
+    /// Pages in memory, without buried ones: these go soon.
     pub(crate) fn resident_count(&self) -> usize {
         self.held.len() - self.evicted_count
     }
 
     pub(crate) fn is_evicted(&self, page_number: u64) -> bool {
-        self.held
-            .get(&page_number)
+        let held = self.held.get(&page_number);
+        held.or_else(|| self.buried.get(&page_number))
             .is_some_and(|held| held.page.is_none())
     }
 
@@ -69,6 +78,22 @@ impl Pages {
     pub(crate) fn directory_below(&self, until: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let pages = self.held.range(..until.div_ceil(PAGE_COUNT));
         pages.map(|(number, held)| (*number, u64::from(held.ready_count)))
+    }
+
+    /// Number, ready count and page, if it is in memory, of those with ids from `from` up to
+    /// `until`.
+    pub(crate) fn range(
+        &self,
+        from: u64,
+        until: u64,
+    ) -> impl Iterator<Item = (u64, u64, Option<&Page>)> + '_ {
+        let pages = self
+            .held
+            .range(from / PAGE_COUNT..until.div_ceil(PAGE_COUNT));
+        pages.map(|(number, held)| {
+            let page = held.page.as_deref();
+            (*number, u64::from(held.ready_count), page)
+        })
     }
 
     /// The lowest ready id at or after `from`; of an evicted page, where that page begins.
@@ -131,15 +156,57 @@ impl Pages {
         u64::from(taken)
     }
 
+    /// Buries every page. None of them may hold an id that is given later.
+    pub(crate) fn bury(&mut self) {
+        let pages = std::mem::take(&mut self.held);
+        if self.buried.is_empty() {
+            self.buried = pages;
+        } else {
+            self.buried.extend(pages);
+        }
+        self.buried_evicted_count += std::mem::take(&mut self.evicted_count);
+        self.ready_count = 0;
+    }
+
+    pub(crate) fn has_buried(&self) -> bool {
+        !self.buried.is_empty()
+    }
+
+    /// Page numbers and counts of buried messages, lowest first.
+    pub(crate) fn buried(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let pages = self.buried.iter();
+        pages.map(|(number, held)| (*number, u64::from(held.ready_count)))
+    }
+
+    /// Takes buried messages, the lowest page first, until `work` is used up.
+    pub(crate) fn take_buried(&mut self, work: &mut u64, mut each: impl FnMut(MessageId)) {
+        while *work > 0
+            && let Some((&number, held)) = self.buried.iter_mut().next()
+        {
+            let first = number * PAGE_COUNT;
+            let page = Arc::make_mut(held.page.as_mut().expect(RESIDENT));
+            let taken = page.take_lowest(PLACE_END, *work, |place, _| {
+                each(MessageId(first + u64::from(place)));
+            });
+            held.ready_count -= taken;
+            *work -= u64::from(taken);
+            self.settle(number);
+        }
+    }
+
     /// After a change of one page: drops it when empty, lists it and its directory row as changed.
     fn settle(&mut self, number: u64) {
-        let Some(held) = self.held.get_mut(&number) else {
+        let pages = match self.held.contains_key(&number) {
+            true => &mut self.held,
+            false => &mut self.buried,
+        };
+        let Some(held) = pages.get_mut(&number) else {
             return;
         };
         self.directory_changes.insert(number / DIRECTORY_PAGE_COUNT);
         if held.ready_count == 0 {
             self.changes.on_removal(number, held.stored);
-            self.held.remove(&number);
+            pages.remove(&number);
         } else if !held.changed {
             held.changed = true;
             self.changes.on_change(number);
@@ -148,11 +215,11 @@ impl Pages {
 
     /// Takes in the row of an evicted page. A page that is here, or gone by now, stays as it is.
     pub(crate) fn supply(&mut self, number: u64, row: &[u8]) -> Result<(), FieldError> {
-        let Some(held) = self
-            .held
-            .get_mut(&number)
-            .filter(|held| held.page.is_none())
-        else {
+        let (held, evicted_count) = match self.held.get_mut(&number) {
+            None => (self.buried.get_mut(&number), &mut self.buried_evicted_count),
+            held => (held, &mut self.evicted_count),
+        };
+        let Some(held) = held.filter(|held| held.page.is_none()) else {
             return Ok(());
         };
         let page = Page::decode(row)?;
@@ -160,7 +227,7 @@ impl Pages {
             return Err(FieldError::Range);
         }
         held.page = Some(Arc::new(page));
-        self.evicted_count -= 1;
+        *evicted_count -= 1;
         Ok(())
     }
 
@@ -194,10 +261,11 @@ impl Pages {
         let (changed, gone) = self.changes.take();
         gone.into_iter().for_each(|number| each(number, None));
         for number in changed {
-            let held = self
-                .held
-                .get_mut(&number)
-                .expect("what is listed as changed exists");
+            let held = match self.held.get_mut(&number) {
+                None => self.buried.get_mut(&number),
+                held => held,
+            };
+            let held = held.expect("what is listed as changed exists");
             held.changed = false;
             held.stored = true;
             held.frozen = true;
@@ -216,22 +284,31 @@ impl Pages {
     fn directory(&self, row: u64) -> Directory {
         let pages = row * DIRECTORY_PAGE_COUNT..(row + 1) * DIRECTORY_PAGE_COUNT;
         let entry = |(number, held): (&u64, &Held)| (number.to_le_bytes()[0], held.ready_count);
-        Directory(self.held.range(pages).map(entry).collect())
+        // What is buried lies below what is not.
+        let buried = self.buried.range(pages.clone());
+        Directory(buried.chain(self.held.range(pages)).map(entry).collect())
     }
 
     /// Numbers of all directory rows that may be stored.
     pub(crate) fn directory_numbers(&self) -> BTreeSet<u64> {
-        let here = self.held.keys().map(|number| number / DIRECTORY_PAGE_COUNT);
+        let all = self.held.keys().chain(self.buried.keys());
+        let here = all.map(|number| number / DIRECTORY_PAGE_COUNT);
         here.chain(self.directory_changes.iter().copied()).collect()
     }
 
     /// Numbers of all pages whose row may be stored.
     pub(crate) fn row_numbers(&self) -> impl Iterator<Item = u64> + '_ {
-        let stored = self.held.iter().filter(|(_, held)| held.stored);
+        let all = self.held.iter().chain(&self.buried);
+        let stored = all.filter(|(_, held)| held.stored);
         stored.map(|(number, _)| *number).chain(self.changes.gone())
     }
 
-    pub(crate) fn restore_directory(&mut self, row: u64, bytes: &[u8]) -> Result<(), FieldError> {
+    pub(crate) fn restore_directory(
+        &mut self,
+        row: u64,
+        bytes: &[u8],
+        is_buried: impl Fn(u64) -> bool,
+    ) -> Result<(), FieldError> {
         if row > u64::MAX / PAGE_COUNT / DIRECTORY_PAGE_COUNT {
             return Err(FieldError::Range);
         }
@@ -244,11 +321,19 @@ impl Pages {
                 stored: true,
                 frozen: false,
             };
-            if self.held.insert(number, held).is_some() {
+            let pages = match is_buried(number) {
+                true => &mut self.buried,
+                false => &mut self.held,
+            };
+            if pages.insert(number, held).is_some() {
                 return Err(FieldError::Range);
             }
-            self.ready_count += u64::from(ready_count);
-            self.evicted_count += 1;
+            if is_buried(number) {
+                self.buried_evicted_count += 1;
+            } else {
+                self.ready_count += u64::from(ready_count);
+                self.evicted_count += 1;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,8 @@
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
 //! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting, outbox;
-//! what was sent and is in none of them is deleted, expired or in another queue. Spec: spec/semantics.md, "Life of a message".
+//! what was sent and is in none of them is deleted, expired, purged or in another queue.
+//! Spec: spec/semantics.md, "Life of a message".
 
 mod aging;
 mod deduplication;
@@ -17,10 +18,13 @@ mod due;
 mod handles;
 mod needs;
 mod outbox;
+mod peek;
 mod producers;
+mod purge;
 mod receive;
 mod resting;
 mod rows;
+mod schedule;
 mod send;
 mod send_keyed;
 mod trace;
@@ -31,6 +35,8 @@ pub(crate) use deliver::encode_lane;
 pub(crate) use needs::Needs;
 pub use outbox::Fate;
 pub(crate) use outbox::Letter;
+pub(crate) use peek::PageRows;
+pub use peek::{Peek, Peeked};
 pub(crate) use producers::{Producer, encode_reply};
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
@@ -49,6 +55,7 @@ use deduplication::Keys;
 use deliver::Lanes;
 use outbox::Outbox;
 use producers::Producers;
+use purge::Purged;
 use resting::Resting;
 use trace::Trace;
 
@@ -101,6 +108,7 @@ pub(crate) struct Queue {
     lanes: Lanes,
     producers: Producers,
     keys: Keys,
+    purged: Purged,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
     pub(crate) flags: Flags,
@@ -135,13 +143,15 @@ impl Value for Delayed {
 
 impl Queue {
     pub(crate) fn new(id: QueueId, name: String, attributes: QueueAttributes, secret: u64) -> Self {
-        let delayed = MessageId::DELAYED_BIT;
+        let base = MessageId::DELAYED_BIT;
+        let (immediate, delayed) = (Space::new(0, 1), Space::new(base, base + 1));
         Queue {
             id,
             name,
             attributes,
-            immediate: Space::new(0, 1),
-            delayed: Space::new(delayed, delayed + 1),
+            purged: Purged::new(&immediate, &delayed),
+            immediate,
+            delayed,
             fresh_first: 1,
             pages: Pages::default(),
             leases: Leases::new(secret, 1),
@@ -275,6 +285,7 @@ impl Queue {
             self.next_aging(),
             self.producers.next_sweep(),
             self.keys.next_deadline(self.attributes.dedup_window_ms),
+            self.clearing_at(),
         ]
         .into_iter()
         .flatten()

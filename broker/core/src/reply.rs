@@ -13,6 +13,8 @@ pub enum Reply {
     Received(Vec<Delivery>),
     /// To delete, change of visibility and release: the handles that failed.
     Handles(HandleResults),
+    /// To a purge: how many messages were there.
+    Purged(u64),
     /// Carried out, and nothing to tell.
     Done,
     /// Refused; nothing was changed.

@@ -6,8 +6,11 @@
 //!
 //! Chunks are shared with a freeze and copied when they change afterwards.
 //!
-//! Invariants: no chunk is empty; `deadlines` has exactly one element per chunk, its own deadline;
-//! `live_count` is the sum over all chunks. Spec: spec/state.md, "Chunks".
+//! Chunks of what was purged are buried: out of sight for everything but `take_buried`.
+//!
+//! Invariants: no chunk is empty; `deadlines` has exactly one element per chunk that is not buried,
+//! its own deadline; `live_count` is the sum over these; no number is both buried and not.
+//! Spec: spec/state.md, "Chunks"; spec/semantics.md, "Purge".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +37,7 @@ pub(crate) struct Timed<T> {
     chunks: BTreeMap<u64, Held<T>>,
     deadlines: BTreeSet<(Timestamp, u64)>,
     live_count: u64,
+    buried: BTreeMap<u64, Held<T>>,
     changes: RowChanges,
 }
 
@@ -43,6 +47,7 @@ impl<T: Value> Timed<T> {
             chunks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             live_count: 0,
+            buried: BTreeMap::new(),
             changes: RowChanges::default(),
         }
     }
@@ -118,13 +123,19 @@ impl<T: Value> Timed<T> {
         taken.flatten()
     }
 
-    /// Shows everything, by number.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(u64, Slot<T>)) {
-        for (chunk_number, held) in &self.chunks {
-            for (offset, slot) in held.chunk.slots() {
-                each(chunk_number * CHUNK_COUNT + offset, slot);
-            }
-        }
+    /// Everything from number `first` on, in order.
+    pub(crate) fn slots_from(&self, first: u64) -> impl Iterator<Item = (u64, Slot<T>)> + '_ {
+        let chunks = self.chunks.range(first / CHUNK_COUNT..);
+        let slots = chunks.flat_map(|(chunk_number, held)| {
+            let slots = held.chunk.slots();
+            slots.map(move |(offset, slot)| (chunk_number * CHUNK_COUNT + offset, slot))
+        });
+        slots.skip_while(move |(number, _)| *number < first)
+    }
+
+    /// Everything.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot<T>> + '_ {
+        self.slots_from(0).map(|(_, slot)| slot)
     }
 
     /// Lets `change` work on the chunk, when there is one, and then puts everything in order.
@@ -181,6 +192,43 @@ impl<T: Value> Timed<T> {
         }
     }
 
+    /// Buries everything, as `next` is the number that is given next. The chunk that will hold it
+    /// is emptied at once, and `each` told of what was there.
+    pub(crate) fn bury(&mut self, next: u64, mut each: impl FnMut(u64, Slot<T>)) {
+        let shared = next / CHUNK_COUNT;
+        let first = shared * CHUNK_COUNT;
+        self.edit(shared, |chunk| {
+            chunk.take_due(Timestamp(u64::MAX), |offset, slot| {
+                each(first + offset, slot);
+            })
+        });
+        let chunks = std::mem::take(&mut self.chunks);
+        if self.buried.is_empty() {
+            self.buried = chunks;
+        } else {
+            self.buried.extend(chunks);
+        }
+        self.deadlines.clear();
+        self.live_count = 0;
+    }
+
+    pub(crate) fn has_buried(&self) -> bool {
+        !self.buried.is_empty()
+    }
+
+    /// Takes buried chunks, the lowest first, until `work` is used up.
+    pub(crate) fn take_buried(&mut self, work: &mut u64, mut each: impl FnMut(u64, Slot<T>)) {
+        while *work > 0
+            && let Some((chunk_number, held)) = self.buried.pop_first()
+        {
+            let first = chunk_number * CHUNK_COUNT;
+            let slots = held.chunk.slots();
+            slots.for_each(|(offset, slot)| each(first + offset, slot));
+            self.changes.on_removal(chunk_number, held.stored);
+            *work = work.saturating_sub(held.chunk.live_count());
+        }
+    }
+
     /// After a change of one chunk: drops it when empty, indexes its deadline, lists it as changed.
     fn settle(&mut self, chunk_number: u64) {
         let Some(held) = self.chunks.get_mut(&chunk_number) else {
@@ -218,7 +266,10 @@ impl<T: Value> Timed<T> {
             each(chunk_number, None);
         }
         for chunk_number in changed {
-            let held = self.chunks.get_mut(&chunk_number);
+            let held = match self.chunks.get_mut(&chunk_number) {
+                None => self.buried.get_mut(&chunk_number),
+                held => held,
+            };
             let held = held.expect("what is listed as changed exists");
             held.changed = false;
             held.stored = true;
@@ -228,24 +279,34 @@ impl<T: Value> Timed<T> {
 
     /// Numbers of all rows that may be stored.
     pub(crate) fn row_numbers(&self) -> impl Iterator<Item = u64> + '_ {
-        let stored = self.chunks.iter().filter(|(_, held)| held.stored);
+        let all = self.chunks.iter().chain(&self.buried);
+        let stored = all.filter(|(_, held)| held.stored);
         stored.map(|(number, _)| *number).chain(self.changes.gone())
     }
 
-    pub(crate) fn restore_row(&mut self, chunk_number: u64, row: &[u8]) -> Result<(), FieldError> {
+    pub(crate) fn restore_row(
+        &mut self,
+        chunk_number: u64,
+        row: &[u8],
+        is_buried: bool,
+    ) -> Result<(), FieldError> {
         let chunk = Chunk::decode(row)?;
         if chunk_number > u64::MAX / CHUNK_COUNT - 1 || self.chunks.contains_key(&chunk_number) {
             return Err(FieldError::Range);
         }
-        self.live_count += chunk.live_count();
-        self.deadlines.insert((chunk.deadline(), chunk_number));
-        let indexed = Some(chunk.deadline());
+        let (live_count, deadline) = (chunk.live_count(), chunk.deadline());
         let held = Held {
             chunk: Arc::new(chunk),
-            indexed,
+            indexed: Some(deadline),
             changed: false,
             stored: true,
         };
+        if is_buried {
+            self.buried.insert(chunk_number, held);
+            return Ok(());
+        }
+        self.live_count += live_count;
+        self.deadlines.insert((deadline, chunk_number));
         self.chunks.insert(chunk_number, held);
         Ok(())
     }
@@ -262,7 +323,7 @@ impl<T: Value> Timed<T> {
     #[cfg(test)]
     pub(crate) fn chunk_count(&self) -> usize {
         assert_eq!(self.chunks.len(), self.deadlines.len());
-        self.chunks.len()
+        self.chunks.len() + self.buried.len()
     }
 }
 

@@ -18,7 +18,7 @@ use sampan_core::{
     Arrival, Broker, CatalogCommand, Command, Entry, Fate, NodeJoin, Reply, RowKey, SetRecord,
 };
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, Handles, MessageBatch, NewMessage, ProducerNumber,
+    AttributeChanges, BatchBuilder, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber,
     ProducerSession, QueueAttributes, QueueId, ReceiptHandle, SetId, Timestamp,
 };
 
@@ -174,6 +174,11 @@ fn commands() -> Vec<Command> {
         len_max: 1 << 20,
         visibility_timeout_ms,
     };
+    let reschedule = |delay_ms: Option<u64>| Command::Reschedule {
+        queue,
+        id: MessageId(MessageId::DELAYED_BIT + 1 + u64::from(delay_ms.is_none())),
+        delay_ms,
+    };
     let mut commands = vec![
         Command::QueueCreate {
             queue,
@@ -201,6 +206,9 @@ fn commands() -> Vec<Command> {
             queue,
             handles: handles(),
         },
+        Command::Purge { queue: QueueId(2) },
+        reschedule(Some(9_500)),
+        reschedule(None),
         deliver(),
         Command::Settle {
             queue,

@@ -30,6 +30,8 @@ pub mod kind {
     pub const QUEUE_DELETE: u8 = 0x14;
     /// Ask which node leads the set of a queue.
     pub const ROUTE: u8 = 0x15;
+    /// Remove everything in a queue.
+    pub const QUEUE_PURGE: u8 = 0x16;
     /// Send messages.
     pub const SEND: u8 = 0x20;
     /// Receive messages.
@@ -38,6 +40,10 @@ pub mod kind {
     pub const DELETE: u8 = 0x22;
     /// Hide received messages for longer, or no longer.
     pub const CHANGE_VISIBILITY: u8 = 0x23;
+    /// Look at messages without receiving them.
+    pub const PEEK: u8 = 0x24;
+    /// Give a delayed message another instant, or remove it.
+    pub const RESCHEDULE: u8 = 0x25;
     /// Ask something of the cluster, as an operator.
     pub const ADMIN: u8 = 0x30;
 
@@ -52,10 +58,13 @@ pub mod kind {
         QUEUE_LIST,
         QUEUE_DELETE,
         ROUTE,
+        QUEUE_PURGE,
         SEND,
         RECEIVE,
         DELETE,
         CHANGE_VISIBILITY,
+        PEEK,
+        RESCHEDULE,
         ADMIN,
     ];
 

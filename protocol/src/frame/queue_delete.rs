@@ -1,6 +1,6 @@
-//! Queue delete: a queue and everything in it. The reply has no payload.
+//! Queue delete: a queue and everything in it. The reply has no payload. A queue purge looks alike.
 //!
-//! Spec: spec/wire.md, "Queue delete".
+//! Spec: spec/wire.md, "Queue delete" and "Queue purge".
 
 use bytes::Bytes;
 

@@ -1,9 +1,9 @@
-//! Lays out a received frame from messages as the broker holds them.
+//! Lays out a received frame, or a peeked one, from messages as the broker holds them.
 //!
 //! Contents are kept as they come, borrowed or shared, and copied once, behind the table, when the
 //! frame is finished. Copying on the way in would be a second pass over every body.
 //!
-//! Spec: spec/wire.md, "Received".
+//! Spec: spec/wire.md, "Received" and "Peeked".
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -32,6 +32,7 @@ pub struct DeliveryMeta {
 /// See the head of the file. `C` is what holds a content: `Bytes`, or `&[u8]`.
 #[derive(Debug)]
 pub struct ReceivedEncoder<C = Bytes> {
+    kind: u8,
     messages: Vec<(DeliveryMeta, MessageRecord, C)>,
     content_len: usize,
 }
@@ -40,8 +41,18 @@ impl<C: AsRef<[u8]>> ReceivedEncoder<C> {
     /// A frame without messages.
     pub fn new() -> Self {
         ReceivedEncoder {
+            kind: kind::RECEIVE | kind::REPLY,
             messages: Vec::new(),
             content_len: 0,
+        }
+    }
+
+    /// A frame of a peek's reply, without messages. What it says of a message has the state in the
+    /// place of the handle, see [`crate::MessageState::as_handle`].
+    pub fn peeked() -> Self {
+        ReceivedEncoder {
+            kind: kind::PEEK | kind::REPLY,
+            ..ReceivedEncoder::new()
         }
     }
 
@@ -91,7 +102,7 @@ impl<C: AsRef<[u8]>> ReceivedEncoder<C> {
     pub fn finish(&mut self, request_id: u64, more: bool, out: &mut BytesMut) {
         out.reserve(self.encoded_len());
         let flags = if more { FrameHeader::MORE } else { 0 };
-        put_frame(kind::RECEIVE | kind::REPLY, flags, request_id, out, |out| {
+        put_frame(self.kind, flags, request_id, out, |out| {
             put_fixed(self.messages.len(), out);
             for (meta, record, _) in &self.messages {
                 put_record(meta, record, out);

@@ -1,12 +1,12 @@
 //! Every reply, and which kind it is.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::header::{kind, put_frame};
-use super::received;
+use super::{peeked, queue_purge, received};
 use crate::reader::Reader;
 use crate::{
-    AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply,
+    AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply, PeekedMessage,
     QueueDescription, QueueListPage, ReceivedMessage, RouteReply, Sent,
 };
 
@@ -29,6 +29,8 @@ pub enum Reply {
     QueueListed(QueueListPage),
     /// The queue is gone.
     QueueDeleted,
+    /// The queue is empty; so many messages were there.
+    QueuePurged(u64),
     /// Who leads, and where the nodes are.
     Route(RouteReply),
     /// The messages are stored.
@@ -39,6 +41,10 @@ pub enum Reply {
     Deleted(HandleResults),
     /// What became of each handle of a change of visibility.
     VisibilityChanged(HandleResults),
+    /// Messages, possibly none; the frame says whether more follow.
+    Peeked(Vec<PeekedMessage>),
+    /// The message has its new instant, or is removed.
+    Rescheduled,
     /// What came of an operator's request.
     Admin(AdminReply),
     /// The request was refused.
@@ -53,11 +59,14 @@ const QUEUE_CHANGED: u8 = kind::QUEUE_SET | kind::REPLY;
 const QUEUE_SHOWN: u8 = kind::QUEUE_SHOW | kind::REPLY;
 const QUEUE_LISTED: u8 = kind::QUEUE_LIST | kind::REPLY;
 const QUEUE_DELETED: u8 = kind::QUEUE_DELETE | kind::REPLY;
+const QUEUE_PURGED: u8 = kind::QUEUE_PURGE | kind::REPLY;
 const ROUTE: u8 = kind::ROUTE | kind::REPLY;
 const SENT: u8 = kind::SEND | kind::REPLY;
 const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
 const DELETED: u8 = kind::DELETE | kind::REPLY;
 const VISIBILITY_CHANGED: u8 = kind::CHANGE_VISIBILITY | kind::REPLY;
+const PEEKED: u8 = kind::PEEK | kind::REPLY;
+const RESCHEDULED: u8 = kind::RESCHEDULE | kind::REPLY;
 const ADMIN: u8 = kind::ADMIN | kind::REPLY;
 
 impl Reply {
@@ -77,11 +86,14 @@ impl Reply {
             QUEUE_SHOWN => Reply::QueueShown(QueueDescription::decode(payload)?),
             QUEUE_LISTED => Reply::QueueListed(QueueListPage::decode(payload)?),
             QUEUE_DELETED => empty(payload, Reply::QueueDeleted)?,
+            QUEUE_PURGED => Reply::QueuePurged(queue_purge::decode_reply(payload)?),
             ROUTE => Reply::Route(RouteReply::decode(payload)?),
             SENT => Reply::Sent(Sent::decode(payload)?),
             RECEIVED => Reply::Received(received::decode(payload)?),
             DELETED => Reply::Deleted(HandleResults::decode(payload)?),
             VISIBILITY_CHANGED => Reply::VisibilityChanged(HandleResults::decode(payload)?),
+            PEEKED => Reply::Peeked(peeked::decode(payload)?),
+            RESCHEDULED => empty(payload, Reply::Rescheduled)?,
             ADMIN => Reply::Admin(AdminReply::decode(payload)?),
             kind::ERROR => Reply::Error(ErrorReply::decode(payload)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
@@ -106,11 +118,14 @@ impl Reply {
             Reply::QueueShown(_) => QUEUE_SHOWN,
             Reply::QueueListed(_) => QUEUE_LISTED,
             Reply::QueueDeleted => QUEUE_DELETED,
+            Reply::QueuePurged(_) => QUEUE_PURGED,
             Reply::Route(_) => ROUTE,
             Reply::Sent(_) => SENT,
             Reply::Received(_) => RECEIVED,
             Reply::Deleted(_) => DELETED,
             Reply::VisibilityChanged(_) => VISIBILITY_CHANGED,
+            Reply::Peeked(_) => PEEKED,
+            Reply::Rescheduled => RESCHEDULED,
             Reply::Admin(_) => ADMIN,
             Reply::Error(_) => kind::ERROR,
         }
@@ -122,13 +137,19 @@ impl Reply {
             Reply::Authenticated(authenticated) => authenticated.encode(out),
             Reply::QueueShown(description) => description.encode(out),
             Reply::QueueListed(page) => page.encode(out),
+            Reply::Peeked(messages) => peeked::encode(messages, out),
+            Reply::QueuePurged(count) => out.put_u64_le(*count),
             Reply::Route(route) => route.encode(out),
             Reply::Sent(sent) => sent.encode(out),
             Reply::Received(messages) => received::encode(messages, out),
             Reply::Deleted(results) | Reply::VisibilityChanged(results) => results.encode(out),
             Reply::Admin(admin) => admin.encode(out),
             Reply::Error(error) => error.encode(out),
-            Reply::Pong | Reply::QueueCreated | Reply::QueueChanged | Reply::QueueDeleted => {}
+            Reply::Pong
+            | Reply::QueueCreated
+            | Reply::QueueChanged
+            | Reply::QueueDeleted
+            | Reply::Rescheduled => {}
         }
     }
 }

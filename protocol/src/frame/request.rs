@@ -6,8 +6,8 @@ use super::header::{kind, put_frame};
 use super::{queue_delete, queue_show};
 use crate::reader::Reader;
 use crate::{
-    AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, QueueCreate,
-    QueueList, QueueSet, Receive, RouteRequest, Send,
+    AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, Peek,
+    QueueCreate, QueueList, QueueSet, Receive, Reschedule, RouteRequest, Send,
 };
 
 /// What a client asks for.
@@ -35,6 +35,11 @@ pub enum Request {
         /// The queue.
         name: Name,
     },
+    /// Remove everything in a queue.
+    QueuePurge {
+        /// The queue.
+        name: Name,
+    },
     /// Ask which node leads the set of a queue.
     Route(RouteRequest),
     /// Send messages.
@@ -45,6 +50,10 @@ pub enum Request {
     Delete(Delete),
     /// Hide received messages for longer, or no longer.
     ChangeVisibility(ChangeVisibility),
+    /// Look at messages without receiving them.
+    Peek(Peek),
+    /// Give a delayed message another instant, or remove it.
+    Reschedule(Reschedule),
     /// Ask something of the cluster, as an operator.
     Admin(AdminRequest),
 }
@@ -72,6 +81,9 @@ impl Request {
             kind::QUEUE_DELETE => Request::QueueDelete {
                 name: queue_delete::decode(payload)?,
             },
+            kind::QUEUE_PURGE => Request::QueuePurge {
+                name: queue_delete::decode(payload)?,
+            },
             kind::ROUTE => Request::Route(RouteRequest::decode(payload)?),
             kind::SEND => Request::Send(Send::decode(payload)?),
             kind::RECEIVE => Request::Receive(Receive::decode(payload)?),
@@ -79,6 +91,8 @@ impl Request {
             kind::CHANGE_VISIBILITY => {
                 Request::ChangeVisibility(ChangeVisibility::decode(payload)?)
             }
+            kind::PEEK => Request::Peek(Peek::decode(payload)?),
+            kind::RESCHEDULE => Request::Reschedule(Reschedule::decode(payload)?),
             kind::ADMIN => Request::Admin(AdminRequest::decode(payload)?),
             unknown => return Err(DecodeError::UnknownKind(unknown)),
         })
@@ -102,11 +116,14 @@ impl Request {
             Request::QueueShow { .. } => kind::QUEUE_SHOW,
             Request::QueueList(_) => kind::QUEUE_LIST,
             Request::QueueDelete { .. } => kind::QUEUE_DELETE,
+            Request::QueuePurge { .. } => kind::QUEUE_PURGE,
             Request::Route(_) => kind::ROUTE,
             Request::Send(_) => kind::SEND,
             Request::Receive(_) => kind::RECEIVE,
             Request::Delete(_) => kind::DELETE,
             Request::ChangeVisibility(_) => kind::CHANGE_VISIBILITY,
+            Request::Peek(_) => kind::PEEK,
+            Request::Reschedule(_) => kind::RESCHEDULE,
             Request::Admin(_) => kind::ADMIN,
         }
     }
@@ -118,13 +135,17 @@ impl Request {
             Request::Ping => {}
             Request::QueueCreate(create) => create.encode(out),
             Request::QueueSet(set) => set.encode(out),
-            Request::QueueShow { name } | Request::QueueDelete { name } => name.encode(out),
+            Request::QueueShow { name }
+            | Request::QueueDelete { name }
+            | Request::QueuePurge { name } => name.encode(out),
             Request::QueueList(list) => list.encode(out),
             Request::Route(route) => route.encode(out),
             Request::Send(send) => send.encode(out),
             Request::Receive(receive) => receive.encode(out),
             Request::Delete(delete) => delete.encode(out),
             Request::ChangeVisibility(change) => change.encode(out),
+            Request::Peek(peek) => peek.encode(out),
+            Request::Reschedule(reschedule) => reschedule.encode(out),
             Request::Admin(admin) => admin.encode(out),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use sampan_protocol::{
-    Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord,
+    Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord, PeekedMessage,
     QueueDescription, ReceivedMessage, Reply, Request, Send, headers,
 };
 
@@ -59,7 +59,9 @@ impl Lines {
                 self.push_text("name", set.name.as_str());
                 self.changes(&set.changes);
             }
-            Request::QueueShow { name } | Request::QueueDelete { name } => {
+            Request::QueueShow { name }
+            | Request::QueueDelete { name }
+            | Request::QueuePurge { name } => {
                 self.push_text("name", name.as_str());
             }
             Request::QueueList(list) => {
@@ -85,6 +87,18 @@ impl Lines {
                 self.push_text("queue", change.queue.as_str());
                 self.push("visibility_timeout_ms", change.visibility_timeout_ms);
                 self.handles(&change.handles);
+            }
+            Request::Peek(peek) => {
+                self.push_text("queue", peek.queue.as_str());
+                self.push("of", format!("{:?}", peek.of));
+                self.push("id", peek.id);
+                self.push("count_max", peek.count_max);
+                self.push("len_max", peek.len_max);
+            }
+            Request::Reschedule(reschedule) => {
+                self.push_text("queue", reschedule.queue.as_str());
+                self.push("id", reschedule.id);
+                self.push_or("delay_ms", reschedule.delay_ms, "never");
             }
             Request::Admin(admin) => {
                 self.push_text("verb", admin.verb.as_str());
@@ -142,7 +156,17 @@ impl Lines {
                 self.push_text("text", &error.text);
             }
             Reply::Authenticated(authenticated) => self.push("now", authenticated.now),
-            Reply::Pong | Reply::QueueCreated | Reply::QueueChanged | Reply::QueueDeleted => {}
+            Reply::Peeked(messages) => {
+                for (index, message) in messages.iter().enumerate() {
+                    self.peeked(index, message);
+                }
+            }
+            Reply::QueuePurged(count) => self.push("count", count),
+            Reply::Pong
+            | Reply::QueueCreated
+            | Reply::QueueChanged
+            | Reply::QueueDeleted
+            | Reply::Rescheduled => {}
         }
     }
 
@@ -224,6 +248,24 @@ impl Lines {
         );
         self.headers(&prefix, &message.headers);
         self.dedup_key(&prefix, &message.dedup_key);
+        self.push(&format!("{prefix}body"), hex(&message.body));
+        assert_eq!(message.check_body(), Ok(()));
+    }
+
+    fn peeked(&mut self, index: usize, message: &PeekedMessage) {
+        let prefix = format!("message[{index}].");
+        self.push(&format!("{prefix}id"), message.id);
+        self.push(&format!("{prefix}state"), format!("{:?}", message.state));
+        self.push(&format!("{prefix}sent_at"), message.sent_at);
+        let first_received_at = message.first_received_at;
+        self.push_or(
+            &format!("{prefix}first_received_at"),
+            first_received_at,
+            "never",
+        );
+        self.push_or(&format!("{prefix}ready_at"), message.ready_at, "now");
+        self.push(&format!("{prefix}receive_count"), message.receive_count);
+        self.headers(&prefix, &message.headers);
         self.push(&format!("{prefix}body"), hex(&message.body));
         assert_eq!(message.check_body(), Ok(()));
     }

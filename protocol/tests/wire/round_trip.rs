@@ -13,10 +13,11 @@ use sampan_protocol::limits::{
 use sampan_protocol::{
     AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, Authenticated, BatchBuilder,
     ChangeVisibility, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HandleResults,
-    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, ProducerNumber,
-    ProducerSession, QueueAttributes, QueueCounts, QueueCreate, QueueDescription, QueueId,
-    QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive, ReceivedMessage, Reply, Request,
-    RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum, headers,
+    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek, PeekOf,
+    PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate,
+    QueueDescription, QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive,
+    ReceivedMessage, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId,
+    Timestamp, checksum, headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -136,6 +137,36 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(name, changes)| Request::QueueSet(QueueSet { name, changes })),
         name().prop_map(|name| Request::QueueShow { name }),
         name().prop_map(|name| Request::QueueDelete { name }),
+        name().prop_map(|name| Request::QueuePurge { name }),
+        (
+            name(),
+            0..4_usize,
+            0..1_u64 << 63,
+            1..=256_u16,
+            0..=RECEIVE_LEN_MAX
+        )
+            .prop_map(|(queue, of, id, count_max, len_max)| {
+                let all = [
+                    PeekOf::Ready,
+                    PeekOf::Delayed,
+                    PeekOf::InFlight,
+                    PeekOf::Message,
+                ];
+                Request::Peek(Peek {
+                    queue,
+                    of: all[of],
+                    id: MessageId(id),
+                    count_max,
+                    len_max,
+                })
+            }),
+        (name(), 0..1_u64 << 63, option::of(0..u64::MAX)).prop_map(|(queue, id, delay_ms)| {
+            Request::Reschedule(Reschedule {
+                queue,
+                id: MessageId(id),
+                delay_ms,
+            })
+        }),
         (name(), name(), 1..=1_000_u32).prop_map(|(prefix, after, count_max)| {
             Request::QueueList(QueueList {
                 prefix,
@@ -314,6 +345,15 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::QueueCreated),
         Just(Reply::QueueChanged),
         Just(Reply::QueueDeleted),
+        Just(Reply::Rescheduled),
+        any::<u64>().prop_map(Reply::QueuePurged),
+        vec((received(), 0..4_u64), 0..10).prop_map(|messages| {
+            let peeked = messages.into_iter().filter_map(|(mut message, state)| {
+                message.handle = ReceiptHandle(state);
+                PeekedMessage::from_received(message)
+            });
+            Reply::Peeked(peeked.collect())
+        }),
         description().prop_map(Reply::QueueShown),
         (vec(name(), 0..50), any::<bool>()).prop_map(|(names, more)| {
             let names = names.iter().map(Name::to_string).collect();

@@ -14,9 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::errors::ClientWriteError;
 use sampan_core::{Command, Entry, Reply};
-use sampan_protocol::{ErrorCode, QueueId, SetId};
+use sampan_protocol::{ErrorCode, SetId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::answers::Answers;
@@ -24,11 +23,12 @@ use super::checkpoints::{CheckpointPolicy, Checkpointer, Checkpoints};
 use super::gather::{Asker, ENTRIES_IN_FLIGHT_MAX, Expected, Gather, Gathered};
 use super::hold::Hold;
 use super::leadership::Leadership;
+use super::peeks::Peeks;
 use super::reads::Reads;
 use super::receives::Receives;
 use super::request::{CountsOfSet, Origin, Outcome, Refused, SetRequest};
 use super::state::SetState;
-use super::ticket::{Askers, Completion, InFlight};
+use super::ticket::{Askers, InFlight};
 use crate::board::Board;
 use crate::clock::{SetClock, TimeSource};
 use crate::grid;
@@ -84,6 +84,7 @@ pub(crate) struct Driver {
     pub(super) wake: Rc<Notify>,
     pub(super) receives: Receives,
     pub(super) reads: Reads,
+    pub(super) peeks: Peeks,
     pub(super) checkpoints: Checkpoints,
     pub(super) answers: Answers,
     drained: Option<oneshot::Sender<()>>,
@@ -109,6 +110,7 @@ impl Driver {
             in_flight: InFlight::default(),
             hold: Hold::default(),
             reads: Reads::new(wake.clone()),
+            peeks: Peeks::default(),
             wake,
             receives: Receives::default(),
             checkpoints: Checkpoints::new(parts.checkpointer, parts.checkpoint_policy),
@@ -162,6 +164,7 @@ impl Driver {
             match request {
                 SetRequest::Command { origin, .. }
                 | SetRequest::Receive { origin, .. }
+                | SetRequest::Peek { origin, .. }
                 | SetRequest::Show { origin, .. } => {
                     self.answers.push(origin, Outcome::Refused(refused.clone()));
                 }
@@ -206,6 +209,7 @@ impl Driver {
         match request {
             SetRequest::Command { origin, command } => self.on_command(origin, command),
             SetRequest::Receive { origin, receive } => self.on_receive(origin, receive),
+            SetRequest::Peek { origin, peek } => self.reads.peek(origin, peek),
             SetRequest::Show { origin, route } => self.reads.show(origin, route),
             SetRequest::Propose { command, done } => self.on_propose(command, done),
             SetRequest::Unfinished(done) => self.reads.unfinished(done),
@@ -288,6 +292,7 @@ impl Driver {
             && self.gather.is_empty()
             && (self.in_flight.is_empty() || self.clock.is_none())
             && !self.reads.is_busy()
+            && !self.peeks.is_busy()
     }
 
     /// What is due by the set's time or by the waits' ends.
@@ -380,46 +385,6 @@ impl Driver {
         }
     }
 
-    fn on_completion(&mut self, completion: Completion) {
-        let Completion { entry, result } = completion;
-        match result {
-            Some(Ok(response)) => self.on_applied(entry, response.data.0),
-            // Refused before it was in the log.
-            Some(Err(ClientWriteError::ForwardToLeader(_))) => {
-                let refused = self.no_leader();
-                self.refuse(entry, &refused);
-            }
-            // Another leader may carry it out, or not.
-            Some(Err(ClientWriteError::LogEntryDiscarded(_))) | None => {
-                self.refuse(entry, &Refused::new(ErrorCode::OutcomeUnknown));
-            }
-            Some(Err(error)) => {
-                tracing::error!(set = %self.set, %error, "an entry was not accepted");
-                self.refuse(entry, &Refused::new(ErrorCode::Internal));
-            }
-        }
-    }
-
-    fn on_applied(&mut self, entry: Askers, replies: Vec<Reply>) {
-        self.gather.settle(&entry.expected);
-        if entry.askers.is_empty() {
-            return self.release_unasked(&entry.queues, replies);
-        }
-        let askers = entry.askers.into_iter().zip(entry.queues);
-        for ((asker, queue), reply) in askers.zip(replies) {
-            self.on_reply(asker, queue, reply);
-        }
-    }
-
-    /// What was received for somebody who waits no longer goes back to its queue.
-    fn release_unasked(&mut self, queues: &[Option<QueueId>], replies: Vec<Reply>) {
-        for (queue, reply) in queues.iter().zip(replies) {
-            if let (Some(queue), Reply::Received(deliveries)) = (queue, reply) {
-                self.release_handles(*queue, &deliveries);
-            }
-        }
-    }
-
     /// Tells those who were proposed too long ago that the outcome is unknown.
     fn end_late(&mut self, now_ms: u64) {
         let wait = u64::try_from(COMMIT_WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
@@ -427,16 +392,6 @@ impl Driver {
             .in_flight
             .take_waiting_since(now_ms.saturating_sub(wait));
         self.refuse_askers(late, &Refused::new(ErrorCode::OutcomeUnknown));
-    }
-
-    /// Refuses what was gathered and not yet proposed.
-    pub(super) fn refuse_gathered(&mut self) {
-        while let Some(gathered) = self.gather.pop() {
-            let refused = self.no_leader();
-            let expected = gathered.expected;
-            self.gather.settle(&expected);
-            self.refuse_askers(gathered.askers, &refused);
-        }
     }
 
     /// Counts of all queues, as applied here.
@@ -452,55 +407,5 @@ impl Driver {
         };
         // Whoever asked may be gone.
         drop(done.send(counts));
-    }
-
-    fn on_reply(&mut self, asker: Asker, queue: Option<QueueId>, reply: Reply) {
-        match (asker, reply) {
-            (Asker::Node(done), reply) => drop(done.send(Ok(reply))),
-            (Asker::Waiter(waiter), reply) => self.on_receive_reply(waiter, queue, reply),
-            (Asker::VisibilityClient(origin), Reply::Handles(results)) => {
-                self.answers
-                    .push(origin, Outcome::VisibilityChanged(results));
-            }
-            (Asker::Client(origin) | Asker::VisibilityClient(origin), reply) => {
-                let outcome = match reply {
-                    Reply::Sent(sent) => Outcome::Sent(sent),
-                    Reply::Handles(results) => Outcome::Deleted(results),
-                    Reply::Refused(refusal) => Outcome::Refused(refusal.into()),
-                    other => {
-                        tracing::error!(?other, "a reply that no client asks for");
-                        Outcome::Refused(Refused::new(ErrorCode::Internal))
-                    }
-                };
-                self.answers.push(origin, outcome);
-            }
-            (Asker::Nobody, _) => {}
-        }
-    }
-
-    /// Answers everybody who waits for the entry with one refusal.
-    fn refuse(&mut self, entry: Askers, refused: &Refused) {
-        self.gather.settle(&entry.expected);
-        self.refuse_askers(entry.askers, refused);
-    }
-
-    fn refuse_askers(&mut self, askers: Vec<Asker>, refused: &Refused) {
-        for asker in askers {
-            match asker {
-                Asker::Client(origin) | Asker::VisibilityClient(origin) => {
-                    self.answers.push(origin, Outcome::Refused(refused.clone()));
-                }
-                Asker::Waiter(waiter) => self.refuse_waiter(waiter, refused),
-                Asker::Node(done) => drop(done.send(Err(refused.clone()))),
-                Asker::Nobody => {}
-            }
-        }
-    }
-
-    /// Gives the answers to their clients; what nobody takes goes back to its queue.
-    fn hand_out(&mut self) {
-        for received in self.answers.deliver(self.set) {
-            self.release(received);
-        }
     }
 }

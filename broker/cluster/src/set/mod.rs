@@ -4,6 +4,7 @@ mod absolution;
 mod answers;
 mod bodies;
 mod checkpoints;
+mod completions;
 mod driver;
 mod gather;
 mod guard;
@@ -15,6 +16,7 @@ mod members;
 #[cfg(feature = "next-version")]
 mod notes;
 mod outgoing;
+mod peeks;
 mod reads;
 mod receives;
 mod relay;
@@ -35,8 +37,8 @@ pub(crate) use outgoing::Sender;
 pub(crate) use relay::{Relay, relay};
 pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
-    Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, Receive, Received, Refused,
-    SetRequest, Shown,
+    Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, PeekRequest, PeekedMessages,
+    Receive, Received, Refused, SetRequest, Shown,
 };
 pub use state::OpenStateError;
 #[cfg(test)]

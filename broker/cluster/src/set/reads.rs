@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::driver::Driver;
 use super::leadership::NO_LEADER_RETRY_MS;
-use super::request::{Origin, Outcome, Refused, Shown};
+use super::request::{Origin, Outcome, PeekRequest, Refused, Shown};
 use crate::catalog::Route;
 use crate::raft::types::SetRaft;
 
@@ -24,6 +24,10 @@ pub(super) enum Read {
     Show {
         origin: Origin,
         route: Arc<Route>,
+    },
+    Peek {
+        origin: Origin,
+        peek: PeekRequest,
     },
     Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
     Confirm(oneshot::Sender<Result<u64, Refused>>),
@@ -55,6 +59,10 @@ impl Reads {
 
     pub(super) fn show(&mut self, origin: Origin, route: Arc<Route>) {
         self.waiting.push(Read::Show { origin, route });
+    }
+
+    pub(super) fn peek(&mut self, origin: Origin, peek: PeekRequest) {
+        self.waiting.push(Read::Peek { origin, peek });
     }
 
     pub(super) fn unfinished(
@@ -138,6 +146,7 @@ impl Driver {
             self.answer_reads(waiting, &Err(refused));
         }
         self.reads.begin(&self.raft);
+        self.advance_peeks();
     }
 
     fn answer_reads(&mut self, reads: Vec<Read>, result: &Result<(), Refused>) {
@@ -153,13 +162,19 @@ impl Driver {
                     let index = applied.map_or(0, |id| id.index);
                     drop(done.send(result.map(|()| index)));
                 }
-                (Read::Show { origin, .. } | Read::Empty { origin, .. }, Err(refused)) => {
+                (
+                    Read::Show { origin, .. }
+                    | Read::Peek { origin, .. }
+                    | Read::Empty { origin, .. },
+                    Err(refused),
+                ) => {
                     self.answers.push(origin, Outcome::Refused(refused));
                 }
                 (Read::Show { origin, route }, Ok(())) => {
                     let outcome = self.shown(route);
                     self.answers.push(origin, outcome);
                 }
+                (Read::Peek { origin, peek }, Ok(())) => self.on_peek(origin, peek),
                 (Read::Empty { origin, queue }, Ok(())) => self.answer_empty(origin, queue),
             }
         }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sampan_core::{CatalogRecord, Command, Delivery, Reply};
+use sampan_core::{CatalogRecord, Command, Delivery, Peek, Peeked, Reply};
 use sampan_protocol::{
     Applied, ErrorCode, HandleResults, MessageBatch, MessageRecord, QueueAttributes, QueueCounts,
     QueueId, Sent, SetId, Timestamp,
@@ -59,7 +59,7 @@ impl fmt::Debug for Origin {
 /// One question to a set.
 #[derive(Debug)]
 pub enum SetRequest {
-    /// Carry a command out: send, delete, change visibility.
+    /// Carry a command out: send, delete, change visibility, purge, reschedule.
     Command {
         /// Who asked.
         origin: Origin,
@@ -72,6 +72,13 @@ pub enum SetRequest {
         origin: Origin,
         /// What to receive.
         receive: Receive,
+    },
+    /// Look at messages.
+    Peek {
+        /// Who asked.
+        origin: Origin,
+        /// At which.
+        peek: PeekRequest,
     },
     /// Describe a queue as it is now.
     Show {
@@ -131,6 +138,15 @@ pub struct Receive {
     pub visibility_timeout_ms: Option<u32>,
 }
 
+/// A look at messages of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeekRequest {
+    /// The queue.
+    pub queue: QueueId,
+    /// At which messages.
+    pub ask: Peek,
+}
+
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -151,8 +167,14 @@ pub enum Outcome {
     Deleted(HandleResults),
     /// Visibility changed, but for the handles that were not accepted.
     VisibilityChanged(HandleResults),
+    /// The queue is empty; so many messages were there.
+    Purged(u64),
+    /// The delayed message has its new instant, or is removed.
+    Rescheduled,
     /// The messages received; none when the wait ended without one.
     Received(Received),
+    /// The messages looked at.
+    Peeked(PeekedMessages),
     /// The queue.
     Shown(Shown),
     /// It was not done (or it is not known whether: the code says so).
@@ -177,6 +199,17 @@ pub struct Received {
     pub queue: QueueId,
     /// The messages in order.
     pub deliveries: Vec<Delivery>,
+    /// Where their bodies are, in the same order, adding up to as many.
+    pub bodies: Vec<BodyRun>,
+}
+
+/// Messages that were looked at.
+#[derive(Debug)]
+pub struct PeekedMessages {
+    /// The queue they are in.
+    pub queue: QueueId,
+    /// The messages in order.
+    pub messages: Vec<Peeked>,
     /// Where their bodies are, in the same order, adding up to as many.
     pub bodies: Vec<BodyRun>,
 }

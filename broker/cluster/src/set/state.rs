@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use sampan_core::{
-    Broker, Delivery, Effect, Entry, FORMAT_VERSION_MAX, Need, Reply, RestoreError, RowKey,
+    Broker, Delivery, Effect, Entry, FORMAT_VERSION_MAX, Need, Peeked, Reply, RestoreError, RowKey,
 };
 use sampan_protocol::{MessageId, QueueId, SetId};
 use sampan_storage::log::{Log, LogError};
@@ -24,7 +24,7 @@ use sampan_storage::store::{
 use tokio::sync::Notify;
 
 use super::outgoing::Transfers;
-use super::request::{BodyRun, Received};
+use super::request::{BodyRun, PeekedMessages, Received};
 use crate::board::{HASH_POINT_COUNT, HashPoint};
 use crate::catalog::DirectoryPublisher;
 use crate::raft::payload::{LogPayload, decode_membership, encode_membership};
@@ -292,21 +292,41 @@ impl SetState {
 
     /// Where the bodies of `deliveries` are.
     pub(crate) fn locate(&self, queue: QueueId, deliveries: Vec<Delivery>) -> Received {
-        let mut bodies = Vec::new();
-        for run in deliveries.chunk_by(|one, next| one.id.plus(1) == next.id) {
-            let count = u32::try_from(run.len()).expect("a receive has at most 256 messages");
-            match &self.store {
-                Some(store) => store.lookup(queue, run[0].id, count, |_, found| {
-                    push_body(&mut bodies, found);
-                }),
-                None => bodies.push(BodyRun::Disk { count: run.len() }),
-            }
-        }
+        let bodies = self.bodies_of(queue, &deliveries, |delivery| delivery.id);
         Received {
             queue,
             deliveries,
             bodies,
         }
+    }
+
+    /// Where the bodies of messages that were looked at are.
+    pub(crate) fn locate_peeked(&self, queue: QueueId, messages: Vec<Peeked>) -> PeekedMessages {
+        let bodies = self.bodies_of(queue, &messages, |message| message.id);
+        PeekedMessages {
+            queue,
+            messages,
+            bodies,
+        }
+    }
+
+    fn bodies_of<T>(
+        &self,
+        queue: QueueId,
+        messages: &[T],
+        id: impl Fn(&T) -> MessageId,
+    ) -> Vec<BodyRun> {
+        let mut bodies = Vec::new();
+        for run in messages.chunk_by(|one, next| id(one).plus(1) == id(next)) {
+            let count = u32::try_from(run.len()).expect("there are at most 256 messages");
+            match &self.store {
+                Some(store) => store.lookup(queue, id(&run[0]), count, |_, found| {
+                    push_body(&mut bodies, found);
+                }),
+                None => bodies.push(BodyRun::Disk { count: run.len() }),
+            }
+        }
+        bodies
     }
 
     /// Messages of `ids` that are in memory, and the ids of those that are on disk or gone.

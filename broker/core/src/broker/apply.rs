@@ -75,6 +75,8 @@ impl Broker {
                 Command::ChangeVisibility { handles, .. } | Command::Release { handles, .. } => {
                     queue.need_for_handles(handles, needs);
                 }
+                Command::Purge { .. } => queue.need_for_purge(needs),
+                Command::Reschedule { id, .. } => queue.need_for_message(*id, needs),
                 _ => (),
             }
         }
@@ -133,6 +135,17 @@ impl Broker {
             } => self.change_visibility(*queue, *visibility_timeout_ms, handles, effects),
             Command::Release { queue, handles } => self.on_queue(*queue, |queue, now| {
                 Ok(Reply::Handles(queue.release(handles, now, effects)))
+            }),
+            Command::Purge { queue } => self.on_queue(*queue, |queue, now| {
+                Ok(Reply::Purged(queue.purge(now, effects)))
+            }),
+            Command::Reschedule {
+                queue,
+                id,
+                delay_ms,
+            } => self.on_queue(*queue, |queue, now| {
+                queue.reschedule(*id, *delay_ms, now, effects)?;
+                Ok(Reply::Done)
             }),
             Command::QueueCreate { .. } => self.queue_create(command),
             Command::QueueSet { queue, attributes } => self.on_queue(*queue, |queue, now| {

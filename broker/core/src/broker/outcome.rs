@@ -15,6 +15,7 @@ const DONE: u64 = 3;
 const REFUSED: u64 = 4;
 const CATALOG: u64 = 5;
 const NODE: u64 = 6;
+const PURGED: u64 = 7;
 
 pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Reply) {
     match command {
@@ -51,6 +52,7 @@ fn fold_reply(hash: &mut StateHash, reply: &Reply) {
             }
         }
         Reply::Done => head(DONE, 0),
+        Reply::Purged(count) => head(PURGED, *count),
         Reply::Refused(refusal) => head(REFUSED, refusal.code.number().into()),
         Reply::Catalog(record) => {
             head(CATALOG, record.queue.0);

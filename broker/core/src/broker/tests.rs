@@ -219,3 +219,83 @@ fn what_is_told_for_waiters_is_not_kept_by_those_who_have_none() {
         assert!(broker.gained.is_empty());
     }
 }
+
+/// Applies the entry, with the rows that it asks for.
+fn apply_with(broker: &mut Broker, rows: &BTreeMap<RowKey, Vec<u8>>, entry: &Entry) -> Vec<Effect> {
+    let (mut effects, mut replies) = (Vec::new(), Vec::new());
+    while let Err(need) = broker.apply(entry, &mut effects, &mut replies) {
+        for key in need.0 {
+            broker.supply(key, &rows[&key]).unwrap();
+        }
+    }
+    effects
+}
+
+/// In pages, in flight and delayed, with a restart after every entry of the clearing.
+#[test]
+fn a_big_queue_is_purged_at_once_and_cleared_away_in_bounded_steps() {
+    let mut broker = broker();
+    let count = 30 * BATCH;
+    send_all(&mut broker, 2 * count);
+    (0..60).for_each(|_| drop(receive(&mut broker, 10_000)));
+    for _ in 0..30 {
+        let send = Command::Send {
+            queue: QUEUE,
+            producer: None,
+            batch: batch(Some(3_600_000)),
+        };
+        assert!(matches!(apply(&mut broker, 60_000, send), Reply::Sent(_)));
+    }
+    while broker.next_deadline().unwrap() <= Timestamp(70_000) {
+        tick(&mut broker, 70_000);
+    }
+    (0..30).for_each(|_| drop(receive(&mut broker, 71_000)));
+    let counts = broker.counts(QUEUE).unwrap();
+    let (ready, in_flight, delayed) = (counts.ready, counts.in_flight, counts.delayed);
+    assert_eq!((ready, in_flight, delayed), (count, count, count));
+
+    let mut rows = BTreeMap::new();
+    let restart = |broker: &mut Broker, rows: &mut BTreeMap<RowKey, Vec<u8>>| {
+        for (key, row) in broker.freeze().into_rows() {
+            match row {
+                Some(row) => drop(rows.insert(key, row)),
+                None => drop(rows.remove(&key)),
+            }
+        }
+        let stored = rows.iter().filter(|(key, _)| !key.is_paged());
+        let stored = stored.map(|(key, row)| (*key, Bytes::copy_from_slice(row)));
+        *broker = Broker::restore(stored).unwrap();
+    };
+    restart(&mut broker, &mut rows);
+    let mut entry = Entry {
+        stamp: Timestamp(72_000),
+        commands: vec![Command::Purge { queue: QUEUE }],
+    };
+    let mut gone = BTreeSet::new();
+    let mut steps = 0;
+    loop {
+        let effects = apply_with(&mut broker, &rows, &entry);
+        let mut removed_count = 0;
+        for effect in effects {
+            let Effect::Removed { first, count, .. } = effect else {
+                panic!("{effect:?}");
+            };
+            removed_count += count;
+            (first.0..first.0 + count).for_each(|id| assert!(gone.insert(id), "{id} twice"));
+        }
+        assert!(removed_count <= DUE_WORK_MAX + 63, "{removed_count}");
+        let counts = broker.counts(QUEUE).unwrap();
+        assert_eq!(counts, QueueCounts::default());
+        steps += 1;
+        restart(&mut broker, &mut rows);
+        entry.commands.clear();
+        if broker.next_deadline().is_none() {
+            break;
+        }
+    }
+    assert_eq!(gone.len() as u64, 3 * count);
+    assert!(steps >= 3, "{steps}");
+    assert_eq!(broker.queue(QUEUE).unwrap().held_count(), 0);
+    let of_queue = rows.keys().filter(|key| key.queue == QUEUE);
+    assert_eq!(of_queue.count(), 1, "its own row is left");
+}

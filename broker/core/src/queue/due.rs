@@ -1,5 +1,5 @@
 //! What time does to a queue: messages expire, are given up, fall due, have rested, and lapse;
-//! producers and keys are forgotten.
+//! producers and keys are forgotten; what a purge left is cleared away.
 //!
 //! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.
@@ -20,6 +20,7 @@ impl Queue {
         self.fall_due(now, work, effects);
         self.end_rests(now, work, effects);
         self.lapse(now, work, effects);
+        self.clear_buried(now, work, effects);
         self.producers.sweep(now);
         self.keys.sweep(self.attributes.dedup_window_ms, now, work);
     }

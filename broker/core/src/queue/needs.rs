@@ -7,13 +7,15 @@
 //!   pages that expire or are given up, and whatever else happens in the entry only adds ready
 //!   messages;
 //! - a release or a change of visibility to 0 touches the page of the message. A lease made in the
-//!   same entry came from a page named here, or from the fresh range with no page left at all.
+//!   same entry came from a page named here, or from the fresh range with no page left at all;
+//! - a purge touches the pages of the next ids: those of ids given in the same entry are here;
+//! - a delayed message that is made ready touches its page.
 //!
 //! Spec: spec/state.md, "Pages".
 
 use std::collections::BTreeSet;
 
-use sampan_protocol::{Handles, Timestamp};
+use sampan_protocol::{Handles, MessageId, Timestamp};
 
 use super::{Queue, Space};
 use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
@@ -42,6 +44,14 @@ impl Queue {
                 self.need_page(page, needs);
             }
         }
+        let mut cleared = 0;
+        for (page, ready_count) in self.pages.buried() {
+            if cleared >= DUE_WORK_MAX {
+                break;
+            }
+            cleared += ready_count;
+            self.need_page(page, needs);
+        }
         self.waiting.peek_due(now, DUE_WORK_MAX, |id, _| {
             self.need_page(id / PAGE_COUNT, needs)
         });
@@ -50,6 +60,18 @@ impl Queue {
                 self.need_page(slot.value.id.0 / PAGE_COUNT, needs);
             });
         }
+    }
+
+    /// Pages that a purge touches.
+    pub(crate) fn need_for_purge(&self, needs: &mut Needs) {
+        for next in [self.immediate.next, self.delayed.next] {
+            self.need_page(next / PAGE_COUNT, needs);
+        }
+    }
+
+    /// The page that a delayed message would be on.
+    pub(crate) fn need_for_message(&self, id: MessageId, needs: &mut Needs) {
+        self.need_page(id.0 / PAGE_COUNT, needs);
     }
 
     /// Pages that give back touches.

@@ -131,9 +131,9 @@ impl Outbox {
     /// Makes the lanes of a table that was read.
     pub(super) fn index(&mut self) {
         let mut lanes: BTreeMap<QueueId, BTreeSet<u64>> = BTreeMap::new();
-        self.table.for_each(|number, slot| {
+        for (number, slot) in self.table.slots_from(0) {
             lanes.entry(slot.value.target).or_default().insert(number);
-        });
+        }
         self.lanes = lanes;
     }
 }

@@ -8,6 +8,7 @@ use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Tim
 use super::deduplication::Keys;
 use super::outbox::Outbox;
 use super::producers::Producers;
+use super::purge::{Purged, covers_chunk};
 use super::resting::Resting;
 use super::{Queue, Space};
 use crate::fields::{FieldError, Fields, put_text};
@@ -41,6 +42,7 @@ pub(crate) struct QueueRow {
     delayed_aged_below: u64,
     keys_first: u64,
     keys_next: u64,
+    purged: Purged,
 }
 
 impl QueueRow {
@@ -62,6 +64,11 @@ impl QueueRow {
             self.delayed_aged_below,
             self.keys_first,
             self.keys_next,
+            self.purged.immediate,
+            self.purged.delayed,
+            self.purged.lease,
+            self.purged.rest,
+            self.purged.at.0,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -88,6 +95,13 @@ impl QueueRow {
             delayed_aged_below: fields.u64()?,
             keys_first: fields.u64()?,
             keys_next: fields.u64()?,
+            purged: Purged {
+                immediate: fields.u64()?,
+                delayed: fields.u64()?,
+                lease: fields.u64()?,
+                rest: fields.u64()?,
+                at: fields.timestamp()?,
+            },
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -107,7 +121,11 @@ impl QueueRow {
             && self.immediate_aged_below <= self.immediate_next
             && (delayed..=self.delayed_next).contains(&self.delayed_aged_below)
             && self.keys_first <= self.keys_next
-            && self.keys_next < KEY_NUMBER_MAX;
+            && self.keys_next < KEY_NUMBER_MAX
+            && (1..=self.fresh_first).contains(&self.purged.immediate)
+            && (delayed + 1..=self.delayed_next).contains(&self.purged.delayed)
+            && (1..=self.lease_next).contains(&self.purged.lease)
+            && (1..=self.resting_next).contains(&self.purged.rest);
         if holds {
             Ok(())
         } else {
@@ -135,6 +153,7 @@ impl Queue {
             delayed_aged_below: self.delayed.aged_below,
             keys_first: self.keys.first(),
             keys_next: self.keys.next(),
+            purged: self.purged,
         }
     }
 
@@ -265,6 +284,7 @@ impl Queue {
         queue.immediate.aged_below = row.immediate_aged_below;
         queue.delayed.aged_below = row.delayed_aged_below;
         queue.keys = Keys::new(row.keys_first, row.keys_next);
+        queue.purged = row.purged;
         Ok(queue)
     }
 
@@ -283,11 +303,23 @@ impl Queue {
                 }
                 space.marks.restore(Mark::decode(key.number, row)?)
             }
-            RowKey::DIRECTORY => self.pages.restore_directory(key.number, row),
-            RowKey::LEASES => self.leases.table.restore_row(key.number, row),
-            RowKey::DELAYED => self.waiting.restore_row(key.number, row),
-            RowKey::RESTING => self.resting.table.restore_row(key.number, row),
-            RowKey::LETTERS => self.outbox.table.restore_row(key.number, row),
+            RowKey::DIRECTORY => {
+                let is_buried = |page| self.purged.covers_page(page);
+                self.pages.restore_directory(key.number, row, is_buried)
+            }
+            RowKey::LEASES => {
+                let is_buried = covers_chunk(self.purged.lease, key.number);
+                self.leases.table.restore_row(key.number, row, is_buried)
+            }
+            RowKey::DELAYED => {
+                let is_buried = covers_chunk(self.purged.delayed, key.number);
+                self.waiting.restore_row(key.number, row, is_buried)
+            }
+            RowKey::RESTING => {
+                let is_buried = covers_chunk(self.purged.rest, key.number);
+                self.resting.table.restore_row(key.number, row, is_buried)
+            }
+            RowKey::LETTERS => self.outbox.table.restore_row(key.number, row, false),
             RowKey::LANE => self.lanes.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::KEYS => self.keys.restore_row(key.number, row),

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
 mod keys;
+mod looking;
 mod mail;
 mod naive;
 mod operations;
@@ -145,11 +146,15 @@ impl Run {
 
     /// Empty entries until nothing is due: when there may be more of it than one entry does.
     fn catch_up(&mut self) {
-        let could_be_due: usize = self.naive.values().map(Naive::count).sum();
+        let held = |naive: &Naive| naive.count() + naive.buried.len();
+        let could_be_due: usize = self.naive.values().map(held).sum();
         // Marks that expire are work as well; there are fewer than the other half.
-        if could_be_due as u64 <= DUE_WORK_MAX / 2 {
-            return;
+        if could_be_due as u64 > DUE_WORK_MAX / 2 {
+            self.come_to_rest();
         }
+    }
+
+    fn come_to_rest(&mut self) {
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands: Vec::new(),
@@ -185,17 +190,34 @@ impl Run {
                 let naive = &self.naive[&queue];
                 let producer = naive.producers.random(random, self.now);
                 let target = Some(DEAD_LETTERS).filter(|target| *target != queue);
-                operations::command(random, profile, queue, target, producer, &naive.handles)
+                let id = naive.random_id(random);
+                let handles = &naive.handles;
+                operations::command(random, profile, queue, target, producer, handles, id)
             })
             .collect();
         let letters = self.plain.letters(SOURCE, DEAD_LETTERS, 256);
         commands.extend(self.relay.command(random, &letters, &self.naive[&SOURCE]));
+        let purges = |command: &Command| matches!(command, Command::Purge { .. });
+        let has_purge = commands.iter().any(purges);
+        if has_purge {
+            // What a purge removes could not be told from what expires.
+            self.come_to_rest();
+            commands.retain(|command| !gives_back(command));
+        }
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands,
         };
         let (effects, replies) = self.apply_to_both(&entry);
-        self.on_time(&effects);
+        for (queue, naive) in &mut self.naive {
+            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            naive.take_note(&letters);
+            let removed = removed(&effects, *queue);
+            match has_purge {
+                true => naive.on_entry(self.now, removed),
+                false => naive.on_time(self.now, removed),
+            }
+        }
         for (command, reply) in entry.commands.iter().zip(&replies) {
             self.follow(command, reply);
         }
@@ -231,6 +253,8 @@ impl Run {
                 naive.change_visibility(handles, *visibility_timeout_ms, reply);
             }
             Command::Release { handles, .. } => naive.release(handles, reply),
+            Command::Purge { .. } => naive.purge(reply),
+            Command::Reschedule { id, delay_ms, .. } => naive.reschedule(id.0, *delay_ms, reply),
             Command::QueueSet { attributes, .. } => naive.set_attributes(*attributes),
             Command::Deliver {
                 arrivals, batch, ..
@@ -246,6 +270,9 @@ impl Run {
     fn compare(&mut self, effects: &[Effect]) {
         for (queue, naive) in &mut self.naive {
             assert_eq!(naive.removed, BTreeSet::new(), "removed without a reason");
+            if self.plain.next_deadline() > Some(self.plain.now()) {
+                assert_eq!(naive.buried, BTreeSet::new(), "purged, and kept");
+            }
             let counts = self.plain.counts(*queue).unwrap();
             assert_eq!(
                 (counts.ready, counts.delayed, counts.in_flight),
@@ -276,6 +303,14 @@ impl Run {
     }
 }
 
+/// Whether a message that comes back by the command may turn out to have expired.
+fn gives_back(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::ChangeVisibility { .. } | Command::Release { .. } | Command::Reschedule { .. }
+    )
+}
+
 /// The ids of a queue that the effects remove, each once.
 fn removed(effects: &[Effect], of: QueueId) -> BTreeSet<u64> {
     let mut ids = BTreeSet::new();
@@ -301,6 +336,11 @@ fn run_case(seed: u64) -> usize {
     let mut run = Run::new(&mut random);
     for _ in 0..ENTRY_COUNT {
         run.step(&mut random, &profile);
+        if random.random_ratio(1, 8) {
+            let queue = QUEUES[usize::from(random.random::<bool>())];
+            let naive = &run.naive[&queue];
+            run.stored.compare_look(&mut random, queue, naive);
+        }
         if random.random_ratio(1, 6) {
             run.stored.checkpoint(random.random_range(0..3));
             if random.random_ratio(1, 3) {

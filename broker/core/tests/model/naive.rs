@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sampan_core::{Delivery, Refusal, Reply};
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use sampan_core::{Delivery, Peeked, Refusal, Reply};
 use sampan_protocol::{
-    DeathReason, ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, ProducerNumber,
-    QueueAttributes, ReceiptHandle, Timestamp,
+    DeathReason, ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, MessageState, PeekOf,
+    ProducerNumber, QueueAttributes, ReceiptHandle, Timestamp,
 };
 
 use crate::keys::Keys;
@@ -73,6 +76,8 @@ pub(crate) struct Naive {
     pub(crate) removed: BTreeSet<u64>,
     /// Messages that were given up, and those that came.
     pub(crate) mail: Mail,
+    /// Purged, and the broker has not said so yet.
+    pub(crate) buried: BTreeSet<u64>,
 }
 
 impl Naive {
@@ -96,6 +101,7 @@ impl Naive {
             now: 0,
             removed: BTreeSet::new(),
             mail: Mail::default(),
+            buried: BTreeSet::new(),
         }
     }
 
@@ -235,6 +241,13 @@ impl Naive {
 
     /// Time moves: what lapses, falls due, expires. `removed` is what the broker removed.
     pub(crate) fn on_time(&mut self, now: u64, removed: BTreeSet<u64>) {
+        self.on_entry(now, removed);
+        self.expire();
+    }
+
+    /// The same when nothing expires at `now` that has not yet.
+    pub(crate) fn on_entry(&mut self, now: u64, mut removed: BTreeSet<u64>) {
+        removed.retain(|id| !self.buried.remove(id));
         self.now = now;
         self.removed = removed;
         let retention_ms = self.attributes.retention_ms;
@@ -245,7 +258,13 @@ impl Naive {
                 _ => self.come_back(id),
             }
         }
-        let is_ready = |id: &u64| matches!(self.messages[id].state, State::Ready { .. });
+    }
+
+    fn expire(&mut self) {
+        let (now, retention_ms) = (self.now, self.attributes.retention_ms);
+        // One that is not here yet is sent and cancelled in the entry.
+        let state = |id: &u64| self.messages.get(id).map(|message| message.state);
+        let is_ready = |id: &u64| matches!(state(id), Some(State::Ready { .. }));
         let (ready, rest): (Vec<u64>, Vec<u64>) = std::mem::take(&mut self.removed)
             .into_iter()
             .partition(is_ready);
@@ -372,6 +391,81 @@ impl Naive {
             !counts || (self.keys.find(key).is_none() && seen.insert(key))
         });
         judged.collect()
+    }
+
+    pub(crate) fn purge(&mut self, reply: &Reply) {
+        let is_here = |id: &u64| !self.mail.outbox.contains_key(id);
+        let gone: Vec<u64> = self.messages.keys().copied().filter(is_here).collect();
+        assert_eq!(*reply, Reply::Purged(gone.len() as u64));
+        for id in gone {
+            self.drop_message(id);
+            if !self.removed.remove(&id) {
+                self.buried.insert(id);
+            }
+        }
+    }
+
+    pub(crate) fn reschedule(&mut self, id: u64, delay_ms: Option<u64>, reply: &Reply) {
+        if delay_ms.is_some_and(|delay_ms| delay_ms > self.attributes.retention_ms) {
+            return assert_refused(reply, ErrorCode::DelayOutOfRange);
+        }
+        let message = self.messages.get(&id);
+        if !message.is_some_and(|message| matches!(message.state, State::Delayed { .. })) {
+            return assert_refused(reply, ErrorCode::MessageNotFound);
+        }
+        assert_eq!(*reply, Reply::Done);
+        match delay_ms {
+            None => {
+                self.drop_message(id);
+                assert!(self.removed.remove(&id), "the body of {id} was not removed");
+            }
+            Some(0) => self.come_back(id),
+            Some(delay_ms) => {
+                self.leave(id);
+                let due_at = self.now + delay_ms;
+                self.enter(id, State::Delayed { due_at });
+            }
+        }
+    }
+
+    /// What a look finds: id, state, receive count, first received at, ready at.
+    pub(crate) fn look(&self, of: PeekOf) -> Vec<Peeked> {
+        let peeked = |id: &u64| {
+            let message = &self.messages[id];
+            let (state, ready_at) = match message.state {
+                State::Ready { .. } => (MessageState::Ready, 0),
+                State::Delayed { due_at } => (MessageState::Delayed, due_at),
+                State::Resting { ready_at } => (MessageState::Resting, ready_at),
+                State::InFlight { visible_at, .. } => (MessageState::InFlight, visible_at),
+                State::Moving { .. } => return None,
+            };
+            Some(Peeked {
+                id: MessageId(*id),
+                state,
+                receive_count: message.receive_count,
+                first_received_at: Timestamp(message.first_received_at.unwrap_or(0)),
+                ready_at: Timestamp(ready_at),
+            })
+        };
+        if of == PeekOf::Ready {
+            return self.ready.iter().filter_map(|(_, id)| peeked(id)).collect();
+        }
+        let all = self.messages.keys().filter_map(peeked);
+        let is_asked = |state| match of {
+            PeekOf::Delayed => matches!(state, MessageState::Delayed | MessageState::Resting),
+            PeekOf::InFlight => state == MessageState::InFlight,
+            _ => true,
+        };
+        all.filter(|peeked| is_asked(peeked.state)).collect()
+    }
+
+    /// Mostly the id of a delayed message.
+    pub(crate) fn random_id(&self, random: &mut StdRng) -> u64 {
+        let delayed = self.messages.range(MessageId::DELAYED_BIT..);
+        let delayed: Vec<u64> = delayed.map(|(id, _)| *id).collect();
+        let other = [0, 1, self.next_delayed, self.next, u64::MAX];
+        let chosen = delayed.choose(random).filter(|_| random.random_ratio(7, 8));
+        *chosen.unwrap_or_else(|| other.choose(random).unwrap())
     }
 
     pub(crate) fn receive(

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::Command;
 use sampan_protocol::{
-    BatchBuilder, Handles, MessageBatch, NewMessage, ProducerNumber, QueueAttributes, QueueId,
-    ReceiptHandle,
+    BatchBuilder, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber, QueueAttributes,
+    QueueId, ReceiptHandle,
 };
 
 static BODY: [u8; 5_000] = [7; 5_000];
@@ -149,6 +149,7 @@ pub(crate) fn command(
     target: Option<QueueId>,
     producer: Option<ProducerNumber>,
     given: &[ReceiptHandle],
+    id: u64,
 ) -> Command {
     match random.random_range(0..100) {
         0..30 => Command::Send {
@@ -173,10 +174,18 @@ pub(crate) fn command(
             visibility_timeout_ms: *[0, 0, 1_000, 70_000].choose(random).unwrap(),
             handles: handles(random, profile, given),
         },
-        91..98 => Command::Release {
+        91..95 => Command::Release {
             queue,
             handles: handles(random, profile, given),
         },
+        95..98 => Command::Reschedule {
+            queue,
+            id: MessageId(id),
+            delay_ms: *[None, Some(0), Some(1), Some(9_000), Some(60_001)]
+                .choose(random)
+                .unwrap(),
+        },
+        98 if random.random_ratio(1, 2) => Command::Purge { queue },
         _ => Command::QueueSet {
             queue,
             attributes: attributes(random, target),

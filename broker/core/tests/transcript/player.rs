@@ -10,7 +10,8 @@ use sampan_protocol::{Handles, QueueId, ReceiptHandle, SetId, Timestamp};
 
 use crate::cluster;
 use crate::words::{
-    START, attribute_changes, attributes, batch, id_run, instant, milliseconds, option, producer,
+    START, attribute_changes, attributes, batch, id_run, instant, message_id, milliseconds, option,
+    producer,
 };
 
 pub(crate) struct Player {
@@ -110,6 +111,17 @@ impl Player {
                 queue,
                 handles: self.named(&words[2..]),
             },
+            "purge" => Command::Purge { queue },
+            "reschedule" => Command::Reschedule {
+                queue,
+                id: message_id(words[2]),
+                delay_ms: Some(milliseconds(words[3])),
+            },
+            "cancel" => Command::Reschedule {
+                queue,
+                id: message_id(words[2]),
+                delay_ms: None,
+            },
             "deliver" => self.deliver(queue, &words),
             "settle" => Command::Settle {
                 queue,
@@ -169,6 +181,7 @@ impl Player {
     fn tell(&mut self, reply: &Reply, out: &mut Vec<String>) {
         match reply {
             Reply::Done => out.push("done".to_owned()),
+            Reply::Purged(count) => out.push(format!("purged {count}")),
             Reply::Sent(sent) => {
                 let runs = sent
                     .runs

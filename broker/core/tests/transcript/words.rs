@@ -124,3 +124,12 @@ pub(crate) fn id_run(first: MessageId, count: u64) -> String {
         _ => format!("{}..{}", name(first.0), name(first.0 + count - 1)),
     }
 }
+
+/// `5`, or `d5` of a message that was sent with a delay.
+pub(crate) fn message_id(word: &str) -> MessageId {
+    let number = |word: &str| word.parse::<u64>().unwrap();
+    match word.strip_prefix('d') {
+        Some(word) => MessageId(number(word) | MessageId::DELAYED_BIT),
+        None => MessageId(number(word)),
+    }
+}

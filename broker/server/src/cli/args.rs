@@ -4,15 +4,19 @@
 //! Values are parsed while the arguments are read (`duration`, `size`), so a bad one is wrong
 //! usage and ends with exit code 2 before anything is connected.
 
+mod message;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::duration;
 use super::host_port::{self, ListenAddress};
+use super::instant;
 use super::size;
+pub(crate) use message::MessageVerb;
 
 /// Most sets of a cluster, that of the catalog among them.
 pub(crate) const SET_COUNT_MAX: i64 = 256;
@@ -74,7 +78,8 @@ pub(crate) enum ClientVerb {
     Receive(ReceiveArguments),
     /// Delete received messages by their receipt handles.
     Delete(DeleteArguments),
-    /// Hold received messages for longer, or give them back, by their receipt handles.
+    /// Extend or release received messages by their receipt handles; show any message, cancel or
+    /// reschedule delayed ones by their ids.
     #[command(subcommand)]
     Message(MessageVerb),
     /// Form, describe and change a cluster of nodes.
@@ -299,11 +304,42 @@ pub(crate) enum QueueVerb {
         #[arg(default_value = "")]
         prefix: String,
     },
+    /// Show messages of a queue without receiving them.
+    Peek {
+        /// The queue.
+        name: String,
+        /// Which messages: ready ones in the order of receiving, others in the order of their ids.
+        #[arg(long, value_enum, default_value_t = PeekState::Ready)]
+        state: PeekState,
+        /// Most messages to show.
+        #[arg(long, value_name = "N", default_value_t = 10,
+            value_parser = clap::value_parser!(u16).range(1..=256))]
+        count: u16,
+        /// Only messages behind this one: the last of the page before.
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+    },
+    /// Remove every message of a queue, in whatever state; the queue stays.
+    Purge {
+        /// The queue.
+        name: String,
+    },
     /// Delete a queue with all its messages.
     Delete {
         /// The queue.
         name: String,
     },
+}
+
+/// Which messages are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeekState {
+    /// Those that can be received.
+    Ready,
+    /// Those that wait for their delay, or rest.
+    Delayed,
+    /// Those that were received, and neither deleted nor given back.
+    InFlight,
 }
 
 /// Attributes of a queue.
@@ -375,6 +411,9 @@ pub(crate) struct SendArguments {
     /// queue's window, nothing is stored, and the id is that message's.
     #[arg(long, value_name = "KEY", conflicts_with = "count")]
     pub(crate) dedup_key: Option<String>,
+    /// Until when they stay hidden, by this machine's clock, for example 2026-03-14T09:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = instant::parse, conflicts_with = "delay")]
+    pub(crate) at: Option<SystemTime>,
 }
 
 /// Arguments of `sampan receive`.
@@ -405,30 +444,6 @@ pub(crate) struct DeleteArguments {
     /// Receipt handles, as `sampan receive` prints them.
     #[arg(required = true, value_name = "HANDLE")]
     pub(crate) handles: Vec<u64>,
-}
-
-/// What to do with received messages.
-#[derive(Debug, Subcommand)]
-pub(crate) enum MessageVerb {
-    /// Hide messages from others for so long from now on.
-    Extend {
-        /// The queue.
-        queue: String,
-        /// Receipt handles, as `sampan receive` prints them.
-        #[arg(required = true, value_name = "HANDLE")]
-        handles: Vec<u64>,
-        /// From now on, for example 5m; at most 12h.
-        #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
-        timeout: Duration,
-    },
-    /// Make messages visible to others: at once, or after the queue's redelivery delay.
-    Release {
-        /// The queue.
-        queue: String,
-        /// Receipt handles, as `sampan receive` prints them.
-        #[arg(required = true, value_name = "HANDLE")]
-        handles: Vec<u64>,
-    },
 }
 
 /// Arguments of `sampan demo`.
@@ -498,7 +513,16 @@ mod tests {
             "sampan receive q --wait soon",
             "sampan delete q",
             "sampan delete q handle",
+            "sampan queue purge",
+            "sampan queue peek q --count 257",
+            "sampan queue peek q --state gone",
+            "sampan message show q",
+            "sampan message cancel q",
+            "sampan message reschedule q 1",
+            "sampan message reschedule q 1 --delay 1s --at 2026-03-14T09:00:00Z",
+            "sampan message reschedule q 1 --at noon",
             "sampan send q body --count 0",
+            "sampan send q body --delay 1s --at 1700000000",
             "sampan serve --cores 0",
             "sampan serve --node-id 0",
             "sampan serve --sets 0",

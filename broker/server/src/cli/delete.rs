@@ -7,7 +7,7 @@ use sampan_client::{Client, Error, Queue, ReceiptHandle};
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use serde_json::{Value, json};
 
-use super::args::{DeleteArguments, Format, MessageVerb};
+use super::args::{DeleteArguments, Format};
 use super::failure::{Failure, client_text};
 use super::output::{self, Output};
 
@@ -25,21 +25,15 @@ pub(crate) async fn run(
     tell("deleted", &handles, &failed, output)
 }
 
-/// Extends or releases, and prints how each handle fared.
-pub(crate) async fn change(
-    client: &Client,
-    verb: &MessageVerb,
+/// Extends or releases (with a timeout of zero), and prints how each handle fared.
+pub(crate) async fn change_visibility(
+    queue: &Queue,
+    handles: &[u64],
+    done: &str,
+    timeout: Duration,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let (queue, handles, done, timeout) = match verb {
-        MessageVerb::Extend {
-            queue,
-            handles,
-            timeout,
-        } => (queue, handles, "extended", *timeout),
-        MessageVerb::Release { queue, handles } => (queue, handles, "released", Duration::ZERO),
-    };
-    let (queue, handles) = (client.queue(queue), handles_of(handles));
+    let handles = handles_of(handles);
     let mut failed = Vec::new();
     for handles in handles.chunks(BATCH_COUNT_MAX) {
         let failures = queue.extend_batch(handles, timeout).await?;

@@ -15,7 +15,10 @@ mod duration;
 mod env_file;
 mod failure;
 mod host_port;
+mod instant;
+mod message;
 mod output;
+mod peek;
 mod queue;
 mod receive;
 mod restore;
@@ -144,7 +147,7 @@ async fn run_verb(command: Command, output: &mut Output) -> Result<(), Failure> 
         ClientVerb::Delete(arguments) => {
             delete::run(&connect(&options).await?, &arguments, output).await
         }
-        ClientVerb::Message(verb) => delete::change(&connect(&options).await?, &verb, output).await,
+        ClientVerb::Message(verb) => message::run(&connect(&options).await?, &verb, output).await,
         ClientVerb::Cluster(verb) => cluster::run(&connect(&options).await?, &verb, output).await,
         ClientVerb::Backup(arguments) => backup::run(&options, &arguments.folder, output).await,
         ClientVerb::Demo(arguments) => demo::run(&arguments, output).await,

@@ -1,4 +1,4 @@
-//! `sampan queue`: create, set, pause, resume, show, why, list, delete.
+//! `sampan queue`: create, set, pause, resume, show, why, list, peek, purge, delete.
 
 use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, Why};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use super::args::{AttributeArguments, Format, QueueVerb};
 use super::duration::format_ms;
 use super::failure::Failure;
 use super::output::Output;
+use super::peek;
 use super::size;
 
 /// Carries out a queue command.
@@ -50,6 +51,19 @@ pub(crate) async fn run(
         }
         QueueVerb::Why { name } => why(&client.show_queue(&name).await?, output),
         QueueVerb::List { prefix } => list(client, &prefix, output).await,
+        QueueVerb::Peek {
+            name,
+            state,
+            count,
+            after,
+        } => peek::page(&client.queue(&name), state, count, after, output).await,
+        QueueVerb::Purge { name } => {
+            let count = client.queue(&name).purge().await?;
+            output.either(
+                &format!("purged {count} messages from queue {name}"),
+                &json!({ "purged": name, "count": count }),
+            )
+        }
         QueueVerb::Delete { name } => {
             client.delete_queue(&name).await?;
             output.either(
@@ -145,7 +159,7 @@ fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// In UTC, to the millisecond. What no calendar reaches is told in milliseconds.
-fn rfc3339(at: Timestamp) -> String {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     let nanos = i128::from(at.0) * 1_000_000;
     let instant = OffsetDateTime::from_unix_timestamp_nanos(nanos);
     let text = instant

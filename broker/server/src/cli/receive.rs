@@ -108,6 +108,11 @@ fn to_json(received: &Received<'_>) -> Value {
     value
 }
 
+/// Sets a member to a text as it is, or to other bytes in base64 and says so.
+pub(crate) fn put_body(value: &mut Value, name: &str, body: &[u8]) {
+    put_bytes(value, name, "encoding", body);
+}
+
 /// As text, or else in base64, and then the encoding is told.
 fn put_bytes(value: &mut Value, name: &str, encoding: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
@@ -129,7 +134,7 @@ fn to_row(received: &Received<'_>) -> Vec<String> {
 }
 
 /// Text with its control characters escaped: a body must not move the cursor of a terminal.
-fn printable(body: &[u8]) -> String {
+pub(crate) fn printable(body: &[u8]) -> String {
     let mut text = String::with_capacity(body.len());
     for character in String::from_utf8_lossy(body).chars() {
         if character.is_control() {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::args::{Format, SendArguments};
 use super::failure::Failure;
+use super::instant;
 use super::output::{self, Output};
 use super::stdin_lines::{self, StdinLines};
 
@@ -85,13 +86,12 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let count = source.count();
     let bar = output::progress(count.filter(|count| *count > 1));
-    let mut window = Window {
-        queue: client.queue(&arguments.queue),
+    let hidden = Hidden {
         delay: arguments.delay,
-        dedup_key: arguments.dedup_key.map(Bytes::from),
-        sends: VecDeque::new(),
-        len: 0,
+        until: arguments.at,
     };
+    let dedup_key = arguments.dedup_key.map(Bytes::from);
+    let mut window = Window::new(client.queue(&arguments.queue), hidden, dedup_key);
     let mut sent = Sent {
         count: 0,
         last: None,
@@ -137,16 +137,39 @@ async fn send_all(
     done
 }
 
+/// For how long, or until when, messages are hidden at first.
+struct Hidden {
+    delay: Option<Duration>,
+    until: Option<SystemTime>,
+}
+
+impl Hidden {
+    /// The delay of a message that is sent now.
+    fn delay(&self) -> Option<Duration> {
+        self.until.map(instant::until).or(self.delay)
+    }
+}
+
 /// Messages on their way, the oldest first.
 struct Window {
     queue: Queue,
-    delay: Option<Duration>,
+    hidden: Hidden,
     dedup_key: Option<Bytes>,
     sends: VecDeque<(Sending, usize)>,
     len: usize,
 }
 
 impl Window {
+    fn new(queue: Queue, hidden: Hidden, dedup_key: Option<Bytes>) -> Self {
+        Window {
+            queue,
+            hidden,
+            dedup_key,
+            sends: VecDeque::new(),
+            len: 0,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.sends.is_empty()
     }
@@ -158,7 +181,7 @@ impl Window {
     fn send(&mut self, body: Bytes) {
         let len = body.len();
         let mut message = Message::new(body);
-        message.delay = self.delay;
+        message.delay = self.hidden.delay();
         message.dedup_key = self.dedup_key.clone();
         self.sends.push_back((self.queue.send_with(message), len));
         self.len += len;

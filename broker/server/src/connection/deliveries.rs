@@ -1,27 +1,87 @@
-//! Received messages on their way to the client: cut into frames of a bearable length.
+//! Received messages, and those that were looked at, on their way to the client: cut into frames of
+//! a bearable length.
 //!
 //! A reply of several megabytes leaves as several frames with the flag "more follows", and of what
 //! lies in segment files only a piece is read at a time. Contents are copied once, into the frame.
 
 use bytes::{Bytes, BytesMut};
-use sampan_cluster::{BodyRun, Received};
-use sampan_core::Delivery;
-use sampan_protocol::{DeliveryMeta, MessageBatch, MessageRecord, ReceivedEncoder, Timestamp};
+use sampan_cluster::BodyRun;
+use sampan_core::{Delivery, Peeked};
+use sampan_protocol::{
+    DeliveryMeta, MessageBatch, MessageId, MessageRecord, ReceivedEncoder, Timestamp,
+};
 use sampan_storage::store::StoredMessage;
 
-/// Encodes one reply to a receive. `C` is what holds a content until its frame is finished.
+/// What a reply says of a message beside its content.
+pub(super) trait Item {
+    /// A frame of such messages.
+    fn encoder<C: AsRef<[u8]>>() -> ReceivedEncoder<C>;
+
+    fn id(&self) -> MessageId;
+
+    fn meta(&self, sent_at: Timestamp) -> DeliveryMeta;
+}
+
+impl Item for Delivery {
+    fn encoder<C: AsRef<[u8]>>() -> ReceivedEncoder<C> {
+        ReceivedEncoder::new()
+    }
+
+    fn id(&self) -> MessageId {
+        self.id
+    }
+
+    fn meta(&self, sent_at: Timestamp) -> DeliveryMeta {
+        DeliveryMeta {
+            id: self.id,
+            handle: self.handle,
+            sent_at,
+            first_received_at: self.first_received_at,
+            visible_at: self.visible_at,
+            receive_count: self.receive_count,
+        }
+    }
+}
+
+impl Item for Peeked {
+    fn encoder<C: AsRef<[u8]>>() -> ReceivedEncoder<C> {
+        ReceivedEncoder::peeked()
+    }
+
+    fn id(&self) -> MessageId {
+        self.id
+    }
+
+    fn meta(&self, sent_at: Timestamp) -> DeliveryMeta {
+        DeliveryMeta {
+            id: self.id,
+            handle: self.state.as_handle(),
+            sent_at,
+            first_received_at: self.first_received_at,
+            visible_at: self.ready_at,
+            receive_count: self.receive_count,
+        }
+    }
+}
+
+/// Encodes one reply to a receive or a peek. `C` is what holds a content until its frame is
+/// finished.
 pub(super) struct ReplyWriter<C> {
     encoder: ReceivedEncoder<C>,
     request_id: u64,
 }
 
 /// Appends a reply whose bodies are all in memory.
-pub(super) fn write_in_memory(received: &Received, request_id: u64, out: &mut BytesMut) {
-    let mut writer = ReplyWriter::<&[u8]>::new(request_id);
-    let mut deliveries = received.deliveries.as_slice();
-    for run in &received.bodies {
-        let (now, later) = deliveries.split_at(run.count());
-        deliveries = later;
+pub(super) fn write_in_memory<I: Item>(
+    mut items: &[I],
+    bodies: &[BodyRun],
+    request_id: u64,
+    out: &mut BytesMut,
+) {
+    let mut writer = ReplyWriter::<&[u8]>::new::<I>(request_id);
+    for run in bodies {
+        let (now, later) = items.split_at(run.count());
+        items = later;
         let BodyRun::Memory {
             batch,
             sent_at,
@@ -40,47 +100,41 @@ pub(super) fn write_in_memory(received: &Received, request_id: u64, out: &mut By
 
 impl ReplyWriter<Bytes> {
     /// Messages of one batch in memory.
-    pub(super) fn push_run(
+    pub(super) fn push_run<I: Item>(
         &mut self,
-        deliveries: &[Delivery],
+        items: &[I],
         (batch, sent_at): (&MessageBatch, Timestamp),
         places: &[(MessageRecord, usize)],
         out: &mut BytesMut,
     ) {
-        for (delivery, (record, start)) in deliveries.iter().zip(places) {
+        for (item, (record, start)) in items.iter().zip(places) {
             let content = batch.as_bytes().slice(*start..start + record.content_len());
-            self.push(delivery, sent_at, *record, content, out);
+            self.push(item, sent_at, *record, content, out);
         }
     }
 
     /// A message that was read from a segment file.
-    pub(super) fn push_stored(
+    pub(super) fn push_stored<I: Item>(
         &mut self,
-        delivery: &Delivery,
+        item: &I,
         message: StoredMessage,
         out: &mut BytesMut,
     ) {
-        self.push(
-            delivery,
-            message.sent_at,
-            message.record,
-            message.content,
-            out,
-        );
+        self.push(item, message.sent_at, message.record, message.content, out);
     }
 }
 
 impl<C: AsRef<[u8]>> ReplyWriter<C> {
-    pub(super) fn new(request_id: u64) -> Self {
+    pub(super) fn new<I: Item>(request_id: u64) -> Self {
         ReplyWriter {
-            encoder: ReceivedEncoder::new(),
+            encoder: I::encoder(),
             request_id,
         }
     }
 
-    fn push(
+    fn push<I: Item>(
         &mut self,
-        delivery: &Delivery,
+        item: &I,
         sent_at: Timestamp,
         record: MessageRecord,
         content: C,
@@ -89,15 +143,7 @@ impl<C: AsRef<[u8]>> ReplyWriter<C> {
         if !self.encoder.has_room_for(&record) {
             self.encoder.finish(self.request_id, true, out);
         }
-        let meta = DeliveryMeta {
-            id: delivery.id,
-            handle: delivery.handle,
-            sent_at,
-            first_received_at: delivery.first_received_at,
-            visible_at: delivery.visible_at,
-            receive_count: delivery.receive_count,
-        };
-        self.encoder.push(&meta, record, content);
+        self.encoder.push(&item.meta(sent_at), record, content);
     }
 
     /// What there is so far, as a frame that others follow; returns the request's number.

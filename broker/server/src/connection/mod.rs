@@ -10,6 +10,7 @@
 //! client that takes nothing for [`WRITE_STALL_MAX`]. So a slow client is slowed, then cut off, and
 //! nothing is buffered without end.
 
+mod commands;
 mod deliveries;
 mod outbox;
 mod patience;

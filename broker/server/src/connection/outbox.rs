@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use sampan_cluster::{Answer, BodyRun, Client, ClientId, Outcome, Received, Refused, Shown};
+use sampan_cluster::{
+    Answer, BodyRun, Client, ClientId, Outcome, PeekedMessages, Received, Refused, Shown,
+};
 use sampan_protocol::limits::REQUESTS_IN_FLIGHT_MAX;
 use sampan_protocol::{ErrorCode, ErrorReply, QueueDescription, Reply, SetId};
 use tokio::sync::{Notify, mpsc};
@@ -51,6 +53,15 @@ pub(crate) enum Outgoing {
         request_id: u64,
         /// The messages.
         received: Received,
+    },
+    /// The same of messages that were looked at.
+    Unseen {
+        /// The set they are from.
+        set: SetId,
+        /// The request they answer.
+        request_id: u64,
+        /// The messages.
+        peeked: PeekedMessages,
     },
 }
 
@@ -210,11 +221,7 @@ impl Client for Outbox {
                         let refused = Refused::new(ErrorCode::TooManyRequests);
                         not_taken.push(received);
                         Reply::Error(error_reply(&refused))
-                    } else if received
-                        .bodies
-                        .iter()
-                        .any(|run| matches!(run, BodyRun::Disk { .. }))
-                    {
+                    } else if is_on_disk(&received.bodies) {
                         self.request_len.fetch_sub(request_len, Ordering::Relaxed);
                         let unread = Outgoing::Unread {
                             set,
@@ -228,13 +235,39 @@ impl Client for Outbox {
                     } else {
                         count += 1;
                         len += request_len;
-                        write_in_memory(&received, request_id, &mut frames);
+                        let Received {
+                            deliveries, bodies, ..
+                        } = received;
+                        write_in_memory(&deliveries, &bodies, request_id, &mut frames);
                         continue;
                     }
+                }
+                Outcome::Peeked(_) if !self.can_take(frames.len()) => {
+                    Reply::Error(error_reply(&Refused::new(ErrorCode::TooManyRequests)))
+                }
+                Outcome::Peeked(peeked) if is_on_disk(&peeked.bodies) => {
+                    self.request_len.fetch_sub(request_len, Ordering::Relaxed);
+                    let unseen = Outgoing::Unseen {
+                        set,
+                        request_id,
+                        peeked,
+                    };
+                    // The only failure is a writer that is gone, and with it the client.
+                    drop(self.sender.try_send(unseen));
+                    continue;
+                }
+                Outcome::Peeked(peeked) => {
+                    count += 1;
+                    len += request_len;
+                    let (messages, bodies) = (&peeked.messages, &peeked.bodies);
+                    write_in_memory(messages, bodies, request_id, &mut frames);
+                    continue;
                 }
                 Outcome::Sent(sent) => Reply::Sent(sent),
                 Outcome::Deleted(results) => Reply::Deleted(results),
                 Outcome::VisibilityChanged(results) => Reply::VisibilityChanged(results),
+                Outcome::Purged(count) => Reply::QueuePurged(count),
+                Outcome::Rescheduled => Reply::Rescheduled,
                 Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
                 Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),
             };
@@ -252,8 +285,13 @@ impl Client for Outbox {
 fn unread_of(error: mpsc::error::TrySendError<Outgoing>) -> Option<Received> {
     match error.into_inner() {
         Outgoing::Unread { received, .. } => Some(received),
-        Outgoing::Frames { .. } => None,
+        Outgoing::Frames { .. } | Outgoing::Unseen { .. } => None,
     }
+}
+
+fn is_on_disk(bodies: &[BodyRun]) -> bool {
+    let mut runs = bodies.iter();
+    runs.any(|run| matches!(run, BodyRun::Disk { .. }))
 }
 
 #[cfg(test)]

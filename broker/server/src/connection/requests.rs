@@ -10,18 +10,17 @@
 use std::sync::Arc;
 
 use sampan_cluster::{CatalogRequest, Directory, Origin, Receive, Refused, Route, SetRequest};
-use sampan_core::Command;
 use sampan_protocol::limits::{
     BATCH_COUNT_MAX, QUEUE_LIST_COUNT_MAX, RECEIVE_LEN_DEFAULT, RECEIVE_LEN_MAX,
-    RECEIVE_WAIT_MAX_MS, ROUTE_NODE_COUNT_MAX, VISIBILITY_TIMEOUT_MAX_MS,
-    VISIBILITY_TIMEOUT_MIN_MS,
+    RECEIVE_WAIT_MAX_MS, ROUTE_NODE_COUNT_MAX, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    AdminReply, AdminRequest, ChangeVisibility, ErrorCode, MessageBatch, Name, QueueList,
-    QueueListPage, Reply, Request, RouteReply, RouteRequest, SetId, check_queue_name,
+    AdminReply, AdminRequest, ErrorCode, Name, QueueList, QueueListPage, Reply, Request,
+    RouteReply, RouteRequest, SetId, check_queue_name,
 };
 use tokio::sync::watch;
 
+use super::commands::{check_visibility_timeout, command_of, out_of, peek_request};
 use super::outbox::Outbox;
 use super::patience::Patience;
 use crate::serve::{Shared, admin};
@@ -101,14 +100,14 @@ impl Requests {
             len,
         };
         match request {
-            Request::Send(send) => {
-                let route = self.find(&send.queue)?;
-                check_bodies(&send.batch)?;
-                let command = Command::Send {
-                    queue: route.queue,
-                    producer: send.producer,
-                    batch: send.batch,
-                };
+            Request::Send(_)
+            | Request::Delete(_)
+            | Request::ChangeVisibility(_)
+            | Request::QueuePurge { .. }
+            | Request::Reschedule(_) => {
+                let name = name_of(&request).cloned().unwrap_or_default();
+                let route = self.find(&name)?;
+                let command = command_of(request, route.queue)?;
                 self.ask_set(&route, SetRequest::Command { origin, command })
                     .await
             }
@@ -118,30 +117,10 @@ impl Requests {
                 self.ask_set(&route, SetRequest::Receive { origin, receive })
                     .await
             }
-            Request::Delete(delete) => {
-                let route = self.find(&delete.queue)?;
-                let command = Command::Delete {
-                    queue: route.queue,
-                    handles: delete.handles,
-                };
-                self.ask_set(&route, SetRequest::Command { origin, command })
-                    .await
-            }
-            Request::ChangeVisibility(change) => {
-                let route = self.find(&change.queue)?;
-                let (queue, handles) = (route.queue, change.handles);
-                let command = match change.visibility_timeout_ms {
-                    ChangeVisibility::UNDO_RECEIVE => Command::Release { queue, handles },
-                    visibility_timeout_ms => {
-                        check_visibility_timeout(visibility_timeout_ms, 0)?;
-                        Command::ChangeVisibility {
-                            queue,
-                            visibility_timeout_ms,
-                            handles,
-                        }
-                    }
-                };
-                self.ask_set(&route, SetRequest::Command { origin, command })
+            Request::Peek(peek) => {
+                let route = self.find(&peek.queue)?;
+                let peek = peek_request(&peek, route.queue);
+                self.ask_set(&route, SetRequest::Peek { origin, peek })
                     .await
             }
             Request::QueueShow { name } => {
@@ -275,7 +254,9 @@ fn name_of(request: &Request) -> Option<&Name> {
         Request::Receive(receive) => Some(&receive.queue),
         Request::Delete(delete) => Some(&delete.queue),
         Request::ChangeVisibility(change) => Some(&change.queue),
-        Request::QueueShow { name } => Some(name),
+        Request::QueueShow { name } | Request::QueuePurge { name } => Some(name),
+        Request::Reschedule(reschedule) => Some(&reschedule.queue),
+        Request::Peek(peek) => Some(&peek.queue),
         Request::Route(route) if !route.queue.is_empty() => Some(&route.queue),
         _ => None,
     }
@@ -291,13 +272,6 @@ fn check_name(name: &Name) -> Result<(), Refused> {
             code,
             "invalid queue name: 1 to 64 letters, digits, `-` or `_`, the first a letter",
         )
-    })
-}
-
-fn check_bodies(batch: &MessageBatch) -> Result<(), Refused> {
-    batch.check_bodies().map_err(|index| {
-        let text = format!("the body of message {index} of the batch does not have its checksum");
-        out_of(ErrorCode::ChecksumMismatch, &text)
     })
 }
 
@@ -331,23 +305,4 @@ fn check_receive(receive: &sampan_protocol::Receive, route: &Route) -> Result<Re
         wait_ms,
         visibility_timeout_ms: receive.visibility_timeout_ms,
     })
-}
-
-fn check_visibility_timeout(timeout_ms: u32, min_ms: u32) -> Result<(), Refused> {
-    let is_release = timeout_ms == 0 && min_ms == 0;
-    if is_release || (VISIBILITY_TIMEOUT_MIN_MS..=VISIBILITY_TIMEOUT_MAX_MS).contains(&timeout_ms) {
-        return Ok(());
-    }
-    let text = format!(
-        "visibility timeout: {VISIBILITY_TIMEOUT_MIN_MS} to {VISIBILITY_TIMEOUT_MAX_MS} ms"
-    );
-    Err(out_of(ErrorCode::VisibilityTimeoutOutOfRange, &text))
-}
-
-fn out_of(code: ErrorCode, text: &str) -> Refused {
-    Refused {
-        code,
-        retry_after_ms: 0,
-        text: text.to_owned(),
-    }
 }

@@ -11,8 +11,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sampan_cluster::{Bodies, BodyRun, Node, Received, Refused};
-use sampan_core::Delivery;
+use sampan_cluster::{Bodies, BodyRun, Node, Refused};
 use sampan_protocol::limits::{BATCH_COUNT_MAX, RECEIVE_FRAME_LEN};
 use sampan_protocol::{ErrorCode, MessageId, QueueId, Reply, SetId};
 use sampan_storage::store::{StoreError, StoredMessage};
@@ -20,7 +19,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::deliveries::ReplyWriter;
+use super::deliveries::{Item, ReplyWriter};
 use super::outbox::{Outbox, Outgoing, error_reply};
 use super::{ConnectionError, WRITE_STALL_MAX};
 
@@ -101,24 +100,38 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
                 received,
             } => {
                 self.flush_gathered().await?;
-                self.write_unread(set, request_id, received).await?;
+                let bodies = (received.queue, received.bodies.as_slice());
+                self.write_unread(set, request_id, &received.deliveries, bodies)
+                    .await?;
+                self.outbox.on_answered(1, 0);
+                Ok(())
+            }
+            Outgoing::Unseen {
+                set,
+                request_id,
+                peeked,
+            } => {
+                self.flush_gathered().await?;
+                let bodies = (peeked.queue, peeked.bodies.as_slice());
+                self.write_unread(set, request_id, &peeked.messages, bodies)
+                    .await?;
                 self.outbox.on_answered(1, 0);
                 Ok(())
             }
         }
     }
 
-    async fn write_unread(
+    async fn write_unread<I: Item>(
         &mut self,
         set: SetId,
         request_id: u64,
-        received: Received,
+        mut items: &[I],
+        (queue, bodies): (QueueId, &[BodyRun]),
     ) -> Result<(), ConnectionError> {
-        let mut reply = ReplyWriter::new(request_id);
+        let mut reply = ReplyWriter::new::<I>(request_id);
         let (mut frames, mut lost_count) = (BytesMut::new(), 0);
-        let mut deliveries = received.deliveries.as_slice();
-        for run in &received.bodies {
-            let mut now = take(&mut deliveries, run.count());
+        for run in bodies {
+            let mut now = take(&mut items, run.count());
             if let BodyRun::Memory {
                 batch,
                 sent_at,
@@ -133,7 +146,7 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
             while !now.is_empty() {
                 let piece_len = read_count.min(now.len());
                 let piece = take(&mut now, piece_len);
-                let bodies = match self.read(set, received.queue, piece).await {
+                let bodies = match self.read(set, queue, piece).await {
                     Ok(bodies) => bodies,
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
@@ -143,9 +156,9 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
                 };
                 lost_count += bodies.lost_count;
                 read_count = next_read_count(&bodies.messages);
-                for (delivery, message) in piece.iter().zip(bodies.messages) {
+                for (item, message) in piece.iter().zip(bodies.messages) {
                     if let Some(message) = message {
-                        reply.push_stored(delivery, message, &mut frames);
+                        reply.push_stored(item, message, &mut frames);
                     }
                     if frames.len() >= RECEIVE_FRAME_LEN {
                         self.write_uncounted(&mut frames).await?;
@@ -161,13 +174,13 @@ impl<S: AsyncWrite + Unpin> Writer<S> {
         self.write_uncounted(&mut frames).await
     }
 
-    async fn read(
+    async fn read<I: Item>(
         &self,
         set: SetId,
         queue: QueueId,
-        deliveries: &[Delivery],
+        items: &[I],
     ) -> Result<Bodies, StoreError> {
-        let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.id).collect();
+        let ids: Vec<MessageId> = items.iter().map(Item::id).collect();
         self.node.read(set, queue, &ids).await
     }
 
@@ -246,8 +259,8 @@ fn next_read_count(messages: &[Option<StoredMessage>]) -> usize {
     (READ_LEN / average.max(1)).clamp(1, BATCH_COUNT_MAX)
 }
 
-fn take<'d>(deliveries: &mut &'d [Delivery], count: usize) -> &'d [Delivery] {
-    let (now, later) = deliveries.split_at(count);
-    *deliveries = later;
+fn take<'i, I>(items: &mut &'i [I], count: usize) -> &'i [I] {
+    let (now, later) = items.split_at(count);
+    *items = later;
     now
 }

@@ -1,0 +1,56 @@
+//! Looking at the messages of a queue; see `queue::peek`.
+
+use bytes::Bytes;
+use sampan_protocol::QueueId;
+
+use super::{Broker, Need, RestoreError};
+use crate::page::Page;
+use crate::queue::{PageRows, Peek, Peeked};
+use crate::row_key::RowKey;
+
+/// Why nothing can be said of a queue's messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeekError {
+    /// There is no such queue.
+    QueueNotFound,
+    /// Pages are not in memory: read these rows and look again with them.
+    Need(Need),
+    /// A row is damaged.
+    Damaged(RestoreError),
+}
+
+impl Broker {
+    /// Looks at messages of a queue. Nothing changes.
+    ///
+    /// `rows` are those that an earlier look asked for; `None` for one that is gone meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// See [`PeekError`].
+    pub fn peek(
+        &self,
+        queue: QueueId,
+        ask: &Peek,
+        rows: &[(RowKey, Option<Bytes>)],
+    ) -> Result<Vec<Peeked>, PeekError> {
+        let id = queue;
+        let queue = self.queues.get(&id).ok_or(PeekError::QueueNotFound)?;
+        let mut pages = PageRows::new();
+        for (key, row) in rows {
+            let page = row.as_ref().map(|row| Page::decode(row)).transpose();
+            let damaged = |source| RestoreError::Damaged { key: *key, source };
+            let page = page.map_err(|source| PeekError::Damaged(damaged(source)))?;
+            pages.insert(key.number, page);
+        }
+        let look = queue.peek(ask, &pages);
+        if look.needs.is_empty() {
+            return Ok(look.messages);
+        }
+        let keys = look.needs.into_iter().map(|number| RowKey {
+            queue: id,
+            kind: RowKey::PAGE,
+            number,
+        });
+        Err(PeekError::Need(Need(keys.collect())))
+    }
+}

@@ -1,0 +1,56 @@
+//! Looks at what the broker holds, page by page and one by one, compared with the model.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use sampan_core::{Peek, PeekError, Peeked};
+use sampan_protocol::{MessageId, PeekOf, QueueId};
+
+use crate::Stored;
+use crate::naive::Naive;
+
+impl Stored {
+    /// A look, with the rows that it asks for. Nothing is taken in by it.
+    fn look(&mut self, queue: QueueId, ask: &Peek) -> Vec<Peeked> {
+        let resident_count = self.broker.resident_page_count();
+        let looked = match self.broker.peek(queue, ask, &[]) {
+            Err(PeekError::Need(need)) => {
+                self.needs += 1;
+                let row = |key| self.rows.get(&key).map(|row| row.clone().into());
+                let rows: Vec<_> = need.0.into_iter().map(|key| (key, row(key))).collect();
+                self.broker.peek(queue, ask, &rows)
+            }
+            looked => looked,
+        };
+        assert_eq!(self.broker.resident_page_count(), resident_count);
+        looked.unwrap()
+    }
+
+    /// Every message of one state, in pages; and one message by its id.
+    pub(crate) fn compare_look(&mut self, random: &mut StdRng, queue: QueueId, naive: &Naive) {
+        let of = *[PeekOf::Ready, PeekOf::Delayed, PeekOf::InFlight]
+            .choose(random)
+            .unwrap();
+        let mut ask = Peek {
+            of,
+            id: MessageId(0),
+            count_max: *[1, 7, 256].choose(random).unwrap(),
+            len_max: *[1 << 20, 1 << 20, 10_000].choose(random).unwrap(),
+        };
+        let mut seen = Vec::new();
+        loop {
+            let page = self.look(queue, &ask);
+            assert!(page.len() <= usize::from(ask.count_max));
+            let Some(last) = page.last() else { break };
+            ask.id = last.id;
+            seen.extend(page);
+        }
+        assert_eq!(seen, naive.look(of));
+        let all = naive.look(PeekOf::Message);
+        let one = all.choose(random);
+        ask.of = PeekOf::Message;
+        ask.id = one.map_or(MessageId(random.random_range(0..99)), |one| one.id);
+        let expected = all.iter().find(|message| message.id == ask.id);
+        assert_eq!(self.look(queue, &ask).first(), expected);
+    }
+}

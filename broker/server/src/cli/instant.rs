@@ -1,0 +1,67 @@
+//! Instants as people write them: RFC 3339, or seconds since 1970 as `date +%s` prints them.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Why a text is no instant.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time like 2026-03-14T09:00:00Z, or seconds since 1970")]
+pub(crate) struct InstantError;
+
+/// Reads an instant.
+pub(crate) fn parse(text: &str) -> Result<SystemTime, InstantError> {
+    let since_1970 = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InstantError)?;
+            let nanos = u64::try_from(instant.unix_timestamp_nanos()).map_err(|_| InstantError)?;
+            Duration::from_nanos(nanos)
+        }
+    };
+    let instant = SystemTime::UNIX_EPOCH.checked_add(since_1970);
+    instant.ok_or(InstantError)
+}
+
+/// How long it is until then by this machine's clock; zero for what is past.
+pub(crate) fn until(at: SystemTime) -> Duration {
+    at.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(text: &str) -> Option<u64> {
+        let instant = parse(text).ok()?;
+        let since = instant.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(since.as_secs())
+    }
+
+    #[test]
+    fn instants_are_rfc_3339_or_seconds_since_1970() {
+        for text in [
+            "1700000000",
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T23:13:20+01:00",
+        ] {
+            assert_eq!(seconds(text), Some(1_700_000_000), "{text}");
+        }
+        for text in [
+            "",
+            "noon",
+            "-5",
+            "2023-11-14",
+            "99999999999999999999",
+            "1969-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse(text), Err(InstantError), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_past_is_now() {
+        assert_eq!(until(SystemTime::UNIX_EPOCH), Duration::ZERO);
+    }
+}

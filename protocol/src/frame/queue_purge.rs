@@ -1,0 +1,16 @@
+//! Queue purge: everything in a queue goes, and the queue stays.
+//!
+//! Spec: spec/wire.md, "Queue purge".
+
+use bytes::Bytes;
+
+use crate::DecodeError;
+use crate::reader::Reader;
+
+/// The reply: how many messages were there to purge.
+pub(crate) fn decode_reply(payload: Bytes) -> Result<u64, DecodeError> {
+    let mut reader = Reader::new(payload);
+    let count = reader.take_u64("message count")?;
+    reader.finish()?;
+    Ok(count)
+}
