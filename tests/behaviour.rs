@@ -17,6 +17,8 @@ mod commands;
 mod first_line;
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "behaviour/heartbeat.rs"]
+mod heartbeat;
 #[path = "behaviour/idle.rs"]
 mod idle;
 #[path = "support/kill.rs"]
