@@ -53,8 +53,8 @@ type Receiving = Pin<Box<dyn Future<Output = Result<Vec<Delivery>, Error>> + Sen
 /// # }
 /// ```
 ///
-/// Messages at hand are received: they are hidden from others. The stream's heartbeat keeps them, and
-/// those that the application has, in flight: see [`Deliveries::heartbeat`].
+/// Messages at hand are received: they are hidden from others. The stream's heartbeat keeps them,
+/// and those that the application has, in flight: see [`Deliveries::heartbeat`].
 ///
 /// It never ends by itself while the broker answers. An error that a later try can mend
 /// ([`Error::retry`]) is passed on, and the stream goes on after a pause; any other is passed on,

@@ -228,3 +228,56 @@ impl Due {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sampan_protocol::{MessageId, ReceiptHandle, Timestamp};
+
+    use super::*;
+
+    fn message(receive_count: u32) -> ReceivedMessage {
+        ReceivedMessage {
+            id: MessageId(1),
+            handle: ReceiptHandle(1),
+            sent_at: Timestamp(0),
+            first_received_at: Timestamp(1_000),
+            visible_at: Timestamp(21_000),
+            receive_count,
+            headers: Bytes::new(),
+            body_crc32c: 0,
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn replies_that_are_handled_are_forgotten() {
+        let watch = Arc::new(Watch::new(None));
+        let enter = || watch.enter(&[message(1)]);
+        for _ in 0..10_000 {
+            drop(enter());
+            assert!(watch.book().entries.len() <= BOOK_COUNT_MIN);
+        }
+        let held: Vec<_> = (0..100).map(|_| enter()).collect();
+        for _ in 0..10_000 {
+            drop(enter());
+            assert!(watch.book().entries.len() <= 2 * held.len());
+        }
+    }
+
+    #[test]
+    fn a_visibility_timeout_is_known_for_as_long_as_it_is() {
+        let watch = Arc::new(Watch::new(None));
+        let again = watch.enter(&[message(2)]);
+        assert!(watch.book().has_unknown(Instant::now()));
+        watch.book().learn(None, Instant::now());
+        assert!(!watch.book().has_unknown(Instant::now()), "not so soon");
+        let first = watch.enter(&[message(2), message(1)]);
+        let (visibility, at) = watch.book().known.unwrap();
+        assert_eq!(visibility, Duration::from_secs(20));
+        let book = watch.book();
+        assert_eq!(book.known_at(at + visibility / 2), Some(visibility));
+        assert_eq!(book.known_at(at + visibility), None);
+        drop((again, first));
+    }
+}

@@ -273,6 +273,30 @@ async fn a_message_is_left_alone_at_the_ceiling_and_given_back_when_nobody_took_
 }
 
 #[tokio::test]
+async fn the_ceiling_is_15_minutes_unless_told_otherwise() {
+    let peer = Peer::new().await;
+    let (client, mut connection) = connect(&peer).await;
+    let queue = client.queue("orders");
+    let mut default = queue.deliveries(1).visibility_timeout(VISIBILITY);
+    let _one = first(&mut default, &mut connection, messages(0..1)).await;
+    let mut told = stream(&client, 1);
+    let _two = first(&mut told, &mut connection, messages(1..2)).await;
+    skip(HALF).await;
+    let mut extended = Vec::new();
+    for _ in 0..2 {
+        let (id, numbers, _) = next_change(&mut connection).await;
+        connection.reply(id, changed(&[])).await;
+        extended.extend(numbers);
+    }
+    extended.sort_unstable();
+    assert_eq!(extended, [0, 1]);
+    settle(&client, &mut connection).await;
+    skip(HALF).await;
+    expect_extended(&mut connection, &[1]).await;
+    settle(&client, &mut connection).await;
+}
+
+#[tokio::test]
 async fn without_a_heartbeat_and_after_its_stream_nothing_is_extended() {
     let peer = Peer::new().await;
     let (client, mut connection) = connect(&peer).await;
