@@ -51,7 +51,7 @@ async fn next_asked(connection: &mut Connection) -> Option<Asked> {
 /// The first message of a stream, whose first receive gets `reply`.
 async fn first(stream: &mut Deliveries, connection: &mut Connection, reply: Reply) -> Delivery {
     let (first, ()) = tokio::join!(stream.next(), answer_receive(connection, reply));
-    first.unwrap().unwrap()
+    first.expect("it goes on").expect("it was answered")
 }
 
 async fn answer_receive(connection: &mut Connection, reply: Reply) {
@@ -66,7 +66,8 @@ async fn answer_receive(connection: &mut Connection, reply: Reply) {
 }
 
 async fn next(stream: &mut Deliveries) -> Delivery {
-    stream.next().await.unwrap().unwrap()
+    let next = stream.next().await;
+    next.expect("it goes on").expect("it was answered")
 }
 
 /// Moves the clock on.
@@ -117,15 +118,12 @@ async fn expect_extended(connection: &mut Connection, expected: &[u64]) {
 /// that it was read; with another, whoever was woken by it has had his turn.
 async fn settle(client: &Client, connection: &mut Connection) {
     for _ in 0..2 {
-        let ping = client.ping();
-        tokio::pin!(ping);
-        loop {
-            tokio::select! {
-                biased;
-                pinged = &mut ping => break pinged.unwrap(),
-                asked = next_asked(connection) => panic!("{asked:?}"),
-            }
-        }
+        let pinged = tokio::select! {
+            biased;
+            pinged = client.ping() => pinged,
+            asked = next_asked(connection) => panic!("{asked:?}"),
+        };
+        pinged.expect("it was answered");
     }
 }
 
