@@ -21,6 +21,8 @@ mod deduplication;
 mod first_line;
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "behaviour/heartbeat.rs"]
+mod heartbeat;
 #[path = "behaviour/idle.rs"]
 mod idle;
 #[path = "support/kill.rs"]

@@ -69,6 +69,30 @@ pub(crate) struct ClusterArguments {
     #[arg(long, default_value_t = 5, value_name = "GB",
         value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub(crate) backlog_gb: u32,
+    /// drain and delayed: connections that receive and delete.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) consumers: u32,
+    /// drain: messages that are sent before.
+    #[arg(long, default_value_t = 3_000_000, value_name = "MESSAGES",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) backlog: u64,
+    /// drain: start the nodes again before, so that bodies come from their files.
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// delayed: messages; no more than a queue takes delayed ones.
+    #[arg(long, default_value_t = 1_000_000, value_name = "MESSAGES",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) count: u64,
+    /// delayed: messages due a second; with the count it is how long the window is in which they
+    /// are due.
+    #[arg(long, default_value_t = 5_000, value_name = "MESSAGES",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) due_rate: u32,
+    /// delayed: how long after the first send the window begins; all must be sent, and the nodes
+    /// started again, before.
+    #[arg(long, default_value_t = 90, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) window_after: u32,
     /// A shell command that measures what the machine can do at most: run before produce and
     /// pipeline; its last line must be a JSON object with msgs_per_s.
     #[arg(long, value_name = "COMMAND")]
@@ -94,6 +118,10 @@ pub(crate) enum Workload {
     Catchup,
     /// Nothing.
     Idle,
+    /// Receive and delete what was sent before.
+    Drain,
+    /// Receive and delete messages that are due at random within a window.
+    Delayed,
 }
 
 impl Workload {
@@ -106,6 +134,8 @@ impl Workload {
             Workload::Transfer => "transfer",
             Workload::Catchup => "catchup",
             Workload::Idle => "idle",
+            Workload::Drain => "drain",
+            Workload::Delayed => "delayed",
         }
     }
 }
@@ -233,6 +263,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_before_has_a_number_of_its_own() {
+        let drain = parse("sampan-bench cluster --workload drain --cold").expect("good");
+        assert_eq!((drain.backlog, drain.consumers), (3_000_000, 4));
+        assert!(drain.cold);
+        let delayed = parse("sampan-bench cluster --workload delayed --count 5").expect("good");
+        assert_eq!((delayed.count, delayed.due_rate), (5, 5_000));
+        assert_eq!(delayed.window_after, 90);
+    }
+
+    #[test]
     fn what_this_version_cannot_do_is_wrong_usage() {
         for rest in [
             "",
@@ -243,6 +283,8 @@ mod tests {
             "--workload produce --body 8",
             "--workload produce --window 0",
             "--workload produce --sets 0",
+            "--workload drain --backlog 0",
+            "--workload delayed --due-rate 0",
         ] {
             let line = format!("sampan-bench cluster {rest}");
             assert_eq!(parse(&line).expect_err(&line).exit_code(), 2);

@@ -26,6 +26,13 @@ impl Backlog {
         }
     }
 
+    /// A backlog without a bound that holds `count` messages already.
+    pub(crate) fn holding(count: u64) -> Self {
+        let backlog = Backlog::new(u64::MAX);
+        backlog.count.store(count, Ordering::Relaxed);
+        backlog
+    }
+
     /// Takes a message in when there is room.
     pub(crate) fn enter(&self) -> bool {
         let count_max = self.count_max();

@@ -1,7 +1,7 @@
-//! Bodies that carry the time at which they were sent, where it is wanted.
+//! Bodies that carry a stamp, where it is wanted: the time at which they were sent, or their delay.
 //!
-//! Layout: nanoseconds of the meter's clock, u64 LE, or 0 for a message that is not timed; then
-//! filler that does not compress. Untimed messages share one body.
+//! Layout: u64 LE, nanoseconds of the meter's clock or milliseconds of delay, or 0 for a message
+//! that is not timed; then filler that does not compress. Untimed messages share one body.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -33,16 +33,16 @@ impl Bodies {
         self.untimed.clone()
     }
 
-    pub(crate) fn timed(&self, now_ns: u64) -> Bytes {
+    pub(crate) fn timed(&self, stamp: u64) -> Bytes {
         let mut body = BytesMut::with_capacity(self.untimed.len());
-        body.put_u64_le(now_ns);
+        body.put_u64_le(stamp);
         body.put_slice(&self.untimed[8..]);
         body.freeze()
     }
 }
 
-/// When a message was sent, if it is one of the timed ones.
-pub(crate) fn sent_at_ns(body: &[u8]) -> Option<u64> {
+/// The stamp of a message, if it is one of the timed ones.
+pub(crate) fn stamp(body: &[u8]) -> Option<u64> {
     let (stamp, _) = body.split_first_chunk::<8>()?;
     Some(u64::from_le_bytes(*stamp)).filter(|stamp| *stamp != 0)
 }
@@ -56,9 +56,9 @@ mod tests {
         for len in [16, 17, 1_024] {
             let bodies = Bodies::new(len);
             assert_eq!((bodies.untimed().len(), bodies.timed(5).len()), (len, len));
-            assert_eq!(sent_at_ns(&bodies.untimed()), None);
-            assert_eq!(sent_at_ns(&bodies.timed(5)), Some(5));
+            assert_eq!(stamp(&bodies.untimed()), None);
+            assert_eq!(stamp(&bodies.timed(5)), Some(5));
         }
-        assert_eq!(sent_at_ns(&[1, 2]), None);
+        assert_eq!(stamp(&[1, 2]), None);
     }
 }

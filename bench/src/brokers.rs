@@ -5,7 +5,7 @@
 //!
 //! Invariant: neither a node nor the folder outlives this value.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use sampan_client::Client;
@@ -152,6 +152,38 @@ impl Brokers {
         let tail = |node: &Node| format!("log of node {}:\n{}", node.id(), node.log_tail());
         let tails: Vec<_> = self.nodes.iter().map(tail).collect();
         tails.join("\n")
+    }
+
+    /// Ends all nodes and starts them again. Returns how long it took from the first start until
+    /// they serve, as a whole.
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<Duration> {
+        let ending = self.nodes.iter_mut().map(Node::end);
+        futures::future::try_join_all(ending).await?;
+        let ids = self.nodes.iter().map(Node::id);
+        let peers: Vec<_> = ids.map(|id| self.peer_addresses(id)).collect();
+        let began_at = Instant::now();
+        let nodes = self.nodes.iter_mut().zip(&peers);
+        let starting = nodes.map(|(node, peers)| node.start(peers));
+        futures::future::try_join_all(starting).await?;
+        self.wait_until_whole().await?;
+        Ok(began_at.elapsed())
+    }
+
+    /// The memory that the largest node has now, in bytes.
+    pub(crate) fn memory_now(&self) -> anyhow::Result<u64> {
+        let sizes: Result<Vec<_>, _> = self.nodes.iter().map(Node::memory_now).collect();
+        Ok(sizes?.into_iter().max().unwrap_or(0))
+    }
+
+    /// The most memory that a node has had since its latest start, in bytes.
+    pub(crate) fn memory_peak(&self) -> anyhow::Result<u64> {
+        let sizes: Result<Vec<_>, _> = self.nodes.iter().map(Node::memory_peak).collect();
+        Ok(sizes?.into_iter().max().unwrap_or(0))
+    }
+
+    /// CPU time of all nodes since their latest start.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        self.nodes.iter().map(Node::cpu_time).sum()
     }
 
     /// Ends all nodes; returns the blocks of their data folders in bytes.

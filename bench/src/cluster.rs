@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ClusterArguments, Workload};
 use crate::report::{Outcome, Report};
-use crate::{catchup, disturb, idle, throughput};
+use crate::{catchup, delayed, disturb, drain, idle, throughput};
 
 /// Runs and prints; a signal ends the run and the nodes.
 pub(crate) async fn run(arguments: &ClusterArguments) -> anyhow::Result<()> {
@@ -29,5 +29,7 @@ async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Outcome> {
         }
         Workload::Catchup => Outcome::Catchup(catchup::measure(arguments).await?),
         Workload::Idle => Outcome::Idle(idle::measure(arguments).await?),
+        Workload::Drain => Outcome::Drain(drain::measure(arguments).await?),
+        Workload::Delayed => Outcome::Delayed(delayed::measure(arguments).await?),
     })
 }

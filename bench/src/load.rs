@@ -18,13 +18,13 @@ use crate::brokers::Brokers;
 use crate::journal::Journal;
 use crate::meter::{Latencies, Meter};
 use crate::paced_sender::PacedSender;
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, Since};
 use crate::sender::Sender;
 
 /// How long connections may take to finish what they began.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Receives that one connection has waiting, so that one is there while another is worked off.
-const RECEIVERS_PER_CONNECTION: usize = 2;
+pub(crate) const RECEIVERS_PER_CONNECTION: usize = 2;
 
 /// What a task measured.
 enum Measured {
@@ -75,7 +75,7 @@ impl Load {
             options,
         };
         for _ in 0..load.options.connections {
-            let client = connect(&accesses, &load.options).await?;
+            let client = connect(&accesses, load.options.window, load.options.body).await?;
             load.clients.push(client);
         }
         for number in 0..load.options.queues {
@@ -102,6 +102,7 @@ impl Load {
                     queue: queue.clone(),
                     meter: Arc::clone(&self.meter),
                     backlog: Arc::clone(&self.backlog),
+                    since: Since::Send,
                 };
                 self.tasks
                     .spawn(async { receiver.run().await.map(Measured::EndToEnd) });
@@ -201,10 +202,15 @@ impl Load {
     }
 }
 
+/// The name of a queue, where there is but one kind.
+pub(crate) fn queue_name(number: u32) -> String {
+    format!("bench-{number}")
+}
+
 /// A client whose own limits are wider than the window, so that only the window counts.
-async fn connect(accesses: &[Access], options: &LoadOptions) -> anyhow::Result<Client> {
-    let window = usize::try_from(options.window)?;
-    let body_len = usize::try_from(options.body)?;
+pub(crate) async fn connect(accesses: &[Access], window: u32, body: u32) -> anyhow::Result<Client> {
+    let window = usize::try_from(window)?;
+    let body_len = usize::try_from(body)?;
     let first = accesses.first().context("there are no nodes")?;
     let mut builder = first.builder()?;
     for access in &accesses[1..] {

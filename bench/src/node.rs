@@ -183,6 +183,11 @@ impl Node {
         usage::memory_peak(self.running()?.id())
     }
 
+    /// The memory it has now, in bytes.
+    pub(crate) fn memory_now(&self) -> anyhow::Result<u64> {
+        usage::memory_now(self.running()?.id())
+    }
+
     /// SIGKILL. The process is gone when this returns.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().context("the node does not run")?;
@@ -207,8 +212,14 @@ impl Node {
         Ok(fs::rename(self.data(), self.options.folder.join("lost"))?)
     }
 
-    /// Ends it with SIGTERM; returns the blocks of its data folder in bytes.
+    /// Ends it with SIGTERM for good; returns the blocks of its data folder in bytes.
     pub(crate) async fn stop(mut self) -> anyhow::Result<u64> {
+        self.end().await?;
+        usage::disk_len(&self.data())
+    }
+
+    /// Ends it with SIGTERM.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         signal(self.running()?, libc::SIGTERM)?;
         let status = tokio::time::timeout(STOP_TIMEOUT, self.ended()).await;
         let status = status.context("the node did not end after SIGTERM")??;
@@ -219,7 +230,7 @@ impl Node {
                 self.log_tail()
             );
         }
-        usage::disk_len(&self.data())
+        Ok(())
     }
 
     async fn ended(&mut self) -> anyhow::Result<ExitStatus> {

@@ -13,12 +13,12 @@ use std::future::{IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sampan_client::{Deleting, Delivery, Error, Queue};
 
 use crate::backlog::Backlog;
-use crate::body::sent_at_ns;
+use crate::body::stamp;
 use crate::meter::{Latencies, Meter};
 
 /// Most messages of one receive.
@@ -28,15 +28,26 @@ const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 /// See the head of the file.
 const DELETES_IN_FLIGHT_MAX: usize = 4_096;
 
+/// From when on the latencies of timed messages count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// The send; the body has its time.
+    Send,
+    /// When the message was due, by the broker's clock, which on the same machine is ours to the
+    /// millisecond; the body has the delay in milliseconds.
+    Due,
+}
+
 /// See the head of the file.
 pub(crate) struct Receiver {
     pub(crate) queue: Queue,
     pub(crate) meter: Arc<Meter>,
     pub(crate) backlog: Arc<Backlog>,
+    pub(crate) since: Since,
 }
 
 impl Receiver {
-    /// Receives until the meter says stop; returns how long messages took from send to receive.
+    /// Receives until the meter says stop; returns how long messages took until they were received.
     pub(crate) async fn run(self) -> Result<Latencies, Error> {
         let mut latencies = Latencies::new();
         let mut deletes = VecDeque::new();
@@ -70,12 +81,23 @@ impl Receiver {
         if !self.meter.is_measuring() {
             return;
         }
-        let now_ns = self.meter.now_ns();
-        for sent_at_ns in deliveries
-            .iter()
-            .filter_map(|delivery| sent_at_ns(&delivery.body))
-        {
-            latencies.record(Duration::from_nanos(now_ns.saturating_sub(sent_at_ns)));
+        match self.since {
+            Since::Send => {
+                let now = Duration::from_nanos(self.meter.now_ns());
+                let stamps = deliveries
+                    .iter()
+                    .filter_map(|delivery| stamp(&delivery.body));
+                stamps.for_each(|stamp| latencies.record(since(now, Duration::from_nanos(stamp))));
+            }
+            Since::Due => {
+                let now = wall_clock();
+                for delivery in deliveries {
+                    if let Some(delay_ms) = stamp(&delivery.body) {
+                        let due = Duration::from_millis(delivery.sent_at.0 + delay_ms);
+                        latencies.record(since(now, due));
+                    }
+                }
+            }
         }
     }
 
@@ -83,6 +105,18 @@ impl Receiver {
         self.meter.add_done(count);
         self.backlog.leave(count);
     }
+}
+
+/// What has not begun yet by our clock begins now.
+fn since(now: Duration, began: Duration) -> Duration {
+    now.saturating_sub(began)
+}
+
+/// Time since the Unix epoch.
+fn wall_clock() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // Before 1970, nothing is due.
+    now.unwrap_or_default()
 }
 
 /// Waits for the oldest delete and takes out all that are confirmed in a row; at least one.

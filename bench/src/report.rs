@@ -4,7 +4,9 @@
 //! rest depends on the workload; [`Outcome`] has one type for each kind.
 
 pub(crate) mod catchup;
+pub(crate) mod delayed;
 pub(crate) mod disturbance;
+pub(crate) mod drain;
 pub(crate) mod idle;
 pub(crate) mod throughput;
 
@@ -14,7 +16,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::catchup::Catchup;
+use self::delayed::Delayed;
 use self::disturbance::Disturbance;
+use self::drain::Drain;
 use self::idle::Idle;
 use self::throughput::Throughput;
 use crate::args::{ClusterArguments, Switch, Workload};
@@ -48,6 +52,8 @@ pub(crate) enum Outcome {
     Disturbance(Disturbance),
     Catchup(Catchup),
     Idle(Idle),
+    Drain(Drain),
+    Delayed(Delayed),
 }
 
 impl Report {
@@ -98,6 +104,8 @@ impl Report {
             Outcome::Disturbance(disturbance) => disturbance.rows(),
             Outcome::Catchup(catchup) => catchup.rows(),
             Outcome::Idle(idle) => idle.rows(),
+            Outcome::Drain(drain) => drain.rows(),
+            Outcome::Delayed(delayed) => delayed.rows(),
         });
         let lines: Vec<_> = rows
             .iter()

@@ -20,8 +20,17 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 
 /// The largest resident size a process has had, in bytes.
 pub(crate) fn memory_peak(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+/// The resident size of a process now, in bytes.
+pub(crate) fn memory_now(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the broker is gone")?;
-    parse_memory_peak(&status).context("/proc/PID/status has another form than expected")
+    parse_memory(&status, name).context("/proc/PID/status has another form than expected")
 }
 
 /// What the files below a folder take on the disk.
@@ -50,10 +59,8 @@ fn parse_cpu_time(stat: &str) -> Option<Duration> {
     ))
 }
 
-fn parse_memory_peak(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn parse_memory(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1_024)
 }
@@ -70,19 +77,19 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_read_in_kibibytes() {
-        assert_eq!(
-            parse_memory_peak("Name:\tx\nVmHWM:\t   2048 kB\n"),
-            Some(2_097_152)
-        );
-        assert_eq!(parse_memory_peak("Name:\tx\n"), None);
+    fn sizes_are_read_in_kibibytes() {
+        let status = "Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t   1024 kB\n";
+        assert_eq!(parse_memory(status, "VmHWM:"), Some(2_097_152));
+        assert_eq!(parse_memory(status, "VmRSS:"), Some(1_048_576));
+        assert_eq!(parse_memory("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[test]
-    fn this_very_process_has_both() {
+    fn this_very_process_has_all_of_them() {
         let pid = std::process::id();
         assert!(cpu_time(pid).is_ok());
         assert!(memory_peak(pid).expect("readable") > 0);
+        assert!(memory_now(pid).expect("readable") > 0);
     }
 
     #[test]

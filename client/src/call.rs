@@ -15,8 +15,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::lease::{Lease, Leases};
 use crate::routes::CATALOG;
 use crate::shared::Shared;
+use crate::watch::Watch;
 
 /// What a caller gets.
 #[derive(Debug)]
@@ -35,12 +37,20 @@ pub(crate) struct Unclaimed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: Name,
     pub(crate) messages: Vec<ReceivedMessage>,
+    /// For a stream with a heartbeat, in the order of the messages as they came.
+    leases: Option<Arc<Leases>>,
 }
 
 impl Unclaimed {
     /// The messages, to be looked after by the caller from now on.
-    pub(crate) fn claim(mut self) -> Vec<ReceivedMessage> {
-        std::mem::take(&mut self.messages)
+    pub(crate) fn claim(mut self) -> Vec<(ReceivedMessage, Option<Lease>)> {
+        let leases = self.leases.take();
+        let lease = |place| leases.as_ref().map(|leases| leases.hold(place));
+        let messages = std::mem::take(&mut self.messages).into_iter();
+        let with_leases = messages.enumerate();
+        with_leases
+            .map(|(place, message)| (message, lease(place)))
+            .collect()
     }
 }
 
@@ -66,6 +76,8 @@ pub(crate) struct Call {
     peeked: Vec<PeekedMessage>,
     /// When the wait of a receive that names one ends.
     wait_until: Option<Instant>,
+    /// Where the messages of a receive are entered when they are here.
+    watch: Option<Arc<Watch>>,
 }
 
 impl Call {
@@ -81,7 +93,13 @@ impl Call {
             received: Vec::new(),
             peeked: Vec::new(),
             wait_until,
+            watch: None,
         }
+    }
+
+    /// The same receive for a stream with a heartbeat.
+    pub(crate) fn watched(self, watch: Option<Arc<Watch>>) -> Self {
+        Call { watch, ..self }
     }
 
     /// The queue of a receive.
@@ -123,6 +141,11 @@ impl Call {
             }
             _ => Duration::ZERO,
         }
+    }
+
+    /// Whether nobody ever wanted to hear of it.
+    pub(crate) fn is_nobodys(&self) -> bool {
+        self.answer.is_none()
     }
 
     /// Whether the caller has lost interest.
@@ -203,11 +226,17 @@ impl Call {
 
     pub(crate) fn resolve(mut self, shared: &Arc<Shared>, reply: Reply, repeated: bool) {
         let answer = match self.receives_from() {
-            Some(queue) => Answer::Received(Unclaimed {
-                shared: Arc::clone(shared),
-                queue: queue.clone(),
-                messages: std::mem::take(&mut self.received),
-            }),
+            Some(queue) => {
+                let queue = queue.clone();
+                let messages = std::mem::take(&mut self.received);
+                let watch = self.watch.as_ref().filter(|_| !messages.is_empty());
+                Answer::Received(Unclaimed {
+                    shared: Arc::clone(shared),
+                    queue,
+                    leases: watch.map(|watch| watch.enter(&messages)),
+                    messages,
+                })
+            }
             None => {
                 let reply = match reply {
                     Reply::Peeked(_) => Reply::Peeked(std::mem::take(&mut self.peeked)),

@@ -1,8 +1,9 @@
 //! A stream of deliveries with a bounded number of messages at hand.
 //!
-//! Owns the messages that came and were not taken, and the receives that are under way. There is no
-//! task behind it: the stream goes on when it is polled, and dropping it gives back everything that
-//! was not taken, including what is still to come.
+//! Owns the messages that came and were not taken, and the receives that are under way. No task
+//! takes messages in: the stream goes on when it is polled, and dropping it gives back everything
+//! that was not taken, including what is still to come. Its heartbeat is a task of its own, and
+//! begins with the first receive.
 //!
 //! While the queue has plenty, up to [`RECEIVES_AHEAD_MAX`] receives are under way, so that the
 //! next messages are here before the last are worked off; when it is empty, one long poll waits.
@@ -12,6 +13,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +24,9 @@ use tokio::time::Sleep;
 use crate::backoff;
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::heartbeat::{HEARTBEAT_CEILING_DEFAULT, Heartbeat};
 use crate::queue::Queue;
+use crate::watch::Watch;
 
 /// Receives under way at one time.
 const RECEIVES_AHEAD_MAX: usize = 4;
@@ -49,8 +53,8 @@ type Receiving = Pin<Box<dyn Future<Output = Result<Vec<Delivery>, Error>> + Sen
 /// # }
 /// ```
 ///
-/// Messages at hand are received: they are hidden from others, and their visibility timeout runs.
-/// Choose `prefetch` so that they are worked off well within it.
+/// Messages at hand are received: they are hidden from others. The stream's heartbeat keeps them,
+/// and those that the application has, in flight: see [`Deliveries::heartbeat`].
 ///
 /// It never ends by itself while the broker answers. An error that a later try can mend
 /// ([`Error::retry`]) is passed on, and the stream goes on after a pause; any other is passed on,
@@ -61,6 +65,10 @@ pub struct Deliveries {
     prefetch: usize,
     wait: Duration,
     visibility_timeout: Option<Duration>,
+    /// How long the heartbeat keeps a message; `None`: there is none.
+    ceiling: Option<Duration>,
+    /// Begun with the first receive.
+    heartbeat: Option<Heartbeat>,
     at_hand: VecDeque<Delivery>,
     /// In the order in which they were made, each with the number of messages it asked for.
     receiving: VecDeque<(usize, Receiving)>,
@@ -79,6 +87,8 @@ impl Deliveries {
             prefetch: prefetch.max(1),
             wait: WAIT_DEFAULT,
             visibility_timeout: None,
+            ceiling: Some(HEARTBEAT_CEILING_DEFAULT),
+            heartbeat: None,
             at_hand: VecDeque::new(),
             receiving: VecDeque::new(),
             plenty: false,
@@ -100,6 +110,49 @@ impl Deliveries {
         self
     }
 
+    /// For how long a message is kept in flight beyond its visibility timeout while the application
+    /// has its [`Delivery`]. Default 15 minutes. To be called before the stream is polled.
+    ///
+    /// Whenever half of the visibility timeout has passed, what is neither deleted, released nor
+    /// dropped is hidden for a whole one again, many messages with one request; so a handler may
+    /// take longer than the visibility timeout, and that timeout can be short, for a message comes
+    /// back within it when the process dies or drops the delivery. What is handled in less costs
+    /// nothing. The ceiling is for handlers that hang: it should be longer than the slowest good
+    /// one. A message that is held for so long is left alone, and comes back within one visibility
+    /// timeout after it; it never lapses before.
+    ///
+    /// Messages at hand are kept likewise. When the stream is not polled for so long, they are
+    /// given back as if they had not been received; the application never gets those.
+    ///
+    /// When the broker says that a message is lost, because it could not be reached for longer than
+    /// the visibility timeout, [`Delivery::is_expired`] is true from then on; what is lost while it
+    /// is at hand is not handed out. All ends with the stream: keep it for as long as handlers are
+    /// at work, also when nothing more is to be taken.
+    ///
+    /// Handles that are deleted or extended without their delivery, as by
+    /// [`Queue::extend_batch`], are extended all the same while it is held.
+    pub fn heartbeat(mut self, ceiling: Duration) -> Self {
+        self.ceiling = Some(ceiling);
+        self
+    }
+
+    /// Messages stay hidden for their visibility timeout and no longer. Choose `prefetch` so that
+    /// those at hand are worked off well within it.
+    pub fn without_heartbeat(mut self) -> Self {
+        self.ceiling = None;
+        self
+    }
+
+    /// Where the messages that come are entered.
+    fn watch(&mut self) -> Option<Arc<Watch>> {
+        let ceiling = self.ceiling?;
+        let heartbeat = self.heartbeat.get_or_insert_with(|| {
+            let (shared, name) = (self.queue.shared(), self.queue.wire_name());
+            Heartbeat::start(shared, name, self.visibility_timeout, ceiling)
+        });
+        Some(Arc::clone(heartbeat.watch()))
+    }
+
     /// Starts the receives for which there is room.
     fn ask(&mut self) {
         let receives_max = if self.plenty { RECEIVES_AHEAD_MAX } else { 1 };
@@ -117,6 +170,7 @@ impl Deliveries {
             if let Some(timeout) = self.visibility_timeout {
                 receive = receive.visibility_timeout(timeout);
             }
+            let receive = receive.watched(self.watch());
             self.receiving.push_back((count, Box::pin(receive.run())));
         }
     }
@@ -183,7 +237,11 @@ impl Stream for Deliveries {
                 return Poll::Ready(Some(Err(error)));
             }
             if let Some(delivery) = this.at_hand.pop_front() {
-                return Poll::Ready(Some(Ok(delivery)));
+                if delivery.hand_out() {
+                    return Poll::Ready(Some(Ok(delivery)));
+                }
+                // It is lost, or was given back, and makes room for another.
+                continue;
             }
             if this.ended {
                 return Poll::Ready(None);

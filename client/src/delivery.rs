@@ -6,12 +6,17 @@ use bytes::Bytes;
 use sampan_protocol::{DeadLetter, MessageId, ReceiptHandle, ReceivedMessage, Timestamp};
 
 use crate::error::Error;
+use crate::lease::Lease;
 use crate::queue::Queue;
 use crate::submission::Deleting;
 
 /// A received message.
 ///
-/// Dropping it does nothing: the message comes back when its visibility timeout ends.
+/// Dropping it tells the broker nothing: the message comes back when its visibility timeout ends.
+///
+/// One that a stream handed out stays in flight while it is held, for as long as
+/// [`Deliveries::heartbeat`](crate::Deliveries::heartbeat) says: until the last clone is dropped,
+/// or [`Delivery::delete`], [`Delivery::extend`] or [`Delivery::release`] is called.
 ///
 /// Body, headers and key share the memory of the reply they came in, up to 256 KiB. Copy a small
 /// one out (`Bytes::copy_from_slice`) to keep it for long.
@@ -34,13 +39,15 @@ pub struct Delivery {
     pub sent_at: Timestamp,
     /// When it was handed out for the first time.
     pub first_received_at: Timestamp,
-    /// When it becomes visible to others again.
+    /// When it becomes visible to others again, as it was decided by the receive.
     pub visible_at: Timestamp,
     queue: Queue,
+    /// Its part in the heartbeat of the stream that it came from.
+    lease: Option<Lease>,
 }
 
 impl Delivery {
-    pub(crate) fn new(queue: Queue, message: ReceivedMessage) -> Self {
+    pub(crate) fn new(queue: Queue, message: ReceivedMessage, lease: Option<Lease>) -> Self {
         Delivery {
             id: message.id,
             handle: message.handle,
@@ -52,7 +59,13 @@ impl Delivery {
             first_received_at: message.first_received_at,
             visible_at: message.visible_at,
             queue,
+            lease,
         }
+    }
+
+    /// For a stream that hands it out; false when the message is not the stream's any more.
+    pub(crate) fn hand_out(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::hand_out)
     }
 
     /// The queue it came from.
@@ -84,16 +97,32 @@ impl Delivery {
     /// Refused with `ReceiptExpired` when the visibility has ended or the message was received
     /// again since, or with `QueueNotFound`.
     pub fn delete(&self) -> Deleting {
+        if let Some(lease) = &self.lease {
+            lease.leave();
+        }
         self.queue.delete(self.handle)
     }
 
-    /// Hides the message for `timeout` from now on: up to 12 h.
+    /// Whether the heartbeat of its stream has heard that the message is lost: its visibility had
+    /// ended all the same, because the broker could not be reached for long, or somebody else
+    /// deleted it. Others can receive it then, and a delete is refused with `ReceiptExpired`.
+    ///
+    /// Always false without a heartbeat, and not kept up once the message is left alone by it.
+    pub fn is_expired(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_lost)
+    }
+
+    /// Hides the message for `timeout` from now on: up to 12 h. The heartbeat of its stream leaves
+    /// it alone from here on, whether this succeeds or not.
     ///
     /// # Errors
     ///
     /// As [`Delivery::delete`]; refused with `VisibilityTimeoutOutOfRange` when it is longer.
     /// A timeout under 1 ms releases the message.
     pub async fn extend(&self, timeout: Duration) -> Result<(), Error> {
+        if let Some(lease) = &self.lease {
+            lease.leave_in_order().await;
+        }
         let failures = self.queue.extend_batch(&[self.handle], timeout).await?;
         failures
             .into_iter()

@@ -39,6 +39,12 @@
 //! [`ClientBuilder::bytes_in_flight_max`], which hold for all connections together. What is over
 //! the limits waits in a line that is as long as the futures that callers hold.
 //!
+//! # Work that takes long
+//!
+//! [`Queue::deliveries`] is a stream whose heartbeat keeps in flight what the application holds: a
+//! handler may take longer than the visibility timeout, up to a ceiling. See
+//! [`Deliveries::heartbeat`].
+//!
 //! # Clusters
 //!
 //! A broker may be a cluster of several nodes, and each queue is led by one of them. A client finds
@@ -115,7 +121,9 @@ mod delivery;
 mod dial;
 mod error;
 mod gate;
+mod heartbeat;
 mod lane;
+mod lease;
 mod line;
 mod message;
 mod numbering;
@@ -139,6 +147,7 @@ mod submission;
 mod supervisor;
 mod timing;
 mod tls;
+mod watch;
 
 pub use sampan_protocol::{
     Applied, DeadLetter, DeathReason, ErrorCode, MessageId, MessageState, PeekOf, PeekedMessage,

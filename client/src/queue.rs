@@ -156,7 +156,9 @@ impl Queue {
         Ok(messages.into_iter().next())
     }
 
-    /// A stream of deliveries that keeps up to `prefetch` messages (at least 1) at hand.
+    /// A stream of deliveries that keeps up to `prefetch` messages (at least 1) at hand. They stay
+    /// in flight until they are deleted, released or dropped: see
+    /// [`Deliveries::heartbeat`](crate::Deliveries::heartbeat).
     pub fn deliveries(&self, prefetch: usize) -> Deliveries {
         Deliveries::new(self.clone(), prefetch)
     }
@@ -186,7 +188,7 @@ impl Queue {
         let handles = checked(handles)?;
         let queue = self.wire_name();
         let delete = Delete { queue, handles };
-        self.handle_results(Request::Delete(delete)).await
+        handle_results(self.shared(), Request::Delete(delete)).await
     }
 
     /// Hides the messages of 1 to 256 receipt handles for `timeout` from now on: up to 12 h.
@@ -208,7 +210,7 @@ impl Queue {
             handles: checked(handles)?,
         };
         let request = Request::ChangeVisibility(change);
-        self.handle_results(request).await
+        handle_results(self.shared(), request).await
     }
 
     /// Makes the messages of 1 to 256 receipt handles visible to others: at once, or after the
@@ -282,26 +284,26 @@ impl Queue {
         }
     }
 
-    /// Carries out a request about handles; the places that failed, and why.
-    pub(crate) async fn handle_results(
-        &self,
-        request: Request,
-    ) -> Result<Vec<(usize, Error)>, Error> {
-        let Answer::Reply { reply, repeated } = self.shared().call(request).await? else {
-            return Err(unexpected());
-        };
-        let (Reply::Deleted(results) | Reply::VisibilityChanged(results)) = reply else {
-            return Err(unexpected());
-        };
-        let failures = results.failures.into_iter();
-        Ok(failures
-            .map(|(place, code)| (place.into(), handle_error(code, repeated)))
-            .collect())
-    }
-
     pub(crate) fn wire_name(&self) -> Name {
         Name::from(&*self.inner.name)
     }
+}
+
+/// Carries out a request about handles; the places that failed, and why.
+pub(crate) async fn handle_results(
+    shared: &Shared,
+    request: Request,
+) -> Result<Vec<(usize, Error)>, Error> {
+    let Answer::Reply { reply, repeated } = shared.call(request).await? else {
+        return Err(unexpected());
+    };
+    let (Reply::Deleted(results) | Reply::VisibilityChanged(results)) = reply else {
+        return Err(unexpected());
+    };
+    let failures = results.failures.into_iter();
+    Ok(failures
+        .map(|(place, code)| (place.into(), handle_error(code, repeated)))
+        .collect())
 }
 
 /// The handles of one request, when there are not too few or too many.

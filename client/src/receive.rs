@@ -6,6 +6,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sampan_protocol::Request;
@@ -16,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::queue::Queue;
 use crate::queue_options::millis_u32;
+use crate::watch::Watch;
 
 /// A receive to be carried out; see [`Queue::receive`].
 ///
@@ -43,6 +45,8 @@ pub struct Receive {
     len_max: u32,
     wait: Option<Duration>,
     visibility_timeout: Option<Duration>,
+    /// The heartbeat of a stream.
+    watch: Option<Arc<Watch>>,
 }
 
 impl Receive {
@@ -53,6 +57,7 @@ impl Receive {
             len_max: 0,
             wait: None,
             visibility_timeout: None,
+            watch: None,
         }
     }
 
@@ -81,6 +86,12 @@ impl Receive {
         self
     }
 
+    /// For a stream: what comes is kept by its heartbeat, if it has one.
+    pub(crate) fn watched(mut self, watch: Option<Arc<Watch>>) -> Self {
+        self.watch = watch;
+        self
+    }
+
     pub(crate) async fn run(self) -> Result<Vec<Delivery>, Error> {
         let request = sampan_protocol::Receive {
             queue: self.queue.wire_name(),
@@ -89,7 +100,9 @@ impl Receive {
             wait_ms: self.wait.map(millis_u32),
             visibility_timeout_ms: self.visibility_timeout.map(millis_u32),
         };
-        match self.queue.shared().call(Request::Receive(request)).await? {
+        let request = Request::Receive(request);
+        let called = self.queue.shared().call_watched(request, self.watch);
+        match called.await? {
             Answer::Received(unclaimed) => checked(&self.queue, unclaimed),
             Answer::Reply { .. } => Err(unexpected()),
         }
@@ -110,7 +123,7 @@ fn checked(queue: &Queue, mut unclaimed: Unclaimed) -> Result<Vec<Delivery>, Err
     }
     let messages = unclaimed.claim().into_iter();
     Ok(messages
-        .map(|message| Delivery::new(queue.clone(), message))
+        .map(|(message, lease)| Delivery::new(queue.clone(), message, lease))
         .collect())
 }
 

@@ -10,10 +10,11 @@ use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
     Applied, ChangeVisibility, ErrorCode, Handles, Name, ReceiptHandle, Reply, Request,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
-use crate::call::{Answer, AnswerSender, Call};
+use crate::call::{Answer, Call};
 use crate::config::Config;
 use crate::error::Error;
 use crate::gate::{Cost, Gate, Waiting};
@@ -21,6 +22,7 @@ use crate::outgoing::{Freed, Outgoing, Work};
 use crate::send_frame::SendUnit;
 use crate::slot::{Outcome, SlotOwner, Ticket};
 use crate::state::{Phase, State, Wakers};
+use crate::watch::Watch;
 
 /// Calls other than sends and deletes that may be unanswered at one time; more wait.
 const CALLS_IN_FLIGHT_MAX: usize = 4_096;
@@ -73,6 +75,8 @@ pub(crate) enum Submitted {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Where the client lives, so that streams polled elsewhere can have their tasks there.
+    pub(crate) runtime: Handle,
     state: Mutex<State>,
     calls: Semaphore,
     /// The supervisor has something to do.
@@ -82,6 +86,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Must be called inside a tokio runtime.
     pub(crate) fn new(config: Config) -> Self {
         let sends_max = Cost {
             count: config.messages_in_flight_max,
@@ -90,6 +95,7 @@ impl Shared {
         let state = State::new(sends_max, &config.servers, config.resend_unknown);
         Shared {
             config,
+            runtime: Handle::current(),
             state: Mutex::new(state),
             calls: Semaphore::new(CALLS_IN_FLIGHT_MAX),
             attention: Notify::new(),
@@ -152,12 +158,22 @@ impl Shared {
 
     /// Sends a request and waits for its answer.
     pub(crate) async fn call(&self, request: Request) -> Result<Answer, Error> {
+        self.call_watched(request, None).await
+    }
+
+    /// Like [`Shared::call`], for a receive whose messages are entered at `watch` when they come.
+    pub(crate) async fn call_watched(
+        &self,
+        request: Request,
+        watch: Option<Arc<Watch>>,
+    ) -> Result<Answer, Error> {
         let closed = |_| Error::Closed {
             applied: Applied::No,
         };
         let _permit = self.calls.acquire().await.map_err(closed)?;
         let (sender, receiver) = oneshot::channel();
-        self.start_call(request, Some(sender))?;
+        let call = Call::new(request, Some(sender), Instant::now());
+        self.start_call(call.watched(watch))?;
         receiver.await.unwrap_or_else(|_| Err(Call::lost()))
     }
 
@@ -169,13 +185,13 @@ impl Shared {
         }
     }
 
-    fn start_call(&self, request: Request, answer: Option<AnswerSender>) -> Result<(), Error> {
+    fn start_call(&self, call: Call) -> Result<(), Error> {
         let now = Instant::now();
         let mut state = self.lock();
         let open = match state.phase {
             Phase::Open => true,
             // Messages are still given back while the client closes.
-            Phase::Closing => answer.is_none(),
+            Phase::Closing => call.is_nobodys(),
             Phase::Closed => false,
         };
         if !open {
@@ -183,10 +199,7 @@ impl Shared {
                 applied: Applied::No,
             });
         }
-        state.put_ready(Outgoing::new(
-            Work::Call(Call::new(request, answer, now)),
-            now,
-        ));
+        state.put_ready(Outgoing::new(Work::Call(call), now));
         self.wake(state);
         Ok(())
     }
@@ -231,14 +244,20 @@ impl Shared {
                 visibility_timeout_ms: ChangeVisibility::UNDO_RECEIVE,
                 handles,
             };
+            let request = Request::ChangeVisibility(change);
             if self
-                .start_call(Request::ChangeVisibility(change), None)
+                .start_call(Call::new(request, None, Instant::now()))
                 .is_err()
             {
                 // The connection is gone for good, and the broker takes its messages back itself.
                 return;
             }
         }
+    }
+
+    /// Whether nothing goes out any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().phase == Phase::Closed
     }
 
     /// Takes no more calls; what was accepted is finished.
