@@ -14,7 +14,8 @@ pub const PRODUCER_SWEEP_MS: u64 = 3_600_000;
 pub const PRODUCER_COUNT_MAX: usize = 65_536;
 /// Replies that a queue remembers, of all sessions together (replicated).
 pub const ANSWER_COUNT_MAX: usize = 1_048_576;
-/// Lapses, dues, expiries and purged messages that one apply carries out; the rest stays due (replicated).
+/// Lapses, dues, expiries and purged messages that one apply carries out; the rest stays due
+/// (replicated).
 pub const DUE_WORK_MAX: u64 = 10_000;
 /// Marks of one id space of one queue (replicated).
 pub const MARK_COUNT_MAX: usize = 1_024;
