@@ -351,6 +351,7 @@ async fn the_visibility_of_the_queue_is_learned_from_a_first_receive_or_asked_fo
             ..QueueAttributes::default()
         },
         counts: QueueCounts::default(),
+        dead_letter_queue: String::new(),
     };
     connection
         .reply(asked.id, Reply::QueueShown(description))

@@ -7,7 +7,8 @@
 //! never expires early, and never passes the length that a receive asked for.
 //!
 //! Invariants: first ids rise, instants do not fall; marks cover every id that was given, whose
-//! mark has not expired, and which was not purged. Spec: spec/semantics.md, "Retention"; spec/state.md, "Marks".
+//! mark has not expired, and which was not purged.
+//! Spec: spec/semantics.md, "Retention"; spec/state.md, "Marks".
 
 use std::collections::VecDeque;
 

@@ -12,6 +12,7 @@ mod handle;
 mod hold;
 mod intake;
 mod leadership;
+mod locate;
 mod members;
 #[cfg(feature = "next-version")]
 mod notes;

@@ -26,6 +26,8 @@ const ROUND_COUNT_MAX: u32 = 4;
 const RETRY_MS: u32 = 100;
 
 type Rows = Vec<(RowKey, Option<Bytes>)>;
+/// A look, and the rows that were read for it.
+type Read = (Look, Result<Rows, StoreError>);
 
 /// One look, the rows that it has, and those that it waits for.
 struct Look {
@@ -41,7 +43,7 @@ struct Look {
 pub(super) struct Peeks {
     waiting: VecDeque<Look>,
     is_reading: bool,
-    read: Rc<RefCell<Option<(Look, Result<Rows, StoreError>)>>>,
+    read: Rc<RefCell<Option<Read>>>,
 }
 
 impl Peeks {

@@ -12,9 +12,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use sampan_core::{
-    Broker, Delivery, Effect, Entry, FORMAT_VERSION_MAX, Need, Peeked, Reply, RestoreError, RowKey,
-};
+use sampan_core::{Broker, Effect, Entry, FORMAT_VERSION_MAX, Need, Reply, RestoreError, RowKey};
 use sampan_protocol::{MessageId, QueueId, SetId};
 use sampan_storage::log::{Log, LogError};
 use sampan_storage::store::{
@@ -24,7 +22,6 @@ use sampan_storage::store::{
 use tokio::sync::Notify;
 
 use super::outgoing::Transfers;
-use super::request::{BodyRun, PeekedMessages, Received};
 use crate::board::{HASH_POINT_COUNT, HashPoint};
 use crate::catalog::DirectoryPublisher;
 use crate::raft::payload::{LogPayload, decode_membership, encode_membership};
@@ -33,7 +30,7 @@ use crate::raft::types::{RaftLogId, StoredMembership, from_stored, to_stored};
 /// See the module's documentation.
 pub(crate) struct SetState {
     pub(crate) broker: Broker,
-    store: Option<Store>,
+    pub(super) store: Option<Store>,
     reader: Reader,
     transfers: Transfers,
     applied: Option<RaftLogId>,
@@ -290,45 +287,6 @@ impl SetState {
         std::mem::take(&mut self.removed)
     }
 
-    /// Where the bodies of `deliveries` are.
-    pub(crate) fn locate(&self, queue: QueueId, deliveries: Vec<Delivery>) -> Received {
-        let bodies = self.bodies_of(queue, &deliveries, |delivery| delivery.id);
-        Received {
-            queue,
-            deliveries,
-            bodies,
-        }
-    }
-
-    /// Where the bodies of messages that were looked at are.
-    pub(crate) fn locate_peeked(&self, queue: QueueId, messages: Vec<Peeked>) -> PeekedMessages {
-        let bodies = self.bodies_of(queue, &messages, |message| message.id);
-        PeekedMessages {
-            queue,
-            messages,
-            bodies,
-        }
-    }
-
-    fn bodies_of<T>(
-        &self,
-        queue: QueueId,
-        messages: &[T],
-        id: impl Fn(&T) -> MessageId,
-    ) -> Vec<BodyRun> {
-        let mut bodies = Vec::new();
-        for run in messages.chunk_by(|one, next| id(one).plus(1) == id(next)) {
-            let count = u32::try_from(run.len()).expect("there are at most 256 messages");
-            match &self.store {
-                Some(store) => store.lookup(queue, id(&run[0]), count, |_, found| {
-                    push_body(&mut bodies, found);
-                }),
-                None => bodies.push(BodyRun::Disk { count: run.len() }),
-            }
-        }
-        bodies
-    }
-
     /// Messages of `ids` that are in memory, and the ids of those that are on disk or gone.
     pub(crate) fn find(
         &self,
@@ -440,30 +398,6 @@ fn stored(message: InMemory<'_>) -> StoredMessage {
         sent_at: message.sent_at,
         record: message.record,
         content: message.batch.as_bytes().slice(message.start..end),
-    }
-}
-
-fn push_body(bodies: &mut Vec<BodyRun>, found: Option<InMemory<'_>>) {
-    match (bodies.last_mut(), found) {
-        (
-            Some(BodyRun::Memory {
-                batch,
-                sent_at,
-                places,
-            }),
-            Some(found),
-        ) if batch.as_bytes().as_ptr() == found.batch.as_bytes().as_ptr()
-            && *sent_at == found.sent_at =>
-        {
-            places.push((found.record, found.start));
-        }
-        (_, Some(found)) => bodies.push(BodyRun::Memory {
-            batch: found.batch.clone(),
-            sent_at: found.sent_at,
-            places: vec![(found.record, found.start)],
-        }),
-        (Some(BodyRun::Disk { count }), None) => *count += 1,
-        (_, None) => bodies.push(BodyRun::Disk { count: 1 }),
     }
 }
 

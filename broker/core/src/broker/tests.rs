@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::limits::{DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX};
-use sampan_protocol::{BatchBuilder, ErrorCode, MessageBatch, NewMessage};
+use sampan_protocol::{BatchBuilder, ErrorCode, MessageBatch, MessageId, NewMessage, PeekOf};
 
 use super::*;
-use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
-use crate::{Command, Effect, Entry, Reply};
+use crate::limits::{DUE_WORK_MAX, PAGE_COUNT, PEEK_PAGE_COUNT_MAX};
+use crate::{Command, Effect, Entry, Peek, Reply};
 
 const QUEUE: QueueId = QueueId(1);
 const BATCH: u64 = BATCH_COUNT_MAX as u64;
@@ -229,6 +229,53 @@ fn apply_with(broker: &mut Broker, rows: &BTreeMap<RowKey, Vec<u8>>, entry: &Ent
         }
     }
     effects
+}
+
+/// Twenty pages with one message each, none of them in memory.
+#[test]
+fn a_look_reads_a_bounded_number_of_pages_and_takes_none_of_them_in() {
+    let mut broker = broker();
+    send_all(&mut broker, 20 * PAGE_COUNT);
+    let mut first_ones = Vec::new();
+    for number in 0..20 * PAGE_COUNT / BATCH {
+        let Reply::Received(deliveries) = receive(&mut broker, 10_000) else {
+            panic!("nothing received")
+        };
+        if number.is_multiple_of(PAGE_COUNT / BATCH) {
+            first_ones.push(deliveries[0].handle);
+        }
+    }
+    let release = Command::Release {
+        queue: QUEUE,
+        handles: first_ones.into_iter().collect(),
+    };
+    apply(&mut broker, 10_000, release);
+    let rows = broker.freeze().into_rows();
+    let rows: BTreeMap<_, _> = rows.filter_map(|(key, row)| Some((key, row?))).collect();
+    broker.checkpointed_with(0);
+    let mut ask = Peek {
+        of: PeekOf::Ready,
+        id: MessageId(0),
+        count_max: 256,
+        len_max: 1 << 20,
+    };
+    let mut counts = Vec::new();
+    loop {
+        let looked = match broker.peek(QUEUE, &ask, &[]) {
+            Err(PeekError::Need(need)) => {
+                assert!(need.0.len() <= PEEK_PAGE_COUNT_MAX);
+                let row = |key| (key, Some(Bytes::copy_from_slice(&rows[&key])));
+                let rows: Vec<_> = need.0.into_iter().map(row).collect();
+                broker.peek(QUEUE, &ask, &rows).unwrap()
+            }
+            looked => looked.unwrap(),
+        };
+        counts.push(looked.len());
+        let Some(last) = looked.last() else { break };
+        ask.id = last.id;
+    }
+    assert_eq!(counts, [16, 4, 0]);
+    assert_eq!(broker.resident_page_count(), 0);
 }
 
 /// In pages, in flight and delayed, with a restart after every entry of the clearing.
