@@ -15,7 +15,7 @@ use super::checker::{Case, Past, Still, Violation, check};
 use super::fault::Fault;
 use super::history::{Event, History};
 use super::inject::{Scene, carry_out};
-use super::load::{self, Load, LoadOptions, QUEUES, Stage};
+use super::load::{self, DEAD, Load, LoadOptions, QUEUES, Stage};
 use super::metrics;
 use super::options::Options;
 use super::report::{Availability, Round};
@@ -119,6 +119,7 @@ pub(crate) fn run(
         stopped_at_us: seen.stopped_at_us,
         allowed: fault.allowed(),
         queue_count: QUEUES.len() as u16,
+        moves: &moves(),
         still: seen.still.clone(),
         left: &seen.left,
     };
@@ -130,12 +131,18 @@ pub(crate) fn run(
         seed,
         fault,
         done: seen.done,
-        availability: Availability::new(&events, QUEUES.len() as u16, seen.stopped_at_us),
+        availability: Availability::new(&events, DEAD, seen.stopped_at_us),
         leader_changes: seen.leader_changes,
         violations,
         took: began.elapsed(),
     };
     (round, events)
+}
+
+/// From which queue messages go to which.
+fn moves() -> Vec<(u16, u16)> {
+    let sources = load::sent_to().filter(|(_, plan)| plan.gives_up);
+    sources.map(|(index, _)| (index, DEAD)).collect()
 }
 
 /// Load before, during and after the fault, until the cluster is whole again.

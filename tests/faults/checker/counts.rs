@@ -22,9 +22,15 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Found> {
     if let Some(still) = &case.still {
         let events = &case.events[..still.event_count.min(case.events.len())];
         for (queue, present) in (0u16..).zip(&still.present) {
-            let bounds = Bounds::new(events, queue);
-            if !(bounds.least..=bounds.most).contains(present) {
-                let Bounds { least, most } = bounds;
+            if case.moves.iter().any(|(_, target)| *target == queue) {
+                continue;
+            }
+            // What moves counts in the one queue or in the other.
+            let target = case.target_of(queue);
+            let there = target.and_then(|target| still.present.get(usize::from(target)));
+            let present = present + there.copied().unwrap_or(0);
+            let Bounds { least, most } = Bounds::new(events, queue, target);
+            if !(least..=most).contains(&present) {
                 counts.add(|| format!("queue {queue} has {present} of {least} to {most}"));
             }
         }
@@ -39,30 +45,27 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn new(events: &[Event], queue: u16) -> Bounds {
-        let (mut known, mut deleted) = (BTreeSet::new(), BTreeSet::new());
-        let (mut perhaps_deleted, mut received) = (BTreeSet::new(), BTreeSet::new());
-        let mut perhaps_sent = BTreeSet::new();
-        for event in events.iter().filter(|event| event.queue == queue) {
-            match (event.kind, event.outcome) {
-                (Kind::Receive, Outcome::Done) => {
-                    known.insert(event.message);
-                    received.insert((event.number, event.message));
-                }
-                (Kind::Delete, Outcome::Done) => drop(deleted.insert(event.message)),
-                (Kind::Delete, Outcome::Unknown) => drop(perhaps_deleted.insert(event.message)),
-                (Kind::Send, Outcome::Done) => drop(known.insert(event.message)),
-                _ => {}
-            }
-            if event.kind == Kind::Send && event.outcome == Outcome::Unknown {
-                perhaps_sent.insert(event.number);
-            }
+    /// Of a queue, together with the one that takes what it gives up. Messages are told apart by
+    /// their numbers, which they keep.
+    fn new(events: &[Event], queue: u16, target: Option<u16>) -> Bounds {
+        let (mut known, mut perhaps_sent) = (BTreeSet::new(), BTreeSet::new());
+        let (mut deleted, mut perhaps_deleted) = (BTreeSet::new(), BTreeSet::new());
+        let is_here = |event: &&Event| event.queue == queue || Some(event.queue) == target;
+        for event in events.iter().filter(is_here) {
+            let set = match (event.kind, event.outcome) {
+                (Kind::Receive | Kind::Send, Outcome::Done) => &mut known,
+                (Kind::Send, Outcome::Unknown) => &mut perhaps_sent,
+                (Kind::Delete, Outcome::Done) => &mut deleted,
+                (Kind::Delete, Outcome::Unknown) => &mut perhaps_deleted,
+                _ => continue,
+            };
+            set.insert(event.number);
         }
         let present = known.difference(&deleted).count() as u64;
         let gone = perhaps_deleted.difference(&deleted).count() as u64;
         Bounds {
             least: present - gone,
-            most: present + perhaps_sent.len() as u64,
+            most: present + perhaps_sent.difference(&known).count() as u64,
         }
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct Example {
     pub(super) still: Option<Still>,
     pub(super) left: Vec<u64>,
     pub(super) past: Past,
+    pub(super) moves: Vec<(u16, u16)>,
 }
 
 impl Example {
@@ -31,6 +32,7 @@ impl Example {
             still: None,
             left: vec![0],
             past: Past::default(),
+            moves: Vec::new(),
         };
         for number in 1..=10 {
             let at = number * SECOND;
@@ -49,7 +51,8 @@ impl Example {
             healed_at_us: 4_400_000,
             stopped_at_us: 30 * SECOND,
             allowed: &self.allowed,
-            queue_count: 1,
+            queue_count: 1 + self.moves.len() as u16,
+            moves: &self.moves,
             still: self.still.clone(),
             left: &self.left,
         })

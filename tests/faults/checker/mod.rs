@@ -14,6 +14,7 @@ mod errors;
 mod example;
 mod index;
 mod leases;
+mod moves;
 mod past;
 mod sends;
 mod times;
@@ -41,6 +42,8 @@ pub(crate) struct Case<'a> {
     /// Numbers of refusals that the fault explains.
     pub(crate) allowed: &'a [u16],
     pub(crate) queue_count: u16,
+    /// Queues that give messages up, and to which.
+    pub(crate) moves: &'a [(u16, u16)],
     /// A look at all queues in between, while no call was under way.
     pub(crate) still: Option<Still>,
     /// Messages in each queue after everything was deleted.
@@ -48,6 +51,12 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// The queue that takes what this one gives up.
+    fn target_of(&self, queue: u16) -> Option<u16> {
+        let found = self.moves.iter().find(|(source, _)| *source == queue);
+        found.map(|(_, target)| *target)
+    }
+
     /// Whether a fault touched this stretch of time.
     fn is_disturbed(&self, start_us: u64, end_us: u64) -> bool {
         let overlaps = |(from, to): &(u64, u64)| *from <= end_us && start_us <= *to;
@@ -107,6 +116,7 @@ pub(crate) fn check(case: &Case<'_>, past: &Past) -> Vec<Violation> {
     }
     let mut found = vec![notes];
     found.extend(sends::check(case, &index, past));
+    found.extend(moves::check(case, &index));
     found.extend(deletes::check(case, &index));
     found.extend(leases::check(case, &index));
     found.extend(times::check(case, &index));

@@ -8,8 +8,8 @@ use super::{Case, Found, Past};
 
 pub(super) fn check(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Vec<Found> {
     vec![
-        acknowledged_is_delivered(index),
-        delivered_was_sent(index, past),
+        acknowledged_is_delivered(case, index),
+        delivered_was_sent(case, index, past),
         one_message_per_id(index),
         stored_once(index),
         stored_in_order(case),
@@ -17,7 +17,8 @@ pub(super) fn check(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Vec<Foun
     ]
 }
 
-fn acknowledged_is_delivered(index: &Index<'_>) -> Found {
+fn acknowledged_is_delivered(case: &Case<'_>, index: &Index<'_>) -> Found {
+    let moved = super::moves::arrived(case, index);
     let mut found = Found::new("an acknowledged send is delivered or still there");
     for (number, send) in &index.sends {
         if !send.is_done(Kind::Send) {
@@ -25,14 +26,16 @@ fn acknowledged_is_delivered(index: &Index<'_>) -> Found {
         }
         let message = index.messages.get(&(send.queue, send.message));
         let mut deliveries = message.iter().flat_map(|message| &message.deliveries);
-        if !deliveries.any(|delivery| delivery.number == *number) {
+        let came = deliveries.any(|delivery| delivery.number == *number);
+        // Receives whose replies were lost count, and it was given up for them.
+        if !came && !moved.contains(&(send.queue, *number)) {
             found.add(|| format!("{number} was acknowledged and never came: {send:?}"));
         }
     }
     found
 }
 
-fn delivered_was_sent(index: &Index<'_>, past: &Past) -> Found {
+fn delivered_was_sent(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Found {
     let mut found = Found::new("nothing is delivered that was not sent");
     for delivery in deliveries(index) {
         let number = delivery.number;
@@ -42,7 +45,10 @@ fn delivered_was_sent(index: &Index<'_>, past: &Past) -> Found {
             Some(send) if send.outcome == Outcome::Refused => {
                 found.add(|| format!("{number} was refused and came: {send:?} {delivery:?}"));
             }
-            Some(send) if send.queue != delivery.queue => {
+            Some(send)
+                if send.queue != delivery.queue
+                    && case.target_of(send.queue) != Some(delivery.queue) =>
+            {
                 found.add(|| format!("{number} came out of another queue: {delivery:?}"));
             }
             Some(send) if delivery.end_us < send.start_us => {
@@ -73,16 +79,16 @@ fn one_message_per_id(index: &Index<'_>) -> Found {
 
 fn stored_once(index: &Index<'_>) -> Found {
     let mut found = Found::new("no send is stored twice");
-    let mut ids: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut ids: BTreeMap<(u64, u16), Vec<u64>> = BTreeMap::new();
     for delivery in deliveries(index) {
-        let ids = ids.entry(delivery.number).or_default();
+        let ids = ids.entry((delivery.number, delivery.queue)).or_default();
         if !ids.contains(&delivery.message) {
             ids.push(delivery.message);
         }
     }
-    for (number, ids) in ids.iter().filter(|(_, ids)| ids.len() > 1) {
+    for ((number, queue), ids) in ids.iter().filter(|(_, ids)| ids.len() > 1) {
         let send = index.sends.get(number);
-        found.add(|| format!("{number} has the ids {ids:?}: {send:?}"));
+        found.add(|| format!("{number} has the ids {ids:?} in queue {queue}: {send:?}"));
     }
     found
 }

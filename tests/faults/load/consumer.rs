@@ -29,8 +29,11 @@ enum Fate {
 }
 
 impl Fate {
-    fn draw(random: &mut StdRng) -> Fate {
+    fn draw(random: &mut StdRng, plan: &QueuePlan) -> Fate {
         match random.random_range(0..100) {
+            // Often enough that some are given up twice.
+            10..40 if plan.gives_up => Fate::Released,
+            40..45 if plan.gives_up => Fate::Left,
             0..2 => Fate::Left,
             2..4 => Fate::Released,
             4..5 => Fate::Extended(random.random_range(EXTENSION_MS)),
@@ -89,7 +92,7 @@ impl Consumer {
             let event = self.on_delivery(event, &delivery);
             let fate = match is_draining {
                 true => Fate::Deleted,
-                false => Fate::draw(random),
+                false => Fate::draw(random, &self.plan),
             };
             handling.push(self.handle(delivery, event, fate));
         }

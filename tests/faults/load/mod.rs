@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sampan_client::{Client, Queue, QueueOptions};
+use sampan_client::{Client, Queue, QueueCounts, QueueOptions};
 use tokio::sync::watch;
 
 use super::history::History;
@@ -33,23 +33,43 @@ pub(crate) struct QueuePlan {
     pub(crate) visibility: Duration,
     /// Whether its messages have delays of 1 to 3 s.
     pub(crate) is_delayed: bool,
+    /// Whether it gives messages up to [`DEAD`] after the second receive.
+    pub(crate) gives_up: bool,
 }
 
 /// Long enough that a slewed clock is within the slack of the checker, short enough that what
 /// lapses comes back within a round.
-pub(crate) const QUEUES: [QueuePlan; 4] = [
-    plan("first", 5, false),
-    plan("second", 5, false),
-    plan("hasty", 3, false),
-    plan("delayed", 4, true),
+pub(crate) const QUEUES: [QueuePlan; 6] = [
+    plan("first", 5),
+    plan("second", 5),
+    plan("hasty", 3),
+    QueuePlan {
+        is_delayed: true,
+        ..plan("delayed", 4)
+    },
+    QueuePlan {
+        gives_up: true,
+        ..plan("failing", 3)
+    },
+    plan("dead", 5),
 ];
+/// The place of the queue that takes what others give up; nobody sends to it.
+pub(crate) const DEAD: u16 = 5;
+/// Receives of a message that comes back before it is given up.
+const RECEIVE_COUNT_MAX: u32 = 2;
 
-const fn plan(name: &'static str, visibility_seconds: u64, is_delayed: bool) -> QueuePlan {
+const fn plan(name: &'static str, visibility_seconds: u64) -> QueuePlan {
     QueuePlan {
         name,
         visibility: Duration::from_secs(visibility_seconds),
-        is_delayed,
+        is_delayed: false,
+        gives_up: false,
     }
+}
+
+/// The queues that producers send to.
+pub(crate) fn sent_to() -> impl Iterator<Item = (u16, QueuePlan)> {
+    (0..).zip(QUEUES).filter(|(index, _)| *index != DEAD)
 }
 
 /// What everybody does.
@@ -193,18 +213,43 @@ pub(crate) async fn connect(env: &BTreeMap<String, String>, resend_unknown: bool
     }
 }
 
-/// Messages in each queue, in whatever state; fails with the last error.
+/// Messages in each queue, in whatever state; fails with the last error. Looks until nothing moved
+/// between two looks, for what moves while they are looked at is counted in two queues or in none.
 pub(crate) async fn present(client: &Client) -> Result<Vec<u64>, sampan_client::Error> {
-    let mut present = Vec::new();
-    for plan in QUEUES {
-        let counts = client.show_queue(plan.name).await?.counts;
-        present.push(counts.ready + counts.delayed + counts.in_flight);
+    let began = Instant::now();
+    let mut before = look(client).await?;
+    loop {
+        let now = look(client).await?;
+        let rests = now == before && now.iter().all(|counts| counts.moving == 0);
+        if rests || began.elapsed() > STAGE_MAX {
+            return Ok(now.iter().map(in_all).collect());
+        }
+        before = now;
+        tokio::time::sleep(PAUSE).await;
     }
-    Ok(present)
+}
+
+fn in_all(counts: &QueueCounts) -> u64 {
+    let gone_from_here = counts.moving + counts.undeliverable;
+    counts.ready + counts.delayed + counts.in_flight + gone_from_here
+}
+
+async fn look(client: &Client) -> Result<Vec<QueueCounts>, sampan_client::Error> {
+    let mut all = Vec::new();
+    for plan in QUEUES {
+        all.push(client.show_queue(plan.name).await?.counts);
+    }
+    Ok(all)
 }
 
 async fn create_queue(client: &Client, plan: QueuePlan) -> Queue {
-    let options = QueueOptions::new().visibility_timeout(plan.visibility);
+    let mut options = QueueOptions::new().visibility_timeout(plan.visibility);
+    if plan.gives_up {
+        let dead = client.show_queue(QUEUES[usize::from(DEAD)].name).await;
+        let dead = dead.expect("it was made first").id;
+        options = options.dead_letter_queue(dead);
+        options = options.receive_count_max(RECEIVE_COUNT_MAX);
+    }
     // One that is there already is from an earlier round.
     if let Err(error) = client.create_queue(plan.name, options).await {
         assert_eq!(
@@ -219,9 +264,11 @@ async fn create_queue(client: &Client, plan: QueuePlan) -> Queue {
 async fn run(options: LoadOptions, shared: Arc<Shared>) {
     let mut seeds = (1..).map(|number: u64| options.seed.wrapping_add(number));
     let mut seed = || seeds.next().expect("numbers do not end");
-    let rate = options.rate / (2 * QUEUES.len() as u32);
+    let rate = options.rate / (2 * sent_to().count() as u32);
     let mut tasks = Vec::new();
-    for (index, plan) in (0..).zip(QUEUES) {
+    let client = connect(&options.env, true).await;
+    create_queue(&client, QUEUES[usize::from(DEAD)]).await;
+    for (index, plan) in sent_to() {
         for is_numbered in [false, true] {
             let client = connect(&options.env, is_numbered).await;
             let producer = producer::Producer {
@@ -234,6 +281,8 @@ async fn run(options: LoadOptions, shared: Arc<Shared>) {
             };
             tasks.push(tokio::spawn(producer.run(seed())));
         }
+    }
+    for (index, plan) in (0..).zip(QUEUES) {
         for _ in 0..CONSUMER_COUNT {
             let consumer = consumer::Consumer {
                 queue: connect(&options.env, true).await.queue(plan.name),
