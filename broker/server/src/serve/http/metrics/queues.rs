@@ -1,6 +1,7 @@
 //! Figures of queues.
 
 use sampan_cluster::QueueMetrics;
+use sampan_protocol::QueueCounts;
 
 use super::QUEUE_LABEL_COUNT_MAX;
 use super::text::{Kind, Text};
@@ -10,10 +11,22 @@ use super::text::{Kind, Text};
 struct Row {
     name: String,
     set: String,
-    ready: u64,
-    delayed: u64,
-    in_flight: u64,
+    /// In the order of [`STATES`].
+    counts: [u64; STATES.len()],
     oldest_age_ms: u64,
+}
+
+/// Values of the label `state`.
+const STATES: [&str; 5] = ["ready", "delayed", "in_flight", "moving", "undeliverable"];
+
+fn by_state(counts: &QueueCounts) -> [u64; STATES.len()] {
+    [
+        counts.ready,
+        counts.delayed,
+        counts.in_flight,
+        counts.moving,
+        counts.undeliverable,
+    ]
 }
 
 /// Adds all queues.
@@ -36,11 +49,7 @@ pub(super) fn add(text: &mut Text, mut queues: Vec<QueueMetrics>) {
     let help = "Messages by state.";
     text.family("sampan_queue_messages", Kind::Gauge, help);
     for row in &rows {
-        for (state, count) in [
-            ("ready", row.ready),
-            ("delayed", row.delayed),
-            ("in_flight", row.in_flight),
-        ] {
+        for (state, count) in STATES.into_iter().zip(row.counts) {
             let labels = [
                 ("queue", row.name.as_str()),
                 ("set", &row.set),
@@ -62,18 +71,15 @@ fn row(queue: QueueMetrics) -> Row {
     Row {
         oldest_age_ms: oldest_age_ms(&queue),
         set: queue.set.0.to_string(),
-        ready: queue.counts.ready,
-        delayed: queue.counts.delayed,
-        in_flight: queue.counts.in_flight,
+        counts: by_state(&queue.counts),
         name: queue.name,
     }
 }
 
 fn together(row: Row, queue: &QueueMetrics) -> Row {
+    let more = by_state(&queue.counts);
     Row {
-        ready: row.ready + queue.counts.ready,
-        delayed: row.delayed + queue.counts.delayed,
-        in_flight: row.in_flight + queue.counts.in_flight,
+        counts: std::array::from_fn(|place| row.counts[place] + more[place]),
         oldest_age_ms: row.oldest_age_ms.max(oldest_age_ms(queue)),
         ..row
     }

@@ -37,6 +37,7 @@ fn queue(name: &str, ready: u64, age_ms: u64) -> QueueMetrics {
             ready,
             delayed: 1,
             in_flight: 0,
+            moving: 2,
             oldest_at: (ready > 0).then_some(Timestamp(10_000 - age_ms)),
             ..QueueCounts::default()
         },
@@ -95,6 +96,7 @@ fn every_figure_of_a_node_is_there_with_its_unit() {
         "sampan_set_suspect{set=\"2\"} 1",
         "sampan_set_overlay_bytes{set=\"2\"} 5",
         "sampan_queue_messages{queue=\"orders\",set=\"2\",state=\"ready\"} 7",
+        "sampan_queue_messages{queue=\"orders\",set=\"2\",state=\"moving\"} 2",
         "sampan_queue_oldest_age_seconds{queue=\"orders\",set=\"2\"} 2.500",
         "sampan_queues 1",
         "sampan_queues_unlabelled 0",
