@@ -136,6 +136,13 @@ fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
     let (reason, text) = match queue.why() {
         Why::Ready(count) => ("ready", format!("a receive gets something: {count} ready")),
         Why::Paused => ("paused", "the queue is paused".to_owned()),
+        Why::Empty if counts.moving > 0 => (
+            "empty",
+            format!(
+                "the queue is empty; {} go to its dead-letter queue",
+                counts.moving
+            ),
+        ),
         Why::Empty => ("empty", "the queue is empty".to_owned()),
         Why::TooManyInFlight(count) => (
             "too many in flight",
