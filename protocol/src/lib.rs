@@ -41,8 +41,8 @@ pub use frame::{
     ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, MessageState,
     PROTOCOL_VERSION, Peek, PeekOf, PeekedMessage, QueueCounts, QueueCreate, QueueDescription,
     QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Redrive,
-    RedriveBegun, RedriveState, RedriveStatus, Reply, Request,
-    Reschedule, RouteReply, RouteRequest, Send, Sent, Why, kind,
+    RedriveBegun, RedriveState, RedriveStatus, Reply, Request, Reschedule, RouteReply,
+    RouteRequest, Send, Sent, Why, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{

@@ -233,9 +233,9 @@ impl Command {
                 self.encode(&mut out);
                 out.len()
             }
-            Command::QueueDelete { .. }
-            | Command::Purge { .. }
-            | Command::RedriveCancel { .. } => HEAD_LEN,
+            Command::QueueDelete { .. } | Command::Purge { .. } | Command::RedriveCancel { .. } => {
+                HEAD_LEN
+            }
             Command::Reschedule { .. } => HEAD_LEN + 16,
             #[cfg(feature = "next-version")]
             Command::Note { text } => 3 + text.len(),

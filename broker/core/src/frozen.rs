@@ -19,7 +19,9 @@ use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
-use crate::queue::{Delayed, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply};
+use crate::queue::{
+    Delayed, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply,
+};
 use crate::row_key::RowKey;
 
 const SET_VERSION: u8 = 1;

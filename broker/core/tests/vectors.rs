@@ -15,8 +15,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sampan_core::{
-    Arrival, Broker, CatalogCommand, Command, Entry, Fate, NodeJoin, RedriveOrder, RedriveStep, Reply,
-    RowKey, SetRecord,
+    Arrival, Broker, CatalogCommand, Command, Entry, Fate, NodeJoin, RedriveOrder, RedriveStep,
+    Reply, RowKey, SetRecord,
 };
 use sampan_protocol::{
     AttributeChanges, BatchBuilder, DeathReason, Handles, MessageBatch, MessageId, NewMessage,

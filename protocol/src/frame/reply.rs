@@ -7,7 +7,8 @@ use super::{peeked, queue_purge, received};
 use crate::reader::Reader;
 use crate::{
     AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply, PeekedMessage,
-    QueueDescription, QueueListPage, ReceivedMessage, RedriveBegun, RedriveStatus, RouteReply, Sent,
+    QueueDescription, QueueListPage, ReceivedMessage, RedriveBegun, RedriveStatus, RouteReply,
+    Sent,
 };
 
 /// What the broker answers.

@@ -16,9 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::driver::Driver;
 use super::dry_runs::DryRun;
 use super::leadership::NO_LEADER_RETRY_MS;
-use super::request::{
-    Origin, Outcome, PeekRequest, RedriveAsk, RedriveShown, Refused, Shown,
-};
+use super::request::{Origin, Outcome, PeekRequest, RedriveAsk, RedriveShown, Refused, Shown};
 use crate::catalog::Route;
 use crate::raft::types::SetRaft;
 
@@ -240,8 +238,7 @@ impl Driver {
             let next = self.state.borrow_mut().dry_runs.pop();
             let Some(dry_run) = next else { return };
             let refused = Refused::new(ErrorCode::ShuttingDown);
-            self.answers
-                .push(dry_run.origin, Outcome::Refused(refused));
+            self.answers.push(dry_run.origin, Outcome::Refused(refused));
         }
     }
 

@@ -15,9 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sampan_core::{
-    Command, Need, Peek, PeekError, Peeked, RedriveOrder, RedriveStep, RowKey,
-};
+use sampan_core::{Command, Need, Peek, PeekError, Peeked, RedriveOrder, RedriveStep, RowKey};
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{DeadLetter, ErrorCode, MessageId, PeekOf, QueueId};
 use sampan_storage::store::StoredMessage;
@@ -47,7 +45,7 @@ pub(super) struct Sorted {
     pub(super) cursor: MessageId,
     /// Those that are to move, and where to.
     pub(super) picks: Vec<(MessageId, QueueId)>,
-    /// How many stay.
+    /// How many stay, or were gone when their bodies were read.
     pub(super) skipped: u32,
 }
 
@@ -193,13 +191,9 @@ impl Relay {
             if let Some(target) = order.target.filter(|_| order.filter.is_empty()) {
                 sorted.take(&ids, room, |_| Some(target));
             } else {
-                let (messages, lost_count) = self.read_found(queue, &ids).await?;
+                let (messages, _) = self.read_found(queue, &ids).await?;
                 let targets = self.targets(queue, order, &messages, &mut sources).await?;
-                // One that is gone meanwhile neither moves nor stays.
-                let gone = messages.iter().filter(|message| message.is_none()).count();
-                let gone = u32::try_from(gone.saturating_sub(lost_count)).unwrap_or(0);
                 sorted.take(&ids, room, |place| targets[place]);
-                sorted.skipped = sorted.skipped.saturating_sub(gone);
             }
             if sorted.picks.len() >= room {
                 break;
@@ -254,12 +248,7 @@ impl Relay {
 
 impl Sorted {
     /// Takes the messages in, as long as fewer than `room` move.
-    fn take(
-        &mut self,
-        ids: &[MessageId],
-        room: usize,
-        target: impl Fn(usize) -> Option<QueueId>,
-    ) {
+    fn take(&mut self, ids: &[MessageId], room: usize, target: impl Fn(usize) -> Option<QueueId>) {
         for (place, id) in ids.iter().enumerate() {
             if self.picks.len() >= room {
                 return;
@@ -306,7 +295,10 @@ mod tests {
             assert!((1..=BATCH_COUNT_MAX).contains(&count), "{rate}");
             let steps_per_second = 1.0 / pace(count, rate).as_secs_f64();
             let rate_kept = steps_per_second * count as f64;
-            assert!((rate_kept / f64::from(rate) - 1.0).abs() < 0.01, "{rate}: {rate_kept}");
+            assert!(
+                (rate_kept / f64::from(rate) - 1.0).abs() < 0.01,
+                "{rate}: {rate_kept}"
+            );
         }
         assert_eq!((step_count_max(0), pace(256, 0)), (256, Duration::ZERO));
     }
@@ -322,6 +314,9 @@ mod tests {
         let target = |place: usize| (place % 2 == 0).then_some(QueueId(9));
         sorted.take(&ids, 2, target);
         assert_eq!((sorted.cursor, sorted.skipped), (MessageId(5), 1));
-        assert_eq!(sorted.picks, [(MessageId(3), QueueId(9)), (MessageId(5), QueueId(9))]);
+        assert_eq!(
+            sorted.picks,
+            [(MessageId(3), QueueId(9)), (MessageId(5), QueueId(9))]
+        );
     }
 }

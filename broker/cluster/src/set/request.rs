@@ -8,9 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sampan_core::{
-    CatalogRecord, Command, Delivery, Peek, Peeked, Redrive, RedriveOrder, Reply,
-};
+use sampan_core::{CatalogRecord, Command, Delivery, Peek, Peeked, Redrive, RedriveOrder, Reply};
 use sampan_protocol::{
     Applied, ErrorCode, HandleResults, MessageBatch, MessageRecord, QueueAttributes, QueueCounts,
     QueueId, Sent, SetId, Timestamp,

@@ -168,7 +168,9 @@ impl Broker {
                 Ok(Reply::Done)
             }),
             Command::RedriveBegin { queue, order } => self
-                .on_queue(*queue, |queue, now| queue.redrive_begin(order, now, effects))
+                .on_queue(*queue, |queue, now| {
+                    queue.redrive_begin(order, now, effects)
+                })
                 .map(Reply::RedriveBegun),
             Command::RedriveStep { queue, step } => self.on_queue(*queue, |queue, now| {
                 queue.redrive_step(step, now, effects)?;

@@ -238,7 +238,12 @@ impl Queue {
         }
     }
 
-    pub(super) fn address(&mut self, letter: Letter, dead_at: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn address(
+        &mut self,
+        letter: Letter,
+        dead_at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         self.trace
             .on_letter(letter.id, self.outbox.next, letter.target);
         self.outbox.push(letter, dead_at);

@@ -15,9 +15,7 @@
 
 use std::sync::Arc;
 
-use sampan_protocol::{
-    ErrorCode, MessageId, QueueId, RedriveFilter, RedriveState, Timestamp,
-};
+use sampan_protocol::{ErrorCode, MessageId, QueueId, RedriveFilter, RedriveState, Timestamp};
 
 use super::outbox::Letter;
 use super::{Fate, Queue};
@@ -147,7 +145,9 @@ impl Redrives {
 
     /// Whether the job speaks of ids that were given, when these are next.
     pub(super) fn fits(&self, next: [u64; 2]) -> bool {
-        let ends = self.newest().map_or([0; 2], |newest| newest.ends.map(|end| end.0));
+        let ends = self
+            .newest()
+            .map_or([0; 2], |newest| newest.ends.map(|end| end.0));
         ends[0] <= next[0] && ends[1] <= next[1]
     }
 

@@ -42,9 +42,8 @@ impl Naive {
         for letter in letters {
             // What came back in the entry may be on its way anew.
             let known = self.mail.outbox.get(&letter.id.0);
-            let was_redriven = |number: &u64| {
-                self.mail.redriven.contains(number) && *number != letter.number
-            };
+            let was_redriven =
+                |number: &u64| self.mail.redriven.contains(number) && *number != letter.number;
             if known.is_none_or(was_redriven) {
                 self.mail.given_up.insert(letter.id.0, *letter);
                 if letter.reason.is_none() {
@@ -228,10 +227,7 @@ impl Relay {
                     .collect();
                 let delivered = self.delivered.iter().rev().take(200);
                 fates.extend(delivered.map(|number| (*number, Fate::Delivered)));
-                Some(Command::Settle {
-                    queue: from,
-                    fates,
-                })
+                Some(Command::Settle { queue: from, fates })
             }
             _ => None,
         }

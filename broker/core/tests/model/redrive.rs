@@ -13,7 +13,7 @@ use sampan_protocol::{
 };
 
 use crate::naive::{Naive, State, assert_refused};
-use crate::{other, Stored};
+use crate::{Stored, other};
 
 impl Naive {
     pub(crate) fn redrive_begin(&mut self, order: &RedriveOrder, reply: &Reply) {
@@ -91,10 +91,7 @@ impl Naive {
     fn redrive_one(&mut self, id: u64, target: QueueId) {
         let letter = self.mail.given_up.remove(&id);
         let letter = letter.unwrap_or_else(|| panic!("{id} to {target} is not on its way"));
-        assert_eq!(
-            (letter.reason, letter.dead_at),
-            (None, Timestamp(self.now))
-        );
+        assert_eq!((letter.reason, letter.dead_at), (None, Timestamp(self.now)));
         assert_eq!(letter.receive_count, self.messages[&id].receive_count);
         self.leave(id);
         let number = letter.number;
@@ -136,7 +133,15 @@ impl Driver {
         let newest = plain.redrive(queue).filter(|newest| is_running(newest));
         let command = match (random.random_range(0..24), newest) {
             (0, _) => Command::RedriveCancel { queue },
-            (1, _) => return self.proposed.iter().collect::<Vec<_>>().choose(random).copied().cloned(),
+            (1, _) => {
+                return self
+                    .proposed
+                    .iter()
+                    .collect::<Vec<_>>()
+                    .choose(random)
+                    .copied()
+                    .cloned();
+            }
             (2, Some(newest)) => made_up(random, queue, newest, naive),
             (2 | 3, None) | (3, Some(_)) => begin(random, queue),
             (4..18, Some(newest)) => next(random, queue, newest, (plain, stored, naive)),
@@ -214,7 +219,10 @@ fn made_up(random: &mut StdRng, queue: QueueId, newest: &Redrive, naive: &Naive)
     let step = RedriveStep {
         job: newest.job + u64::from(random.random_ratio(1, 9)),
         cursor: MessageId(last + random.random_range(0..3)),
-        picks: ids.into_iter().map(|id| (MessageId(id), other(queue))).collect(),
+        picks: ids
+            .into_iter()
+            .map(|id| (MessageId(id), other(queue)))
+            .collect(),
         skipped: random.random_range(0..5),
         is_last: random.random_ratio(1, 5),
     };

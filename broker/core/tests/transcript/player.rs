@@ -259,7 +259,10 @@ impl Player {
     fn redriving(&self, queue: QueueId) -> Vec<String> {
         let newest = self.broker.redrive(queue).map(redrive);
         let listed = self.broker.redriving().any(|other| other == queue);
-        vec![format!("{}, listed {listed}", newest.unwrap_or("none".to_owned()))]
+        vec![format!(
+            "{}, listed {listed}",
+            newest.unwrap_or("none".to_owned())
+        )]
     }
 
     fn letters(&self, queue: QueueId) -> Vec<String> {
