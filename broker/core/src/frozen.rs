@@ -37,7 +37,7 @@ pub(crate) enum FrozenRow {
     Node(Arc<NodeRecord>),
     Retired(Vec<Retired>),
     Placement(Arc<SetRecord>),
-    Queue(QueueRow),
+    Queue(Box<QueueRow>),
     Mark(Mark),
     Directory(Directory),
     Leases(Arc<Chunk<Lease>>),

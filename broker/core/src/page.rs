@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn one_may_leave_from_the_middle_and_cuts_its_run() {
         let mut page = Page::new();
-        (10..20).for_each(|place| drop(page.insert(place, received(2, 7))));
+        (10..20).for_each(|place| assert!(page.insert(place, received(2, 7))));
         page.insert(30, None);
         assert_eq!(page.take(9), None);
         assert_eq!(page.take(15), Some(received(2, 7)));

@@ -36,12 +36,15 @@ struct Look {
     round_count: u32,
 }
 
+/// A look, and what came of reading for it.
+type ReadLook = (Look, Result<Rows, StoreError>);
+
 /// The looks of one set that wait for rows.
 #[derive(Default)]
 pub(super) struct Peeks {
     waiting: VecDeque<Look>,
     is_reading: bool,
-    read: Rc<RefCell<Option<(Look, Result<Rows, StoreError>)>>>,
+    read: Rc<RefCell<Option<ReadLook>>>,
 }
 
 impl Peeks {

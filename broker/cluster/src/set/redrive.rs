@@ -311,7 +311,7 @@ mod tests {
             skipped: 0,
         };
         let ids = [3, 4, 5, 6, 7].map(MessageId);
-        let target = |place: usize| (place % 2 == 0).then_some(QueueId(9));
+        let target = |place: usize| place.is_multiple_of(2).then_some(QueueId(9));
         sorted.take(&ids, 2, target);
         assert_eq!((sorted.cursor, sorted.skipped), (MessageId(5), 1));
         assert_eq!(

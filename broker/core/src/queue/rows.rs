@@ -178,7 +178,11 @@ impl Queue {
                 row.unwrap_or(FrozenRow::Gone),
             ));
         };
-        push(RowKey::QUEUE, 0, Some(FrozenRow::Queue(self.row())));
+        push(
+            RowKey::QUEUE,
+            0,
+            Some(FrozenRow::Queue(Box::new(self.row()))),
+        );
         for space in [&mut self.immediate, &mut self.delayed] {
             space
                 .marks
