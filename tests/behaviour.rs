@@ -39,6 +39,8 @@ mod processor_time;
 mod producers;
 #[path = "behaviour/receiving.rs"]
 mod receiving;
+#[path = "behaviour/redrive.rs"]
+mod redrive;
 #[path = "behaviour/restarts.rs"]
 mod restarts;
 #[path = "support/segments.rs"]

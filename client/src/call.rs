@@ -20,6 +20,9 @@ use crate::routes::CATALOG;
 use crate::shared::Shared;
 use crate::watch::Watch;
 
+/// How long the broker counts at most, for a dry run of a redrive.
+const DRY_RUN_MAX: Duration = Duration::from_secs(600);
+
 /// What a caller gets.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -116,7 +119,11 @@ impl Call {
             Request::Receive(receive) => Some(receive.queue.as_str()),
             Request::Delete(delete) => Some(delete.queue.as_str()),
             Request::ChangeVisibility(change) => Some(change.queue.as_str()),
-            Request::QueueShow { name } | Request::QueuePurge { name } => Some(name.as_str()),
+            Request::QueueShow { name }
+            | Request::QueuePurge { name }
+            | Request::RedriveStatus { name }
+            | Request::RedriveCancel { name } => Some(name.as_str()),
+            Request::Redrive(redrive) => Some(redrive.queue.as_str()),
             Request::Reschedule(reschedule) => Some(reschedule.queue.as_str()),
             Request::Peek(peek) => Some(peek.queue.as_str()),
             Request::Send(send) => Some(send.queue.as_str()),
@@ -139,6 +146,7 @@ impl Call {
                 let wait = receive.wait_ms.unwrap_or(RECEIVE_WAIT_MAX_MS);
                 Duration::from_millis(wait.into())
             }
+            Request::Redrive(redrive) if redrive.is_dry_run => DRY_RUN_MAX,
             _ => Duration::ZERO,
         }
     }
@@ -173,8 +181,11 @@ impl Call {
             | Request::ChangeVisibility(_)
             | Request::Reschedule(_)
             | Request::Peek(_)
+            | Request::RedriveStatus { .. }
+            | Request::RedriveCancel { .. }
             | Request::Route(_)
             | Request::Ping => true,
+            Request::Redrive(ref redrive) => redrive.is_dry_run,
             // A repeated purge would take what was sent meanwhile.
             Request::QueuePurge { .. }
             | Request::Hello(_)

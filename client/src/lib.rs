@@ -71,11 +71,11 @@
 //! |---|---|
 //! | not yet written whole | sent on another connection, whatever it is |
 //! | receive | repeated with the rest of its wait (1) |
-//! | show and list queues | repeated |
+//! | show and list queues, peek, dry run and status of a redrive | repeated |
 //! | delete, extend, release | repeated (2) |
 //! | send | repeated, and stored once (3) |
 //! | create, set and delete queues | repeated (4) |
-//! | [`Client::admin`] | fails with `applied() == Unknown` |
+//! | [`Client::admin`], purge, redrive | fails with `applied() == Unknown` |
 //!
 //! 1. What the broker handed out to the broken connection comes back when its visibility timeout
 //!    ends, at the latest.
@@ -135,6 +135,7 @@ mod producer;
 mod queue;
 mod queue_options;
 mod receive;
+mod redrive;
 mod refusals;
 mod replies;
 mod routes;
@@ -151,8 +152,8 @@ mod watch;
 
 pub use sampan_protocol::{
     Applied, DeadLetter, DeathReason, ErrorCode, MessageId, MessageState, PeekOf, PeekedMessage,
-    QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle, SetId, Timestamp, Why,
-    headers,
+    QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle, RedriveState,
+    RedriveStatus, SetId, Timestamp, Why, headers,
 };
 
 pub use crate::builder::ClientBuilder;
@@ -165,4 +166,5 @@ pub use crate::peek::Peek;
 pub use crate::queue::Queue;
 pub use crate::queue_options::QueueOptions;
 pub use crate::receive::Receive;
+pub use crate::redrive::Redrive;
 pub use crate::submission::{Deleting, Sending, SendingBatch};

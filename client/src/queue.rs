@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
     ChangeVisibility, Delete, ErrorCode, Handles, MessageId, Name, PeekOf, PeekedMessage,
-    ReceiptHandle, Reply, Request, Reschedule,
+    ReceiptHandle, RedriveStatus, Reply, Request, Reschedule,
 };
 
 use crate::call::Answer;
@@ -19,6 +19,7 @@ use crate::message::Message;
 use crate::peek::Peek;
 use crate::queue_options::millis_u32;
 use crate::receive::Receive;
+use crate::redrive::Redrive;
 use crate::replies::handle_error;
 use crate::send_frame::SendUnit;
 use crate::shared::Shared;
@@ -243,6 +244,41 @@ impl Queue {
         let request = Request::QueuePurge { name };
         match self.shared().call_for_reply(request).await? {
             Reply::QueuePurged(count) => Ok(count),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Moves messages back to the queues that they came from, or to another: all, unless told
+    /// otherwise.
+    pub fn redrive(&self) -> Redrive {
+        Redrive::new(self.clone())
+    }
+
+    /// How far the newest redrive of the queue is.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `NoRedrive` or `QueueNotFound`.
+    pub async fn redrive_status(&self) -> Result<RedriveStatus, Error> {
+        let name = self.wire_name();
+        let request = Request::RedriveStatus { name };
+        match self.shared().call_for_reply(request).await? {
+            Reply::RedriveShown(status) => Ok(status),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ends the redrive of the queue, and tells how far it came. What is on its way goes on. One
+    /// that has ended already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `NoRedrive` or `QueueNotFound`.
+    pub async fn cancel_redrive(&self) -> Result<RedriveStatus, Error> {
+        let name = self.wire_name();
+        let request = Request::RedriveCancel { name };
+        match self.shared().call_for_reply(request).await? {
+            Reply::RedriveCancelled(status) => Ok(status),
             _ => Err(unexpected()),
         }
     }

@@ -8,11 +8,11 @@
 mod support;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use sampan_client::{
-    Applied, Client, Error, ErrorCode, Message, MessageId, MessageState, PeekOf, QueueOptions,
-    ReceiptHandle, Timestamp, headers,
+    Applied, Client, DeathReason, Error, ErrorCode, Message, MessageId, MessageState, PeekOf,
+    QueueOptions, ReceiptHandle, RedriveState, Timestamp, headers,
 };
 use sampan_protocol::{Frame, FrameHeader, kind};
 use support::{Connection, Peer};
@@ -332,6 +332,45 @@ async fn purges_and_scheduled_messages() {
         .await;
     });
     done.unwrap();
+}
+
+#[tokio::test]
+async fn redrives() {
+    let (client, mut connection) = connected().await;
+    let queue = client.queue("dead");
+    let since = UNIX_EPOCH + Duration::from_millis(1_767_225_600_000);
+    let redrive = queue.redrive().to("late").since(since).source("orders");
+    let redrive = redrive.reason(DeathReason::Age).header("tenant", "acme");
+    let redrive = redrive.rate(500);
+    let (job, ()) = tokio::join!(redrive.begin(), async {
+        let request = ("redrive.txt", "redrive: every filter, all to one queue");
+        let reply = ("redrive.txt", "redrive begun");
+        exchange(&mut connection, request, &[reply]).await;
+    });
+    assert_eq!(job.unwrap(), 3);
+    let redrive = queue.redrive();
+    let (count, ()) = tokio::join!(redrive.dry_run(), async {
+        let request = ("redrive.txt", "redrive: dry run without a filter");
+        let reply = ("redrive.txt", "redrive counted");
+        exchange(&mut connection, request, &[reply]).await;
+    });
+    assert_eq!(count.unwrap(), 5_000_000_000);
+    let (status, ()) = tokio::join!(queue.redrive_status(), async {
+        let request = ("redrive.txt", "redrive status");
+        let reply = ("redrive.txt", "redrive shown: it goes on");
+        exchange(&mut connection, request, &[reply]).await;
+    });
+    let status = status.unwrap();
+    assert_eq!((status.state, status.moving), (RedriveState::Running, 77));
+    assert_eq!(status.ended_at, None);
+    let (status, ()) = tokio::join!(queue.cancel_redrive(), async {
+        let request = ("redrive.txt", "redrive cancel");
+        let reply = ("redrive.txt", "redrive cancelled: its end");
+        exchange(&mut connection, request, &[reply]).await;
+    });
+    let status = status.unwrap();
+    assert_eq!(status.state, RedriveState::Cancelled);
+    assert_eq!((status.looked, status.to.as_str()), (1_500, "late"));
 }
 
 #[tokio::test]

@@ -39,6 +39,21 @@ impl DeathReason {
         }
     }
 
+    /// The number in frames and rows.
+    pub const fn number(self) -> u8 {
+        match self {
+            DeathReason::ReceiveCount => 1,
+            DeathReason::Age => 2,
+        }
+    }
+
+    /// The reason of a number, when there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [DeathReason::ReceiveCount, DeathReason::Age]
+            .into_iter()
+            .find(|reason| reason.number() == number)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         [DeathReason::ReceiveCount, DeathReason::Age]
             .into_iter()

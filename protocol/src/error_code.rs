@@ -90,6 +90,10 @@ error_codes! {
     InvalidDeadLetterQueue = 207, "invalid dead-letter queue", false, No;
     /// A queue that is to be deleted is the dead-letter queue of another.
     QueueIsBound = 208, "queue is a dead-letter queue", false, No;
+    /// A redrive of the queue is going on.
+    RedriveRunning = 209, "another redrive of this queue is running", true, No;
+    /// No redrive of the queue ever began.
+    NoRedrive = 210, "no redrive of this queue", false, No;
     /// A message without a body.
     BodyEmpty = 300, "message body is empty", false, No;
     /// A body longer than the queue's `message_size_max`.

@@ -27,6 +27,7 @@ pub mod limits;
 mod name;
 mod out_of_range;
 mod reader;
+mod redrive;
 mod signature;
 
 pub use attributes::{AttributeChanges, QueueAttributes};
@@ -39,8 +40,9 @@ pub use frame::{
     AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
     ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, MessageState,
     PROTOCOL_VERSION, Peek, PeekOf, PeekedMessage, QueueCounts, QueueCreate, QueueDescription,
-    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Reply, Request,
-    Reschedule, RouteReply, RouteRequest, Send, Sent, Why, kind,
+    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Redrive,
+    RedriveBegun, RedriveState, RedriveStatus, Reply, Request, Reschedule, RouteReply,
+    RouteRequest, Send, Sent, Why, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{
@@ -48,4 +50,5 @@ pub use ids::{
 };
 pub use name::{Name, check_queue_name};
 pub use out_of_range::OutOfRange;
+pub use redrive::RedriveFilter;
 pub use signature::{sign, verify_signature};

@@ -39,7 +39,8 @@ pub use peer::{PeerIo, PeerStream, PlainTransport, Transport};
 pub use repair::Bodies;
 pub use set::{
     Answer, BodyRun, Client, ClientId, CountsOfSet, OpenStateError, Origin, Outcome, PeekRequest,
-    PeekedMessages, Receive, Received, Refused, SetHandle, SetRequest, Shown,
+    PeekedMessages, Receive, Received, RedriveAsk, RedriveShown, Refused, SetHandle, SetRequest,
+    Shown,
 };
 pub use status::{
     BackupSummary, CanStop, ClusterReply, ClusterRequest, ClusterStatus, Health, LeaderMove,

@@ -25,7 +25,7 @@ pub use restore::RestoreError;
 use crate::catalog::Catalog;
 use crate::frozen::{Frozen, FrozenRow};
 use crate::limits::RESIDENT_PAGE_COUNT_MAX;
-use crate::queue::Queue;
+use crate::queue::{Queue, Redrive};
 use crate::row_key::RowKey;
 use crate::state_hash::StateHash;
 
@@ -43,8 +43,8 @@ pub struct Outgoing {
     pub id: MessageId,
     /// How often it was received there.
     pub receive_count: u32,
-    /// Why it was given up.
-    pub reason: DeathReason,
+    /// Why it was given up; none of one that is redriven.
+    pub reason: Option<DeathReason>,
     /// When it was given up.
     pub dead_at: Timestamp,
 }
@@ -70,6 +70,8 @@ pub struct Broker {
     gained: Vec<QueueId>,
     /// Queues with messages on their way to another.
     mailing: BTreeSet<QueueId>,
+    /// Queues with a redrive that goes on.
+    redriving: BTreeSet<QueueId>,
 }
 
 impl Default for Broker {
@@ -94,6 +96,7 @@ impl Broker {
             evicted: BTreeSet::new(),
             gained: Vec::new(),
             mailing: BTreeSet::new(),
+            redriving: BTreeSet::new(),
         }
     }
 
@@ -153,6 +156,21 @@ impl Broker {
                 dead_at,
             })
             .collect()
+    }
+
+    /// The newest redrive of a queue.
+    pub fn redrive(&self, queue: QueueId) -> Option<&Redrive> {
+        self.queues.get(&queue)?.redrive()
+    }
+
+    /// The ids of a queue that come next, without a delay and with one.
+    pub fn ends(&self, queue: QueueId) -> Option<[MessageId; 2]> {
+        self.queues.get(&queue).map(Queue::ends)
+    }
+
+    /// The queues with a redrive that goes on.
+    pub fn redriving(&self) -> impl Iterator<Item = QueueId> + '_ {
+        self.redriving.iter().copied()
     }
 
     /// The catalog; empty in every set but 0.

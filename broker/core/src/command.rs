@@ -12,7 +12,14 @@ use sampan_protocol::{
 use crate::catalog::CatalogCommand;
 use crate::entry::FORMAT_VERSION_MIN;
 use crate::fields::{FieldError, Fields, put_text};
-use crate::queue::{Arrival, Fate, decode_attributes, encode_attributes};
+use crate::queue::{
+    Arrival, Fate, RedriveOrder, RedriveStep, decode_attributes, encode_attributes,
+};
+
+mod redrive;
+
+pub(crate) use redrive::{put_order, take_order};
+use redrive::{put_step, take_step};
 
 const SEND: u8 = 0x01;
 const RECEIVE: u8 = 0x02;
@@ -23,6 +30,9 @@ const PURGE: u8 = 0x06;
 const RESCHEDULE: u8 = 0x07;
 const DELIVER: u8 = 0x08;
 const SETTLE: u8 = 0x09;
+const REDRIVE_BEGIN: u8 = 0x0b;
+const REDRIVE_STEP: u8 = 0x0c;
+const REDRIVE_CANCEL: u8 = 0x0d;
 const QUEUE_CREATE: u8 = 0x10;
 const QUEUE_SET: u8 = 0x11;
 const QUEUE_DELETE: u8 = 0x12;
@@ -112,6 +122,25 @@ pub enum Command {
         /// By number; at most 256.
         fates: Vec<(u64, Fate)>,
     },
+    /// Begins a redrive, unless one goes on.
+    RedriveBegin {
+        /// The queue whose messages move.
+        queue: QueueId,
+        /// Which, and where to.
+        order: RedriveOrder,
+    },
+    /// Moves messages of a redrive.
+    RedriveStep {
+        /// The queue whose messages move.
+        queue: QueueId,
+        /// Which.
+        step: RedriveStep,
+    },
+    /// Ends a redrive.
+    RedriveCancel {
+        /// The queue whose messages move.
+        queue: QueueId,
+    },
     /// Makes a queue in the set that is to hold it. When it is there already, nothing happens.
     QueueCreate {
         /// Given by the catalog.
@@ -158,6 +187,9 @@ impl Command {
             | Command::Reschedule { queue, .. }
             | Command::Deliver { queue, .. }
             | Command::Settle { queue, .. }
+            | Command::RedriveBegin { queue, .. }
+            | Command::RedriveStep { queue, .. }
+            | Command::RedriveCancel { queue }
             | Command::QueueCreate { queue, .. }
             | Command::QueueSet { queue, .. }
             | Command::QueueDelete { queue } => Some(*queue),
@@ -192,12 +224,18 @@ impl Command {
             } => HEAD_LEN + 10 + arrivals.len() * 16 + 4 + batch.as_bytes().len(),
             Command::Settle { fates, .. } => HEAD_LEN + 2 + fates.len() * 9,
             Command::ChangeVisibility { handles, .. } => HEAD_LEN + 6 + handles.as_bytes().len(),
-            Command::QueueCreate { .. } | Command::QueueSet { .. } | Command::Catalog(_) => {
+            Command::QueueCreate { .. }
+            | Command::QueueSet { .. }
+            | Command::RedriveBegin { .. }
+            | Command::RedriveStep { .. }
+            | Command::Catalog(_) => {
                 let mut out = Vec::new();
                 self.encode(&mut out);
                 out.len()
             }
-            Command::QueueDelete { .. } | Command::Purge { .. } => HEAD_LEN,
+            Command::QueueDelete { .. } | Command::Purge { .. } | Command::RedriveCancel { .. } => {
+                HEAD_LEN
+            }
             Command::Reschedule { .. } => HEAD_LEN + 16,
             #[cfg(feature = "next-version")]
             Command::Note { text } => 3 + text.len(),
@@ -290,6 +328,15 @@ impl Command {
                 put_head(out, SETTLE, *queue);
                 put_fates(out, fates);
             }
+            Command::RedriveBegin { queue, order } => {
+                put_head(out, REDRIVE_BEGIN, *queue);
+                put_order(order, out);
+            }
+            Command::RedriveStep { queue, step } => {
+                put_head(out, REDRIVE_STEP, *queue);
+                put_step(step, out);
+            }
+            Command::RedriveCancel { queue } => put_head(out, REDRIVE_CANCEL, *queue),
             Command::QueueCreate {
                 queue,
                 name,
@@ -373,6 +420,15 @@ impl Command {
                 queue,
                 fates: take_fates(fields)?,
             },
+            REDRIVE_BEGIN => Command::RedriveBegin {
+                queue,
+                order: take_order(fields)?,
+            },
+            REDRIVE_STEP => Command::RedriveStep {
+                queue,
+                step: take_step(fields)?,
+            },
+            REDRIVE_CANCEL => Command::RedriveCancel { queue },
             QUEUE_CREATE => Command::QueueCreate {
                 queue,
                 attributes: decode_attributes(fields)?,

@@ -46,6 +46,11 @@ pub enum Effect {
         /// The queue.
         queue: QueueId,
     },
+    /// A redrive of the queue has begun. For the leader, like `Ready`.
+    Redrive {
+        /// The queue.
+        queue: QueueId,
+    },
     /// A catalog command was carried out; perhaps a repeat of one. At most once per entry.
     CatalogChanged,
 }

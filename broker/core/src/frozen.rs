@@ -19,7 +19,9 @@ use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
-use crate::queue::{Delayed, KeyChunk, Letter, Producer, QueueRow, encode_lane, encode_reply};
+use crate::queue::{
+    Delayed, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply,
+};
 use crate::row_key::RowKey;
 
 const SET_VERSION: u8 = 1;
@@ -43,6 +45,7 @@ pub(crate) enum FrozenRow {
     Letters(Arc<Chunk<Letter>>),
     /// The highest number that was judged.
     Lane(u64),
+    Redrive(Arc<Redrive>),
     Producer(Arc<Producer>),
     Keys(Arc<KeyChunk>),
     Reply(Arc<Sent>),
@@ -72,6 +75,7 @@ impl FrozenRow {
             FrozenRow::Delayed(chunk) => chunk.encode(&mut out),
             FrozenRow::Letters(chunk) => chunk.encode(&mut out),
             FrozenRow::Lane(highest) => encode_lane(*highest, &mut out),
+            FrozenRow::Redrive(redrive) => redrive.encode(&mut out),
             FrozenRow::Producer(producer) => producer.encode(&mut out),
             FrozenRow::Keys(chunk) => chunk.encode(&mut out),
             FrozenRow::Reply(sent) => encode_reply(sent, &mut out),

@@ -54,5 +54,7 @@ pub const SET_COUNT_MAX: u32 = 256;
 pub const VOTER_COUNT_MAX: usize = 7;
 /// Messages of a queue that are on their way to another, or that nobody takes (replicated).
 pub const OUTBOX_COUNT_MAX: u64 = 100_000;
+/// Fresh messages that one step of a redrive lays into pages (replicated).
+pub const REDRIVE_SPAN_MAX: u64 = 4_096;
 /// Queues whose messages one queue takes (replicated).
 pub const LANE_COUNT_MAX: usize = 65_536;

@@ -4,8 +4,8 @@
 //! messages of one receive mostly come back together; a page of messages that were received one by
 //! one costs 16 bytes each until it is evicted.
 //!
-//! Everything leaves from the low end (a receive takes the lowest id, expiry the oldest), so runs
-//! are only ever cut at the front.
+//! Nearly everything leaves from the low end (a receive takes the lowest id, expiry the oldest), so
+//! runs are cut at the front; only a redrive takes from the middle, and may cut one in two.
 //!
 //! Invariants: runs rise, do not overlap, and cover only ready ids. Spec: spec/state.md, "Pages".
 
@@ -155,6 +155,30 @@ impl Page {
         taken
     }
 
+    /// Takes a ready place from anywhere; what is known of it.
+    pub(crate) fn take(&mut self, place: u16) -> Option<Option<Received>> {
+        if !self.is_ready(place) {
+            return None;
+        }
+        self.ready[usize::from(place / 64)] &= !(1 << (place % 64));
+        let at = self.runs.partition_point(|run| run.end() <= place);
+        let run = self.runs.get(at).filter(|run| run.first <= place).copied();
+        if let Some(run) = run {
+            let before = Run {
+                count: place - run.first,
+                ..run
+            };
+            let behind = Run {
+                first: place + 1,
+                count: run.end() - place - 1,
+                ..run
+            };
+            let rest = [before, behind].into_iter().filter(|run| run.count > 0);
+            self.runs.splice(at..=at, rest);
+        }
+        Some(run.map(|run| run.received))
+    }
+
     fn cut_runs_below(&mut self, end: u16) {
         let whole = self.runs.partition_point(|run| run.end() <= end);
         self.runs.drain(..whole);
@@ -280,6 +304,24 @@ mod tests {
         assert_eq!((page.first(), page.runs[0].first), (Some(75), 75));
         assert_eq!(page.take_lowest(80, 75, |_, _| ()), 5);
         assert_eq!(page.ready_count(), 4_096 - 80);
+    }
+
+    #[test]
+    fn one_may_leave_from_the_middle_and_cuts_its_run() {
+        let mut page = Page::new();
+        (10..20).for_each(|place| assert!(page.insert(place, received(2, 7))));
+        page.insert(30, None);
+        assert_eq!(page.take(9), None);
+        assert_eq!(page.take(15), Some(received(2, 7)));
+        assert_eq!(page.take(15), None, "taken once");
+        assert_eq!(page.take(10), Some(received(2, 7)));
+        assert_eq!(page.take(19), Some(received(2, 7)));
+        assert_eq!(page.take(30), Some(None));
+        let runs: Vec<_> = page.runs.iter().map(|run| (run.first, run.count)).collect();
+        assert_eq!(runs, [(11, 4), (16, 3)]);
+        let mut row = Vec::new();
+        page.encode(&mut row);
+        assert_eq!(Page::decode(&row), Ok(page));
     }
 
     #[test]

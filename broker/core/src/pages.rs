@@ -156,6 +156,17 @@ impl Pages {
         u64::from(taken)
     }
 
+    /// Takes one message, if it is ready and not buried; what is known of it.
+    pub(crate) fn take(&mut self, id: MessageId) -> Option<Option<Received>> {
+        let (number, place) = split(id.0);
+        let held = self.held.get_mut(&number)?;
+        let taken = Arc::make_mut(held.page.as_mut().expect(RESIDENT)).take(place)?;
+        held.ready_count -= 1;
+        self.ready_count -= 1;
+        self.settle(number);
+        Some(taken)
+    }
+
     /// Buries every page. None of them may hold an id that is given later.
     pub(crate) fn bury(&mut self) {
         let pages = std::mem::take(&mut self.held);

@@ -22,6 +22,7 @@ mod peek;
 mod producers;
 mod purge;
 mod receive;
+mod redrive;
 mod resting;
 mod rows;
 mod schedule;
@@ -35,9 +36,10 @@ pub(crate) use deliver::encode_lane;
 pub(crate) use needs::Needs;
 pub use outbox::Fate;
 pub(crate) use outbox::Letter;
-pub(crate) use peek::PageRows;
+pub(crate) use peek::{Look, PageRows};
 pub use peek::{Peek, Peeked};
 pub(crate) use producers::{Producer, encode_reply};
+pub use redrive::{Redrive, RedriveOrder, RedriveStep};
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
 };
@@ -56,6 +58,7 @@ use deliver::Lanes;
 use outbox::Outbox;
 use producers::Producers;
 use purge::Purged;
+use redrive::Redrives;
 use resting::Resting;
 use trace::Trace;
 
@@ -109,6 +112,7 @@ pub(crate) struct Queue {
     producers: Producers,
     keys: Keys,
     purged: Purged,
+    redrives: Redrives,
     /// What the command at hand has done, for the state hash.
     trace: Trace,
     pub(crate) flags: Flags,
@@ -127,6 +131,8 @@ pub(crate) struct Flags {
     pub(crate) listed: bool,
     /// It is listed among the queues with letters.
     pub(crate) mailing: bool,
+    /// It is listed among the queues with a redrive that goes on.
+    pub(crate) redriving: bool,
 }
 
 /// A delayed message has nothing but its instant.
@@ -161,6 +167,7 @@ impl Queue {
             lanes: Lanes::default(),
             producers: Producers::new(1, Timestamp(0), Timestamp(0)),
             keys: Keys::new(0, 0),
+            redrives: Redrives::default(),
             trace: Trace::default(),
             flags: Flags::default(),
         }

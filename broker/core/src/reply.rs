@@ -3,6 +3,7 @@
 use sampan_protocol::{ErrorCode, HandleResults, MessageId, ReceiptHandle, Sent, Timestamp};
 
 use crate::catalog::{CatalogRecord, NodeRecord};
+use crate::queue::Redrive;
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,10 @@ pub enum Reply {
     Handles(HandleResults),
     /// To a purge: how many messages were there.
     Purged(u64),
+    /// To the beginning of a redrive: its number.
+    RedriveBegun(u64),
+    /// To the end of a redrive: how far it came.
+    Redrive(Box<Redrive>),
     /// Carried out, and nothing to tell.
     Done,
     /// Refused; nothing was changed.

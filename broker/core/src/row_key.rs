@@ -55,6 +55,8 @@ impl RowKey {
     pub const LANE: u8 = 0x19;
     /// 64 deduplication keys.
     pub const KEYS: u8 = 0x18;
+    /// The newest redrive of a queue.
+    pub const REDRIVE: u8 = 0x1b;
     /// The reply to a numbered send whose ids are in no order.
     pub const REPLY: u8 = 0x1f;
     /// A page of messages that came back or fell due.

@@ -15,11 +15,13 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sampan_core::{
-    Arrival, Broker, CatalogCommand, Command, Entry, Fate, NodeJoin, Reply, RowKey, SetRecord,
+    Arrival, Broker, CatalogCommand, Command, Entry, Fate, NodeJoin, RedriveOrder, RedriveStep,
+    Reply, RowKey, SetRecord,
 };
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber,
-    ProducerSession, QueueAttributes, QueueId, ReceiptHandle, SetId, Timestamp,
+    AttributeChanges, BatchBuilder, DeathReason, Handles, MessageBatch, MessageId, NewMessage,
+    ProducerNumber, ProducerSession, QueueAttributes, QueueId, ReceiptHandle, RedriveFilter, SetId,
+    Timestamp,
 };
 
 const QUEUE: QueueId = QueueId(1);
@@ -165,6 +167,36 @@ fn deliver() -> Command {
     }
 }
 
+/// A redrive with every filter.
+fn redrive() -> Command {
+    Command::RedriveBegin {
+        queue: QUEUE,
+        order: RedriveOrder {
+            target: Some(QueueId(9)),
+            target_name: "late".to_owned(),
+            filter: RedriveFilter {
+                since: Timestamp(1_699_999_000_000),
+                reason: Some(DeathReason::Age),
+                source_queue: "orders".to_owned(),
+                header_name: "tenant".to_owned(),
+                header_value: Bytes::from_static(b"acme"),
+            },
+            rate: 500,
+        },
+    }
+}
+
+fn step() -> Command {
+    let step = RedriveStep {
+        job: 1,
+        cursor: MessageId(3),
+        picks: vec![(MessageId(3), QueueId(9))],
+        skipped: 2,
+        is_last: false,
+    };
+    Command::RedriveStep { queue: QUEUE, step }
+}
+
 /// Every kind of command, each kind of catalog command included.
 fn commands() -> Vec<Command> {
     let (queue, attributes) = (QUEUE, QueueAttributes::default());
@@ -214,6 +246,9 @@ fn commands() -> Vec<Command> {
             queue,
             fates: vec![(1, Fate::Delivered), (2, Fate::Undeliverable)],
         },
+        redrive(),
+        step(),
+        Command::RedriveCancel { queue: QueueId(2) },
         numbered(1, batch()),
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },
@@ -388,6 +423,7 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::LETTERS,
         RowKey::LANE,
         RowKey::KEYS,
+        RowKey::REDRIVE,
         RowKey::REPLY,
         RowKey::PAGE,
     ] {

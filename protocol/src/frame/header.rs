@@ -32,6 +32,12 @@ pub mod kind {
     pub const ROUTE: u8 = 0x15;
     /// Remove everything in a queue.
     pub const QUEUE_PURGE: u8 = 0x16;
+    /// Move messages back to where they came from.
+    pub const REDRIVE: u8 = 0x18;
+    /// How far a redrive is.
+    pub const REDRIVE_STATUS: u8 = 0x19;
+    /// End a redrive.
+    pub const REDRIVE_CANCEL: u8 = 0x1A;
     /// Send messages.
     pub const SEND: u8 = 0x20;
     /// Receive messages.
@@ -59,6 +65,9 @@ pub mod kind {
         QUEUE_DELETE,
         ROUTE,
         QUEUE_PURGE,
+        REDRIVE,
+        REDRIVE_STATUS,
+        REDRIVE_CANCEL,
         SEND,
         RECEIVE,
         DELETE,

@@ -7,7 +7,8 @@ use super::{peeked, queue_purge, received};
 use crate::reader::Reader;
 use crate::{
     AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply, PeekedMessage,
-    QueueDescription, QueueListPage, ReceivedMessage, RouteReply, Sent,
+    QueueDescription, QueueListPage, ReceivedMessage, RedriveBegun, RedriveStatus, RouteReply,
+    Sent,
 };
 
 /// What the broker answers.
@@ -31,6 +32,12 @@ pub enum Reply {
     QueueDeleted,
     /// The queue is empty; so many messages were there.
     QueuePurged(u64),
+    /// The redrive has begun, or was only counted.
+    RedriveBegun(RedriveBegun),
+    /// How far the redrive is.
+    RedriveShown(RedriveStatus),
+    /// How far the redrive was when it ended.
+    RedriveCancelled(RedriveStatus),
     /// Who leads, and where the nodes are.
     Route(RouteReply),
     /// The messages are stored.
@@ -60,6 +67,9 @@ const QUEUE_SHOWN: u8 = kind::QUEUE_SHOW | kind::REPLY;
 const QUEUE_LISTED: u8 = kind::QUEUE_LIST | kind::REPLY;
 const QUEUE_DELETED: u8 = kind::QUEUE_DELETE | kind::REPLY;
 const QUEUE_PURGED: u8 = kind::QUEUE_PURGE | kind::REPLY;
+const REDRIVE_BEGUN: u8 = kind::REDRIVE | kind::REPLY;
+const REDRIVE_SHOWN: u8 = kind::REDRIVE_STATUS | kind::REPLY;
+const REDRIVE_CANCELLED: u8 = kind::REDRIVE_CANCEL | kind::REPLY;
 const ROUTE: u8 = kind::ROUTE | kind::REPLY;
 const SENT: u8 = kind::SEND | kind::REPLY;
 const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
@@ -87,6 +97,9 @@ impl Reply {
             QUEUE_LISTED => Reply::QueueListed(QueueListPage::decode(payload)?),
             QUEUE_DELETED => empty(payload, Reply::QueueDeleted)?,
             QUEUE_PURGED => Reply::QueuePurged(queue_purge::decode_reply(payload)?),
+            REDRIVE_BEGUN => Reply::RedriveBegun(RedriveBegun::decode(payload)?),
+            REDRIVE_SHOWN => Reply::RedriveShown(RedriveStatus::decode(payload)?),
+            REDRIVE_CANCELLED => Reply::RedriveCancelled(RedriveStatus::decode(payload)?),
             ROUTE => Reply::Route(RouteReply::decode(payload)?),
             SENT => Reply::Sent(Sent::decode(payload)?),
             RECEIVED => Reply::Received(received::decode(payload)?),
@@ -119,6 +132,9 @@ impl Reply {
             Reply::QueueListed(_) => QUEUE_LISTED,
             Reply::QueueDeleted => QUEUE_DELETED,
             Reply::QueuePurged(_) => QUEUE_PURGED,
+            Reply::RedriveBegun(_) => REDRIVE_BEGUN,
+            Reply::RedriveShown(_) => REDRIVE_SHOWN,
+            Reply::RedriveCancelled(_) => REDRIVE_CANCELLED,
             Reply::Route(_) => ROUTE,
             Reply::Sent(_) => SENT,
             Reply::Received(_) => RECEIVED,
@@ -139,6 +155,8 @@ impl Reply {
             Reply::QueueListed(page) => page.encode(out),
             Reply::Peeked(messages) => peeked::encode(messages, out),
             Reply::QueuePurged(count) => out.put_u64_le(*count),
+            Reply::RedriveBegun(begun) => begun.encode(out),
+            Reply::RedriveShown(status) | Reply::RedriveCancelled(status) => status.encode(out),
             Reply::Route(route) => route.encode(out),
             Reply::Sent(sent) => sent.encode(out),
             Reply::Received(messages) => received::encode(messages, out),

@@ -7,7 +7,7 @@ use super::{queue_delete, queue_show};
 use crate::reader::Reader;
 use crate::{
     AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, Peek,
-    QueueCreate, QueueList, QueueSet, Receive, Reschedule, RouteRequest, Send,
+    QueueCreate, QueueList, QueueSet, Receive, Redrive, Reschedule, RouteRequest, Send,
 };
 
 /// What a client asks for.
@@ -37,6 +37,18 @@ pub enum Request {
     },
     /// Remove everything in a queue.
     QueuePurge {
+        /// The queue.
+        name: Name,
+    },
+    /// Move messages back to where they came from.
+    Redrive(Redrive),
+    /// How far the newest redrive of a queue is.
+    RedriveStatus {
+        /// The queue.
+        name: Name,
+    },
+    /// End the redrive of a queue.
+    RedriveCancel {
         /// The queue.
         name: Name,
     },
@@ -84,6 +96,13 @@ impl Request {
             kind::QUEUE_PURGE => Request::QueuePurge {
                 name: queue_delete::decode(payload)?,
             },
+            kind::REDRIVE => Request::Redrive(Redrive::decode(payload)?),
+            kind::REDRIVE_STATUS => Request::RedriveStatus {
+                name: queue_delete::decode(payload)?,
+            },
+            kind::REDRIVE_CANCEL => Request::RedriveCancel {
+                name: queue_delete::decode(payload)?,
+            },
             kind::ROUTE => Request::Route(RouteRequest::decode(payload)?),
             kind::SEND => Request::Send(Send::decode(payload)?),
             kind::RECEIVE => Request::Receive(Receive::decode(payload)?),
@@ -117,6 +136,9 @@ impl Request {
             Request::QueueList(_) => kind::QUEUE_LIST,
             Request::QueueDelete { .. } => kind::QUEUE_DELETE,
             Request::QueuePurge { .. } => kind::QUEUE_PURGE,
+            Request::Redrive(_) => kind::REDRIVE,
+            Request::RedriveStatus { .. } => kind::REDRIVE_STATUS,
+            Request::RedriveCancel { .. } => kind::REDRIVE_CANCEL,
             Request::Route(_) => kind::ROUTE,
             Request::Send(_) => kind::SEND,
             Request::Receive(_) => kind::RECEIVE,
@@ -137,8 +159,11 @@ impl Request {
             Request::QueueSet(set) => set.encode(out),
             Request::QueueShow { name }
             | Request::QueueDelete { name }
-            | Request::QueuePurge { name } => name.encode(out),
+            | Request::QueuePurge { name }
+            | Request::RedriveStatus { name }
+            | Request::RedriveCancel { name } => name.encode(out),
             Request::QueueList(list) => list.encode(out),
+            Request::Redrive(redrive) => redrive.encode(out),
             Request::Route(route) => route.encode(out),
             Request::Send(send) => send.encode(out),
             Request::Receive(receive) => receive.encode(out),

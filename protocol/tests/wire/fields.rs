@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use sampan_protocol::{
     Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord, PeekedMessage,
-    QueueDescription, ReceivedMessage, Reply, Request, Send, headers,
+    QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send, headers,
 };
 
 use crate::vector::Value;
@@ -61,7 +61,9 @@ impl Lines {
             }
             Request::QueueShow { name }
             | Request::QueueDelete { name }
-            | Request::QueuePurge { name } => {
+            | Request::QueuePurge { name }
+            | Request::RedriveStatus { name }
+            | Request::RedriveCancel { name } => {
                 self.push_text("name", name.as_str());
             }
             Request::QueueList(list) => {
@@ -69,6 +71,7 @@ impl Lines {
                 self.push_text("prefix", list.prefix.as_str());
                 self.push_text("after", list.after.as_str());
             }
+            Request::Redrive(redrive) => self.redrive(redrive),
             Request::Route(route) => self.push_text("queue", route.queue.as_str()),
             Request::Send(send) => self.send(send),
             Request::Receive(receive) => {
@@ -161,6 +164,13 @@ impl Lines {
                     self.peeked(index, message);
                 }
             }
+            Reply::RedriveBegun(begun) => {
+                self.push("job", begun.job);
+                self.push("count", begun.count);
+            }
+            Reply::RedriveShown(status) | Reply::RedriveCancelled(status) => {
+                self.redrive_status(status);
+            }
             Reply::QueuePurged(count) => self.push("count", count),
             Reply::Pong
             | Reply::QueueCreated
@@ -168,6 +178,32 @@ impl Lines {
             | Reply::QueueDeleted
             | Reply::Rescheduled => {}
         }
+    }
+
+    fn redrive(&mut self, redrive: &Redrive) {
+        let filter = &redrive.filter;
+        self.push_text("queue", redrive.queue.as_str());
+        self.push_text("to", redrive.to.as_str());
+        self.push("since", filter.since);
+        self.push_or("reason", filter.reason, "any");
+        self.push_text("source_queue", &filter.source_queue);
+        self.push_text("header_name", &filter.header_name);
+        self.push("header_value", hex(&filter.header_value));
+        self.push("rate", redrive.rate);
+        self.push("is_dry_run", redrive.is_dry_run);
+    }
+
+    fn redrive_status(&mut self, status: &RedriveStatus) {
+        self.push("job", status.job);
+        self.push("state", format!("{:?}", status.state));
+        self.push("rate", status.rate);
+        self.push("begun_at", status.begun_at);
+        self.push_or("ended_at", status.ended_at, "none");
+        self.push("looked", status.looked);
+        self.push("moved", status.moved);
+        self.push("skipped", status.skipped);
+        self.push("moving", status.moving);
+        self.push_text("to", &status.to);
     }
 
     fn changes(&mut self, changes: &AttributeChanges) {

@@ -12,12 +12,13 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{
     AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, Authenticated, BatchBuilder,
-    ChangeVisibility, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HandleResults,
-    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek, PeekOf,
-    PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate,
-    QueueDescription, QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive,
-    ReceivedMessage, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId,
-    Timestamp, checksum, headers,
+    ChangeVisibility, DeathReason, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader,
+    HandleResults, Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek,
+    PeekOf, PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts,
+    QueueCreate, QueueDescription, QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle,
+    Receive, ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState, RedriveStatus,
+    Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum,
+    headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -118,6 +119,52 @@ fn receive() -> impl Strategy<Value = Receive> {
         )
 }
 
+fn redrive() -> impl Strategy<Value = Redrive> {
+    let header = (".{0,20}", vec(any::<u8>(), 0..4_097));
+    let filter = (any::<u64>(), 0..3_u8, "[a-z]{0,64}", header);
+    let asked = (name(), name(), any::<u32>(), any::<bool>());
+    (filter, asked).prop_map(|(filter, asked)| {
+        let (header_name, mut header_value) = filter.3;
+        if header_name.is_empty() {
+            header_value.clear();
+        }
+        Redrive {
+            queue: asked.0,
+            to: asked.1,
+            filter: RedriveFilter {
+                since: Timestamp(filter.0),
+                reason: DeathReason::from_number(filter.1),
+                source_queue: filter.2,
+                header_name,
+                header_value: header_value.into(),
+            },
+            rate: asked.2,
+            is_dry_run: asked.3,
+        }
+    })
+}
+
+fn redrive_status() -> impl Strategy<Value = RedriveStatus> {
+    let counts = any::<[u64; 5]>();
+    let instants = (any::<u64>(), option::of(1..u64::MAX));
+    (counts, instants, any::<u32>(), 0..3_u8, name()).prop_map(
+        |([job, looked, moved, skipped, moving], (begun_at, ended_at), rate, state, to)| {
+            RedriveStatus {
+                job,
+                state: RedriveState::from_number(state).unwrap(),
+                rate,
+                begun_at: Timestamp(begun_at),
+                ended_at: ended_at.map(Timestamp),
+                looked,
+                moved,
+                skipped,
+                moving,
+                to: to.as_str().to_owned(),
+            }
+        },
+    )
+}
+
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (any::<u16>(), any::<u16>()).prop_map(|(one, other)| Request::Hello(Hello {
@@ -138,6 +185,9 @@ fn request() -> impl Strategy<Value = Request> {
         name().prop_map(|name| Request::QueueShow { name }),
         name().prop_map(|name| Request::QueueDelete { name }),
         name().prop_map(|name| Request::QueuePurge { name }),
+        redrive().prop_map(Request::Redrive),
+        name().prop_map(|name| Request::RedriveStatus { name }),
+        name().prop_map(|name| Request::RedriveCancel { name }),
         (
             name(),
             0..4_usize,
@@ -347,6 +397,10 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::QueueDeleted),
         Just(Reply::Rescheduled),
         any::<u64>().prop_map(Reply::QueuePurged),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(job, count)| Reply::RedriveBegun(RedriveBegun { job, count })),
+        redrive_status().prop_map(Reply::RedriveShown),
+        redrive_status().prop_map(Reply::RedriveCancelled),
         vec((received(), 0..4_u64), 0..10).prop_map(|messages| {
             let peeked = messages.into_iter().filter_map(|(mut message, state)| {
                 message.handle = ReceiptHandle(state);

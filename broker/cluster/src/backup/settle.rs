@@ -135,6 +135,7 @@ impl Settlement {
                 Effect::Stored { .. }
                 | Effect::Ready { .. }
                 | Effect::Letters { .. }
+                | Effect::Redrive { .. }
                 | Effect::CatalogChanged => {}
             }
         }

@@ -27,7 +27,7 @@ use crate::reach::Reach;
 use crate::repair::Repairer;
 use crate::set::{
     CheckpointPolicy, Checkpointer, Driver, DriverParts, Intake, LogGuard, Relay, Replica, Sender,
-    SetRequest, SetState, ToReplica, relay, serve,
+    SetRequest, SetState, ToReplica, dry_runs, redrive, relay, serve,
 };
 use crate::suspicion::{Suspicion, Voters};
 use crate::view::View;
@@ -135,6 +135,8 @@ impl SetPart {
             reach: self.reach.clone(),
             repairer: self.repairer,
         };
+        tokio::task::spawn_local(redrive(relay_parts.clone()));
+        tokio::task::spawn_local(dry_runs(relay_parts.clone()));
         tokio::task::spawn_local(relay(relay_parts));
         #[cfg(feature = "next-version")]
         tokio::task::spawn_local(crate::set::write_notes(self.reach.clone(), set));

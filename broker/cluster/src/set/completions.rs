@@ -5,12 +5,12 @@
 //! released. Spec: spec/semantics.md, "Leaders".
 
 use openraft::errors::ClientWriteError;
-use sampan_core::Reply;
+use sampan_core::{Redrive, Reply};
 use sampan_protocol::{ErrorCode, QueueId};
 
 use super::driver::Driver;
 use super::gather::Asker;
-use super::request::{Outcome, Refused};
+use super::request::{Outcome, RedriveShown, Refused};
 use super::ticket::{Askers, Completion};
 
 impl Driver {
@@ -77,6 +77,8 @@ impl Driver {
                     Reply::Sent(sent) => Outcome::Sent(sent),
                     Reply::Handles(results) => Outcome::Deleted(results),
                     Reply::Purged(count) => Outcome::Purged(count),
+                    Reply::RedriveBegun(job) => Outcome::RedriveBegun(job),
+                    Reply::Redrive(redrive) => self.redrive_cancelled(queue, *redrive),
                     // Of the commands of clients only a reschedule is answered so.
                     Reply::Done => Outcome::Rescheduled,
                     Reply::Refused(refusal) => Outcome::Refused(refusal.into()),
@@ -89,6 +91,13 @@ impl Driver {
             }
             (Asker::Nobody, _) => {}
         }
+    }
+
+    fn redrive_cancelled(&self, queue: Option<QueueId>, redrive: Redrive) -> Outcome {
+        let state = self.state.borrow();
+        let counts = queue.and_then(|queue| state.broker.counts(queue));
+        let moving = counts.map_or(0, |counts| counts.moving);
+        Outcome::RedriveCancelled(Box::new(RedriveShown { redrive, moving }))
     }
 
     /// Answers everybody who waits for the entry with one refusal.

@@ -165,6 +165,7 @@ impl Driver {
                 SetRequest::Command { origin, .. }
                 | SetRequest::Receive { origin, .. }
                 | SetRequest::Peek { origin, .. }
+                | SetRequest::Redrive { origin, .. }
                 | SetRequest::Show { origin, .. } => {
                     self.answers.push(origin, Outcome::Refused(refused.clone()));
                 }
@@ -210,6 +211,7 @@ impl Driver {
             SetRequest::Command { origin, command } => self.on_command(origin, command),
             SetRequest::Receive { origin, receive } => self.on_receive(origin, receive),
             SetRequest::Peek { origin, peek } => self.reads.peek(origin, peek),
+            SetRequest::Redrive { origin, ask } => self.reads.redrive(origin, ask),
             SetRequest::Show { origin, route } => self.reads.show(origin, route),
             SetRequest::Propose { command, done } => self.on_propose(command, done),
             SetRequest::Unfinished(done) => self.reads.unfinished(done),
@@ -280,6 +282,7 @@ impl Driver {
     fn on_drain(&mut self, done: oneshot::Sender<()>) {
         self.drained = Some(done);
         self.end_waits(ErrorCode::ShuttingDown);
+        self.end_dry_runs();
     }
 
     pub(super) fn is_draining(&self) -> bool {

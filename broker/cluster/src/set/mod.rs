@@ -6,6 +6,7 @@ mod bodies;
 mod checkpoints;
 mod completions;
 mod driver;
+mod dry_runs;
 mod gather;
 mod guard;
 mod handle;
@@ -20,6 +21,7 @@ mod outgoing;
 mod peeks;
 mod reads;
 mod receives;
+mod redrive;
 mod relay;
 mod replica;
 mod request;
@@ -29,17 +31,19 @@ mod trial;
 
 pub(crate) use checkpoints::{CheckpointPolicy, Checkpointer};
 pub(crate) use driver::{Driver, DriverParts};
+pub(crate) use dry_runs::dry_runs;
 pub(crate) use guard::LogGuard;
 pub use handle::SetHandle;
 pub(crate) use intake::Intake;
 #[cfg(feature = "next-version")]
 pub(crate) use notes::write_notes;
 pub(crate) use outgoing::Sender;
+pub(crate) use redrive::redrive;
 pub(crate) use relay::{Relay, relay};
 pub(crate) use replica::{REPLICA_WAITING_MAX, Replica, ToReplica, serve};
 pub use request::{
     Answer, BodyRun, Client, ClientId, CountsOfSet, Origin, Outcome, PeekRequest, PeekedMessages,
-    Receive, Received, Refused, SetRequest, Shown,
+    Receive, Received, RedriveAsk, RedriveShown, Refused, SetRequest, Shown,
 };
 pub use state::OpenStateError;
 #[cfg(test)]

@@ -26,8 +26,6 @@ const ROUND_COUNT_MAX: u32 = 4;
 const RETRY_MS: u32 = 100;
 
 type Rows = Vec<(RowKey, Option<Bytes>)>;
-/// A look, and the rows that were read for it.
-type Read = (Look, Result<Rows, StoreError>);
 
 /// One look, the rows that it has, and those that it waits for.
 struct Look {
@@ -38,12 +36,15 @@ struct Look {
     round_count: u32,
 }
 
+/// A look, and what came of reading for it.
+type ReadLook = (Look, Result<Rows, StoreError>);
+
 /// The looks of one set that wait for rows.
 #[derive(Default)]
 pub(super) struct Peeks {
     waiting: VecDeque<Look>,
     is_reading: bool,
-    read: Rc<RefCell<Option<Read>>>,
+    read: Rc<RefCell<Option<ReadLook>>>,
 }
 
 impl Peeks {

@@ -14,8 +14,9 @@ use sampan_protocol::{ErrorCode, QueueId};
 use tokio::sync::{Notify, oneshot};
 
 use super::driver::Driver;
+use super::dry_runs::DryRun;
 use super::leadership::NO_LEADER_RETRY_MS;
-use super::request::{Origin, Outcome, PeekRequest, Refused, Shown};
+use super::request::{Origin, Outcome, PeekRequest, RedriveAsk, RedriveShown, Refused, Shown};
 use crate::catalog::Route;
 use crate::raft::types::SetRaft;
 
@@ -28,6 +29,10 @@ pub(super) enum Read {
     Peek {
         origin: Origin,
         peek: PeekRequest,
+    },
+    Redrive {
+        origin: Origin,
+        ask: RedriveAsk,
     },
     Unfinished(oneshot::Sender<Result<Vec<CatalogRecord>, Refused>>),
     Confirm(oneshot::Sender<Result<u64, Refused>>),
@@ -63,6 +68,10 @@ impl Reads {
 
     pub(super) fn peek(&mut self, origin: Origin, peek: PeekRequest) {
         self.waiting.push(Read::Peek { origin, peek });
+    }
+
+    pub(super) fn redrive(&mut self, origin: Origin, ask: RedriveAsk) {
+        self.waiting.push(Read::Redrive { origin, ask });
     }
 
     pub(super) fn unfinished(
@@ -165,6 +174,7 @@ impl Driver {
                 (
                     Read::Show { origin, .. }
                     | Read::Peek { origin, .. }
+                    | Read::Redrive { origin, .. }
                     | Read::Empty { origin, .. },
                     Err(refused),
                 ) => {
@@ -175,6 +185,7 @@ impl Driver {
                     self.answers.push(origin, outcome);
                 }
                 (Read::Peek { origin, peek }, Ok(())) => self.on_peek(origin, peek),
+                (Read::Redrive { origin, ask }, Ok(())) => self.on_redrive(origin, ask),
                 (Read::Empty { origin, queue }, Ok(())) => self.answer_empty(origin, queue),
             }
         }
@@ -188,6 +199,47 @@ impl Driver {
             .unfinished()
             .cloned()
             .collect()
+    }
+
+    fn on_redrive(&mut self, origin: Origin, ask: RedriveAsk) {
+        match ask {
+            RedriveAsk::Status { queue } => {
+                let state = self.state.borrow();
+                let outcome = match (state.broker.counts(queue), state.broker.redrive(queue)) {
+                    (None, _) => Outcome::Refused(Refused::new(ErrorCode::QueueNotFound)),
+                    (_, None) => Outcome::Refused(Refused::new(ErrorCode::NoRedrive)),
+                    (Some(counts), Some(redrive)) => {
+                        Outcome::RedriveShown(Box::new(RedriveShown {
+                            redrive: redrive.clone(),
+                            moving: counts.moving,
+                        }))
+                    }
+                };
+                self.answers.push(origin, outcome);
+            }
+            RedriveAsk::Count { queue, order } => {
+                let dry_run = DryRun {
+                    origin,
+                    queue,
+                    order,
+                };
+                let pushed = self.state.borrow_mut().dry_runs.push(dry_run);
+                if let Err(origin) = pushed {
+                    let refused = Refused::new(ErrorCode::TooManyRequests);
+                    self.answers.push(origin, Outcome::Refused(refused));
+                }
+            }
+        }
+    }
+
+    /// Refuses the dry runs that wait for their turn: the set is about to stop.
+    pub(super) fn end_dry_runs(&mut self) {
+        loop {
+            let next = self.state.borrow_mut().dry_runs.pop();
+            let Some(dry_run) = next else { return };
+            let refused = Refused::new(ErrorCode::ShuttingDown);
+            self.answers.push(dry_run.origin, Outcome::Refused(refused));
+        }
     }
 
     fn shown(&self, route: Arc<Route>) -> Outcome {

@@ -20,7 +20,10 @@ use std::time::Duration;
 
 use sampan_core::{Arrival, Command, Fate, Outgoing, Reply};
 use sampan_protocol::limits::BATCH_COUNT_MAX;
-use sampan_protocol::{BatchBuilder, DeadLetter, ErrorCode, MessageId, NewMessage, QueueId, SetId};
+use sampan_protocol::{
+    BatchBuilder, DeadLetter, ErrorCode, MessageId, NewMessage, QueueId, SetId,
+    without_broker_headers,
+};
 use sampan_storage::store::StoredMessage;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,17 +38,18 @@ const LANES_UNDER_WAY_MAX: usize = 64;
 /// Bodies of one delivery, in bytes; at least one message goes.
 const DELIVERY_LEN: usize = 1024 * 1024;
 /// Messages that are read at one time.
-const READ_COUNT: usize = 16;
+pub(super) const READ_COUNT: usize = 16;
 /// How often lanes are looked at that could not be served.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest pause of a lane whose target refuses.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-const CATALOG: SetId = SetId(0);
+pub(super) const CATALOG: SetId = SetId(0);
 
 /// From which queue to which.
 type Lane = (QueueId, QueueId);
 
 /// See the module's documentation.
+#[derive(Clone)]
 pub(crate) struct Relay {
     pub(crate) set: SetId,
     pub(crate) state: Rc<RefCell<SetState>>,
@@ -140,7 +144,7 @@ impl Rounds {
             let (source, target) = lane;
             tracing::warn!(
                 set = %self.relay.set, %source, %target, error = %refused,
-                "messages wait for their dead-letter queue"
+                "messages wait for the queue that is to take them"
             );
         }
         self.pauses.insert(lane, pause);
@@ -210,7 +214,12 @@ impl Relay {
     ) -> Result<(Vec<StoredMessage>, Option<u64>), Refused> {
         let (mut messages, mut len) = (Vec::new(), 0);
         for piece in letters.chunks(READ_COUNT) {
-            let found = self.read_some(source, piece).await?;
+            let ids: Vec<MessageId> = piece.iter().map(|letter| letter.id).collect();
+            let (found, lost_count) = self.read_found(source, &ids).await?;
+            if found.iter().filter(|message| message.is_none()).count() > lost_count {
+                // They were settled meanwhile: this node does not lead any more.
+                return Err(Refused::retry_after(ErrorCode::LeaderChanged, 0));
+            }
             for (letter, message) in piece.iter().zip(found) {
                 let Some(message) = message else {
                     return Ok((messages, Some(letter.number)));
@@ -225,13 +234,15 @@ impl Relay {
         Ok((messages, None))
     }
 
-    async fn read_some(
+    /// Messages with their bodies, `None` for those that are not there; and how many of these are
+    /// lost on every replica, and not gone.
+    pub(super) async fn read_found(
         &self,
         source: QueueId,
-        letters: &[Outgoing],
-    ) -> Result<Vec<Option<StoredMessage>>, Refused> {
-        let ids: Vec<MessageId> = letters.iter().map(|letter| letter.id).collect();
-        let (in_memory, missing) = self.state.borrow().find(source, &ids);
+        ids: &[MessageId],
+    ) -> Result<(Vec<Option<StoredMessage>>, usize), Refused> {
+        let (in_memory, missing) = self.state.borrow().find(source, ids);
+        let mut lost_count = 0;
         let mut found: BTreeMap<MessageId, StoredMessage> = in_memory.into_iter().collect();
         if !missing.is_empty() {
             let reader = self.state.borrow().reader();
@@ -243,15 +254,12 @@ impl Relay {
                 tracing::error!(set = %self.set, %error, "messages cannot be read");
                 Refused::new(ErrorCode::Internal)
             })?;
-            let gone = bodies.messages.iter().filter(|it| it.is_none()).count();
-            if gone > bodies.lost_count {
-                // They were settled meanwhile: this node does not lead any more.
-                return Err(Refused::retry_after(ErrorCode::LeaderChanged, 0));
-            }
+            lost_count = bodies.lost_count;
             let read = missing.into_iter().zip(bodies.messages);
             found.extend(read.filter_map(|(id, message)| Some((id, message?))));
         }
-        Ok(ids.iter().map(|id| found.remove(id)).collect())
+        let messages = ids.iter().map(|id| found.remove(id)).collect();
+        Ok((messages, lost_count))
     }
 
     fn delivery(
@@ -268,14 +276,15 @@ impl Relay {
                 number: letter.number,
                 sent_at: message.sent_at,
             });
-            let story = DeadLetter {
+            let story = letter.reason.map(|reason| DeadLetter {
                 source_queue: source_queue.clone(),
                 source_id: letter.id,
                 receive_count: letter.receive_count,
-                reason: letter.reason,
+                reason,
                 dead_at: letter.dead_at,
-            };
-            let pushed = stamped(&story, &message).and_then(|message| batch.push(message));
+            });
+            let outgoing = outgoing(story.as_ref(), &message);
+            let pushed = outgoing.and_then(|message| batch.push(message));
             pushed.map_err(Refused::new)?;
         }
         Ok(Command::Deliver {
@@ -287,19 +296,23 @@ impl Relay {
     }
 }
 
-/// The message as it goes on, with its story in the headers.
-fn stamped(story: &DeadLetter, message: &StoredMessage) -> Result<NewMessage, ErrorCode> {
+/// The message as it goes on, with its story in the headers; without any when it is redriven.
+fn outgoing(story: Option<&DeadLetter>, message: &StoredMessage) -> Result<NewMessage, ErrorCode> {
     let headers_len = usize::from(message.record.headers_len);
+    let headers = &message.content[..headers_len];
     let body_at = message.content.len() - message.record.body_len as usize;
     Ok(NewMessage {
         body: message.content.slice(body_at..),
-        headers: story.stamp(&message.content[..headers_len])?,
+        headers: match story {
+            Some(story) => story.stamp(headers)?,
+            None => without_broker_headers(headers)?,
+        },
         dedup_key: message.content.slice(headers_len..body_at),
         delay_ms: None,
     })
 }
 
-fn accepted(reply: Reply) -> Result<(), Refused> {
+pub(super) fn accepted(reply: Reply) -> Result<(), Refused> {
     match reply {
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Ok(()),

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sampan_core::{CatalogRecord, Command, Delivery, Peek, Peeked, Reply};
+use sampan_core::{CatalogRecord, Command, Delivery, Peek, Peeked, Redrive, RedriveOrder, Reply};
 use sampan_protocol::{
     Applied, ErrorCode, HandleResults, MessageBatch, MessageRecord, QueueAttributes, QueueCounts,
     QueueId, Sent, SetId, Timestamp,
@@ -59,7 +59,8 @@ impl fmt::Debug for Origin {
 /// One question to a set.
 #[derive(Debug)]
 pub enum SetRequest {
-    /// Carry a command out: send, delete, change visibility, purge, reschedule.
+    /// Carry a command out: send, delete, change visibility, purge, reschedule, begin or end of a
+    /// redrive.
     Command {
         /// Who asked.
         origin: Origin,
@@ -79,6 +80,13 @@ pub enum SetRequest {
         origin: Origin,
         /// At which.
         peek: PeekRequest,
+    },
+    /// How far a redrive is, or would go.
+    Redrive {
+        /// Who asked.
+        origin: Origin,
+        /// What.
+        ask: RedriveAsk,
     },
     /// Describe a queue as it is now.
     Show {
@@ -147,6 +155,32 @@ pub struct PeekRequest {
     pub ask: Peek,
 }
 
+/// A question about redrives that changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedriveAsk {
+    /// How far is the newest one?
+    Status {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// How many messages would one move?
+    Count {
+        /// The queue.
+        queue: QueueId,
+        /// What it would be told to do.
+        order: RedriveOrder,
+    },
+}
+
+/// How far a redrive is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedriveShown {
+    /// The redrive.
+    pub redrive: Redrive,
+    /// Messages of its queue that are on their way now.
+    pub moving: u64,
+}
+
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -175,6 +209,14 @@ pub enum Outcome {
     Received(Received),
     /// The messages looked at.
     Peeked(PeekedMessages),
+    /// A redrive has begun: its number.
+    RedriveBegun(u64),
+    /// A redrive would move so many messages.
+    RedriveCounted(u64),
+    /// How far a redrive is.
+    RedriveShown(Box<RedriveShown>),
+    /// How far a redrive was when it ended.
+    RedriveCancelled(Box<RedriveShown>),
     /// The queue.
     Shown(Shown),
     /// It was not done (or it is not known whether: the code says so).

@@ -21,6 +21,7 @@ use sampan_storage::store::{
 };
 use tokio::sync::Notify;
 
+use super::dry_runs::DryRuns;
 use super::outgoing::Transfers;
 use crate::board::{HASH_POINT_COUNT, HashPoint};
 use crate::catalog::DirectoryPublisher;
@@ -46,6 +47,9 @@ pub(crate) struct SetState {
     driver: Rc<Notify>,
     /// Rung when there are messages for other queues.
     letters: Rc<Notify>,
+    /// Rung when a redrive has begun.
+    redrives: Rc<Notify>,
+    pub(super) dry_runs: DryRuns,
     /// Length of the entries applied since the last checkpoint began.
     log_len: u64,
     log: Log<LogPayload>,
@@ -105,6 +109,8 @@ impl SetState {
             directory,
             driver: Rc::new(Notify::new()),
             letters: Rc::new(Notify::new()),
+            redrives: Rc::new(Notify::new()),
+            dry_runs: DryRuns::default(),
             log_len: 0,
             log,
             set,
@@ -122,6 +128,11 @@ impl SetState {
     /// Rung whenever there may be messages for other queues.
     pub(crate) fn letters_wake(&self) -> Rc<Notify> {
         self.letters.clone()
+    }
+
+    /// Rung whenever there may be a redrive to go on with.
+    pub(crate) fn redrives_wake(&self) -> Rc<Notify> {
+        self.redrives.clone()
     }
 
     pub(crate) fn notify_driver(&self) {
@@ -248,6 +259,7 @@ impl SetState {
                 }
                 Effect::Ready { queue } => self.gained.push(queue),
                 Effect::Letters { .. } => self.letters.notify_one(),
+                Effect::Redrive { .. } => self.redrives.notify_one(),
                 Effect::CatalogChanged => catalog_changed = true,
             }
         }
@@ -370,6 +382,7 @@ impl SetState {
         self.gained.clear();
         self.removed.clear();
         self.letters.notify_one();
+        self.redrives.notify_one();
         self.publish_catalog();
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! The match over commands is here, and so is every list the broker keeps over its queues; what a
 //! command does to a queue is in `queue`. Spec: spec/semantics.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sampan_protocol::limits::{
     BATCH_COUNT_MAX, QUEUE_COUNT_MAX, RECEIVE_LEN_DEFAULT, RECEIVE_LEN_MAX,
@@ -76,6 +76,8 @@ impl Broker {
                     queue.need_for_handles(handles, needs);
                 }
                 Command::Purge { .. } => queue.need_for_purge(needs),
+                Command::RedriveStep { step, .. } => queue.need_for_redrive(step, needs),
+                Command::Settle { fates, .. } => queue.need_for_fates(fates, needs),
                 Command::Reschedule { id, .. } => queue.need_for_message(*id, needs),
                 _ => (),
             }
@@ -161,9 +163,22 @@ impl Broker {
                 queue.deliver(*source, arrivals, batch, now, effects)?;
                 Ok(Reply::Done)
             }),
-            Command::Settle { queue, fates } => self.on_queue(*queue, |queue, _| {
-                queue.settle(fates, effects);
+            Command::Settle { queue, fates } => self.on_queue(*queue, |queue, now| {
+                queue.settle(fates, now, effects);
                 Ok(Reply::Done)
+            }),
+            Command::RedriveBegin { queue, order } => self
+                .on_queue(*queue, |queue, now| {
+                    queue.redrive_begin(order, now, effects)
+                })
+                .map(Reply::RedriveBegun),
+            Command::RedriveStep { queue, step } => self.on_queue(*queue, |queue, now| {
+                queue.redrive_step(step, now, effects)?;
+                Ok(Reply::Done)
+            }),
+            Command::RedriveCancel { queue } => self.on_queue(*queue, |queue, now| {
+                let redrive = queue.redrive_cancel(now)?;
+                Ok(Reply::Redrive(Box::new(redrive.clone())))
             }),
             Command::QueueDelete { queue } => Ok(self.queue_delete(*queue, effects)),
             Command::Catalog(command) => {
@@ -188,7 +203,7 @@ impl Broker {
             self.hash.fold(trace ^ id.0);
         }
         let deadline = queue.next_deadline();
-        let is_mailing = queue.has_letters();
+        let (is_mailing, is_redriving) = (queue.has_letters(), queue.is_redriving());
         let flags = &mut queue.flags;
         if !flags.changed {
             flags.changed = true;
@@ -198,13 +213,8 @@ impl Broker {
             flags.listed = true;
             self.gained.push(id);
         }
-        if flags.mailing != is_mailing {
-            flags.mailing = is_mailing;
-            match is_mailing {
-                true => self.mailing.insert(id),
-                false => self.mailing.remove(&id),
-            };
-        }
+        list(&mut self.mailing, id, &mut flags.mailing, is_mailing);
+        list(&mut self.redriving, id, &mut flags.redriving, is_redriving);
         if flags.indexed != deadline {
             if let Some(at) = flags.indexed {
                 self.deadlines.remove(&(at, id));
@@ -295,6 +305,7 @@ impl Broker {
             }
             self.evicted.remove(&id);
             self.mailing.remove(&id);
+            self.redriving.remove(&id);
             effects.push(Effect::QueueRemoved { queue: id });
         }
         Reply::Done
@@ -315,6 +326,17 @@ impl Broker {
         if std::mem::take(&mut self.catalog_changed) {
             effects.push(Effect::CatalogChanged);
         }
+    }
+}
+
+/// Puts a queue on a list, or takes it off, unless it stands right already.
+fn list(queues: &mut BTreeSet<QueueId>, id: QueueId, is_listed: &mut bool, belongs: bool) {
+    if *is_listed != belongs {
+        *is_listed = belongs;
+        match belongs {
+            true => queues.insert(id),
+            false => queues.remove(&id),
+        };
     }
 }
 

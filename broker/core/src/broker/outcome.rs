@@ -16,6 +16,8 @@ const REFUSED: u64 = 4;
 const CATALOG: u64 = 5;
 const NODE: u64 = 6;
 const PURGED: u64 = 7;
+const REDRIVE_BEGUN: u64 = 8;
+const REDRIVE: u64 = 9;
 
 pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Reply) {
     match command {
@@ -53,6 +55,13 @@ fn fold_reply(hash: &mut StateHash, reply: &Reply) {
         }
         Reply::Done => head(DONE, 0),
         Reply::Purged(count) => head(PURGED, *count),
+        Reply::RedriveBegun(job) => head(REDRIVE_BEGUN, *job),
+        Reply::Redrive(redrive) => {
+            head(REDRIVE, redrive.job);
+            let mut row = Vec::new();
+            redrive.encode(&mut row);
+            hash.fold_bytes(&row);
+        }
         Reply::Refused(refusal) => head(REFUSED, refusal.code.number().into()),
         Reply::Catalog(record) => {
             head(CATALOG, record.queue.0);

@@ -1,11 +1,11 @@
 //! Looking at the messages of a queue; see `queue::peek`.
 
 use bytes::Bytes;
-use sampan_protocol::QueueId;
+use sampan_protocol::{MessageId, QueueId};
 
 use super::{Broker, Need, RestoreError};
 use crate::page::Page;
-use crate::queue::{PageRows, Peek, Peeked};
+use crate::queue::{Look, PageRows, Peek, Peeked, Queue};
 use crate::row_key::RowKey;
 
 /// Why nothing can be said of a queue's messages.
@@ -33,7 +33,33 @@ impl Broker {
         ask: &Peek,
         rows: &[(RowKey, Option<Bytes>)],
     ) -> Result<Vec<Peeked>, PeekError> {
-        let id = queue;
+        self.look(queue, rows, |queue, pages| queue.peek(ask, pages))
+    }
+
+    /// The ready messages of a queue behind `ask.id` in the order of their ids, up to where `ends`
+    /// says for ids without a delay and with one: what a redrive goes through.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::peek`].
+    pub fn look_by_id(
+        &self,
+        queue: QueueId,
+        ask: &Peek,
+        ends: [MessageId; 2],
+        rows: &[(RowKey, Option<Bytes>)],
+    ) -> Result<Vec<Peeked>, PeekError> {
+        self.look(queue, rows, |queue, pages| {
+            queue.look_by_id(ask, ends, pages)
+        })
+    }
+
+    fn look(
+        &self,
+        id: QueueId,
+        rows: &[(RowKey, Option<Bytes>)],
+        look: impl for<'a> FnOnce(&'a Queue, &'a PageRows) -> Look<'a>,
+    ) -> Result<Vec<Peeked>, PeekError> {
         let queue = self.queues.get(&id).ok_or(PeekError::QueueNotFound)?;
         let mut pages = PageRows::new();
         for (key, row) in rows {
@@ -42,7 +68,7 @@ impl Broker {
             let page = page.map_err(|source| PeekError::Damaged(damaged(source)))?;
             pages.insert(key.number, page);
         }
-        let look = queue.peek(ask, &pages);
+        let look = look(queue, &pages);
         if look.needs.is_empty() {
             return Ok(look.messages);
         }

@@ -97,6 +97,7 @@ impl Broker {
     /// Makes what is not stored: the lists over all queues.
     fn index(&mut self) -> Result<(), RestoreError> {
         let (mut evicted, mut mailing) = (BTreeSet::new(), BTreeSet::new());
+        let mut redriving = BTreeSet::new();
         for (id, queue) in &mut self.queues {
             queue
                 .finish_restore()
@@ -108,12 +109,17 @@ impl Broker {
             if queue.flags.mailing {
                 mailing.insert(*id);
             }
+            queue.flags.redriving = queue.is_redriving();
+            if queue.flags.redriving {
+                redriving.insert(*id);
+            }
             if queue.pages().evicted_count() > 0 {
                 evicted.insert(*id);
             }
         }
         self.evicted = evicted;
         self.mailing = mailing;
+        self.redriving = redriving;
         Ok(())
     }
 }

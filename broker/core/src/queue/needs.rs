@@ -9,7 +9,9 @@
 //! - a release or a change of visibility to 0 touches the page of the message. A lease made in the
 //!   same entry came from a page named here, or from the fresh range with no page left at all;
 //! - a purge touches the pages of the next ids: those of ids given in the same entry are here;
-//! - a delayed message that is made ready touches its page.
+//! - a delayed message that is made ready touches its page;
+//! - a step of a redrive touches the pages of its messages and those of what is fresh up to its
+//!   cursor; a redriven message that comes back touches its page, and so did the step.
 //!
 //! Spec: spec/state.md, "Pages".
 
@@ -17,14 +19,14 @@ use std::collections::BTreeSet;
 
 use sampan_protocol::{Handles, MessageId, Timestamp};
 
-use super::{Queue, Space};
+use super::{Fate, Queue, RedriveStep, Space};
 use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
 
 /// The evicted pages of one queue that one entry could touch.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
     pub(crate) pages: BTreeSet<u64>,
-    /// Messages that the receives of the entry ask for.
+    /// Messages that the receives of the entry ask for, and that redrives take before them.
     wanted: u64,
 }
 
@@ -77,6 +79,20 @@ impl Queue {
     /// Pages that give back touches.
     pub(crate) fn need_for_handles(&self, handles: &Handles, needs: &mut Needs) {
         self.messages_of(handles)
+            .for_each(|id| self.need_page(id.0 / PAGE_COUNT, needs));
+    }
+
+    /// Pages that a step of a redrive touches.
+    pub(crate) fn need_for_redrive(&self, step: &RedriveStep, needs: &mut Needs) {
+        // A receive behind it finds less on the lowest pages.
+        needs.wanted += step.picks.len() as u64;
+        self.touched_by_step(step)
+            .for_each(|id| self.need_page(id / PAGE_COUNT, needs));
+    }
+
+    /// Pages that redriven messages come back to.
+    pub(crate) fn need_for_fates(&self, fates: &[(u64, Fate)], needs: &mut Needs) {
+        self.coming_back(fates)
             .for_each(|id| self.need_page(id.0 / PAGE_COUNT, needs));
     }
 

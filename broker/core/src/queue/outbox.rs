@@ -6,7 +6,7 @@
 //! changes nothing there, and a letter goes when it is settled here.
 //!
 //! A letter whose target is gone is kept, in the lane of nobody, until the queue is given another
-//! dead-letter queue.
+//! dead-letter queue. That of a message that is redriven, and not given up, ends: it is ready again.
 //!
 //! Invariants: a message is in the outbox or elsewhere in its queue, never in both; numbers rise
 //! and are not given again; `lanes` has each letter once. Spec: spec/semantics.md, "Dead letters".
@@ -25,8 +25,8 @@ use crate::timed::Timed;
 
 /// The target of letters that nobody takes.
 const NOBODY: QueueId = QueueId(0);
-const BY_RECEIVE_COUNT: u8 = 1;
-const BY_AGE: u8 = 2;
+/// Stands for a message that was not given up, but is redriven.
+const REDRIVEN: u8 = 3;
 
 /// A message on its way. Its instant in the table is when the queue gave it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ pub(crate) struct Letter {
     pub(crate) target: QueueId,
     /// How often it was received.
     pub(crate) receive_count: u32,
-    pub(crate) reason: DeathReason,
+    /// Why it was given up; none of one that is redriven.
+    pub(crate) reason: Option<DeathReason>,
 }
 
 impl Value for Letter {
@@ -43,10 +44,7 @@ impl Value for Letter {
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.extend_from_slice(&self.target.0.to_le_bytes());
         out.extend_from_slice(&self.receive_count.to_le_bytes());
-        out.push(match self.reason {
-            DeathReason::ReceiveCount => BY_RECEIVE_COUNT,
-            DeathReason::Age => BY_AGE,
-        });
+        out.push(self.reason.map_or(REDRIVEN, DeathReason::number));
     }
 
     fn decode(fields: &mut Fields<'_>) -> Result<Self, FieldError> {
@@ -54,9 +52,8 @@ impl Value for Letter {
         let target = QueueId(fields.u64()?);
         let receive_count = fields.u32()?;
         let reason = match fields.u8()? {
-            BY_RECEIVE_COUNT => DeathReason::ReceiveCount,
-            BY_AGE => DeathReason::Age,
-            _ => return Err(FieldError::Range),
+            REDRIVEN => None,
+            number => Some(DeathReason::from_number(number).ok_or(FieldError::Range)?),
         };
         if id.0 >= 1 << 63 {
             return Err(FieldError::Range);
@@ -164,16 +161,13 @@ impl Queue {
     ) {
         let target = self.dead_letter_queue();
         let target = target.expect("without a dead-letter queue nothing is given up");
-        let receive_count = received.map_or(0, |received| received.receive_count);
-        self.trace.on_letter(id, self.outbox.next, target);
         let letter = Letter {
             id,
             target,
-            receive_count,
-            reason,
+            receive_count: received.map_or(0, |received| received.receive_count),
+            reason: Some(reason),
         };
-        self.outbox.push(letter, now);
-        self.tell_of_letters(effects);
+        self.address(letter, now, effects);
     }
 
     fn tell_of_letters(&self, effects: &mut Vec<Effect>) {
@@ -208,13 +202,21 @@ impl Queue {
     }
 
     /// Takes in what became of letters. Those that are not there any more were settled before.
-    pub(crate) fn settle(&mut self, fates: &[(u64, Fate)], effects: &mut Vec<Effect>) {
+    pub(crate) fn settle(
+        &mut self,
+        fates: &[(u64, Fate)],
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         for (number, fate) in fates {
             let Some((letter, dead_at)) = self.outbox.take(*number) else {
                 continue;
             };
             match fate {
                 Fate::Delivered => self.trace.on_removed(effects, self.id, letter.id, 1),
+                Fate::Undeliverable if letter.reason.is_none() => {
+                    self.come_home(letter.id, now, effects);
+                }
                 Fate::Undeliverable => {
                     let other = self.dead_letter_queue().filter(|it| *it != letter.target);
                     let target = other.unwrap_or(NOBODY);
@@ -236,7 +238,12 @@ impl Queue {
         }
     }
 
-    fn address(&mut self, letter: Letter, dead_at: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn address(
+        &mut self,
+        letter: Letter,
+        dead_at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         self.trace
             .on_letter(letter.id, self.outbox.next, letter.target);
         self.outbox.push(letter, dead_at);

@@ -93,7 +93,26 @@ pub(crate) struct Look<'a> {
     read_count: usize,
 }
 
+impl<'a> Look<'a> {
+    fn new(queue: &'a Queue, ask: &Peek, rows: &'a PageRows) -> Self {
+        Look {
+            queue,
+            rows,
+            count_left: usize::from(ask.count_max),
+            len_left: u64::from(ask.len_max),
+            messages: Vec::new(),
+            needs: Vec::new(),
+            read_count: 0,
+        }
+    }
+}
+
 impl Look<'_> {
+    /// As `push_pages`, of a range that may be empty.
+    fn push_range(&mut self, from: u64, until: u64) -> bool {
+        from >= until || self.push_pages(from, until)
+    }
+
     /// Adds a message; false when nothing more fits.
     fn push(&mut self, message: Peeked) -> bool {
         const CONTENT_LEN_MAX: usize = BODY_LEN_MAX + HEADERS_LEN_MAX + 2 * KEY_LEN_MAX;
@@ -158,15 +177,7 @@ impl Look<'_> {
 impl Queue {
     /// Looks at messages, with `rows` for pages that are not in memory.
     pub(crate) fn peek<'a>(&'a self, ask: &Peek, rows: &'a PageRows) -> Look<'a> {
-        let mut look = Look {
-            queue: self,
-            rows,
-            count_left: usize::from(ask.count_max),
-            len_left: u64::from(ask.len_max),
-            messages: Vec::new(),
-            needs: Vec::new(),
-            read_count: 0,
-        };
+        let mut look = Look::new(self, ask, rows);
         let count = look.count_left;
         match ask.of {
             PeekOf::Ready => self.peek_ready(ask.id, &mut look),
@@ -191,6 +202,30 @@ impl Queue {
             let fresh = first..self.immediate.next;
             look.push_all(fresh.map(|id| Peeked::ready(id, None)));
         }
+    }
+
+    /// Looks at ready messages in the order of their ids, up to where `ends` says for each kind.
+    pub(crate) fn look_by_id<'a>(
+        &'a self,
+        ask: &Peek,
+        ends: [MessageId; 2],
+        rows: &'a PageRows,
+    ) -> Look<'a> {
+        let mut look = Look::new(self, ask, rows);
+        let (behind, base) = (ask.id.0.saturating_add(1), self.delayed.base);
+        let [immediate_end, delayed_end] = ends.map(|end| end.0);
+        let back_end = self.fresh_first.min(immediate_end);
+        let mut has_room = look.push_range(behind, back_end);
+        for id in behind.max(self.fresh_first)..immediate_end.min(self.immediate.next) {
+            has_room = has_room && look.push(Peeked::ready(id, None));
+            if !has_room {
+                break;
+            }
+        }
+        if has_room {
+            look.push_range(behind.max(base), delayed_end);
+        }
+        look
     }
 
     fn delayed_behind(&self, after: MessageId, count: usize) -> impl Iterator<Item = Peeked> {

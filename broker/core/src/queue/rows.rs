@@ -210,6 +210,10 @@ impl Queue {
         self.lanes.freeze(|source, highest| {
             push(RowKey::LANE, source, Some(FrozenRow::Lane(highest)));
         });
+        let redrive = self.redrives.freeze();
+        if let Some(redrive) = redrive {
+            push(RowKey::REDRIVE, 0, Some(FrozenRow::Redrive(redrive)));
+        }
         self.producers.freeze(|number, producer| {
             push(RowKey::PRODUCER, number, producer.map(FrozenRow::Producer));
         });
@@ -256,6 +260,9 @@ impl Queue {
         self.lanes
             .row_numbers()
             .for_each(|number| push(RowKey::LANE, number));
+        if self.redrives.newest().is_some() {
+            push(RowKey::REDRIVE, 0);
+        }
         self.producers
             .row_numbers()
             .for_each(|number| push(RowKey::PRODUCER, number));
@@ -325,6 +332,7 @@ impl Queue {
             }
             RowKey::LETTERS => self.outbox.table.restore_row(key.number, row, false),
             RowKey::LANE => self.lanes.restore_row(key.number, row),
+            RowKey::REDRIVE => self.redrives.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::KEYS => self.keys.restore_row(key.number, row),
             RowKey::REPLY => self.producers.restore_reply(key.number, row),
@@ -356,6 +364,8 @@ impl Queue {
             .last_number()
             .is_none_or(|last| last < self.outbox.next);
         let whole = self.producers.is_whole() && self.keys.is_whole();
+        let redrive = self.redrives.fits([self.immediate.next, self.delayed.next]);
+        let whole = whole && redrive;
         if leases && waiting && resting && letters && whole {
             self.outbox.index();
             Ok(())

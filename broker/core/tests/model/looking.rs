@@ -26,6 +26,24 @@ impl Stored {
         looked.unwrap()
     }
 
+    /// What a redrive finds.
+    pub(crate) fn look_by_id(
+        &mut self,
+        queue: QueueId,
+        ask: &Peek,
+        ends: [MessageId; 2],
+    ) -> Vec<Peeked> {
+        let looked = match self.broker.look_by_id(queue, ask, ends, &[]) {
+            Err(PeekError::Need(need)) => {
+                let row = |key| self.rows.get(&key).map(|row| row.clone().into());
+                let rows: Vec<_> = need.0.into_iter().map(|key| (key, row(key))).collect();
+                self.broker.look_by_id(queue, ask, ends, &rows)
+            }
+            looked => looked,
+        };
+        looked.unwrap()
+    }
+
     /// Every message of one state, in pages; and one message by its id.
     pub(crate) fn compare_look(&mut self, random: &mut StdRng, queue: QueueId, naive: &Naive) {
         let of = *[PeekOf::Ready, PeekOf::Delayed, PeekOf::InFlight]

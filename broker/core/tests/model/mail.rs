@@ -8,10 +8,11 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::{Arrival, Command, Fate, Outgoing, Reply};
-use sampan_protocol::{BatchBuilder, DeathReason, ErrorCode, MessageBatch, NewMessage, Timestamp};
+use sampan_protocol::{
+    BatchBuilder, DeathReason, ErrorCode, MessageBatch, NewMessage, QueueId, Timestamp,
+};
 
 use crate::naive::{Message, Naive, State, assert_refused};
-use crate::{DEAD_LETTERS, SOURCE};
 
 /// Stands for a number that the broker is about to give.
 const NEW: u64 = u64::MAX;
@@ -22,15 +23,32 @@ pub(crate) struct Mail {
     pub(crate) outbox: BTreeMap<u64, u64>,
     /// What the broker gave up in the entry at hand, and the model has not accounted for yet.
     pub(crate) given_up: BTreeMap<u64, Outgoing>,
+    /// The numbers of letters that were not given up, but are redriven.
+    redriven: BTreeSet<u64>,
     /// Numbers that came.
     arrived: BTreeSet<u64>,
+}
+
+impl Mail {
+    /// Whether the broker gave the message up in the entry at hand.
+    pub(crate) fn is_given_up(&self, id: u64) -> bool {
+        let letter = self.given_up.get(&id);
+        letter.is_some_and(|letter| letter.reason.is_some())
+    }
 }
 
 impl Naive {
     pub(crate) fn take_note(&mut self, letters: &[Outgoing]) {
         for letter in letters {
-            if !self.mail.outbox.contains_key(&letter.id.0) {
+            // What came back in the entry may be on its way anew.
+            let known = self.mail.outbox.get(&letter.id.0);
+            let was_redriven =
+                |number: &u64| self.mail.redriven.contains(number) && *number != letter.number;
+            if known.is_none_or(was_redriven) {
                 self.mail.given_up.insert(letter.id.0, *letter);
+                if letter.reason.is_none() {
+                    self.mail.redriven.insert(letter.number);
+                }
             }
         }
     }
@@ -41,7 +59,7 @@ impl Naive {
         let message = &self.messages[&id];
         assert_eq!(
             (letter.reason, letter.dead_at),
-            (reason, Timestamp(self.now))
+            (Some(reason), Timestamp(self.now))
         );
         assert_eq!(letter.receive_count, message.receive_count);
         if reason == DeathReason::Age {
@@ -64,7 +82,9 @@ impl Naive {
     pub(crate) fn give_up_ready(&mut self) {
         let given_up: Vec<u64> = self.mail.given_up.keys().copied().collect();
         for id in given_up {
-            if matches!(self.messages[&id].state, State::Ready { .. }) {
+            let message = self.messages.get(&id);
+            let state = message.map(|message| message.state);
+            if self.mail.is_given_up(id) && matches!(state, Some(State::Ready { .. })) {
                 self.give_up(id, DeathReason::Age);
             }
         }
@@ -101,6 +121,7 @@ impl Naive {
                 continue;
             };
             match fate {
+                Fate::Undeliverable if self.mail.redriven.contains(number) => self.come_home(id),
                 Fate::Undeliverable => drop(self.mail.outbox.insert(id, 0)),
                 Fate::Delivered => {
                     self.drop_message(id);
@@ -185,13 +206,14 @@ impl Relay {
     pub(crate) fn command(
         &mut self,
         random: &mut StdRng,
+        (from, to): (QueueId, QueueId),
         letters: &[Outgoing],
         source: &Naive,
     ) -> Option<Command> {
         match random.random_range(0..6) {
             0 | 1 if !letters.is_empty() => {
                 let count = random.random_range(1..=letters.len());
-                let command = deliver(&letters[..count], source);
+                let command = deliver((from, to), &letters[..count], source);
                 self.proposed.push(command.clone());
                 Some(command)
             }
@@ -205,10 +227,7 @@ impl Relay {
                     .collect();
                 let delivered = self.delivered.iter().rev().take(200);
                 fates.extend(delivered.map(|number| (*number, Fate::Delivered)));
-                Some(Command::Settle {
-                    queue: SOURCE,
-                    fates,
-                })
+                Some(Command::Settle { queue: from, fates })
             }
             _ => None,
         }
@@ -229,7 +248,7 @@ impl Relay {
     }
 }
 
-fn deliver(letters: &[Outgoing], source: &Naive) -> Command {
+fn deliver((from, to): (QueueId, QueueId), letters: &[Outgoing], source: &Naive) -> Command {
     let mut builder = BatchBuilder::new();
     for letter in letters {
         let len = usize::try_from(source.messages[&letter.id.0].content_len).unwrap();
@@ -244,8 +263,8 @@ fn deliver(letters: &[Outgoing], source: &Naive) -> Command {
         sent_at: Timestamp(source.messages[&letter.id.0].sent_at),
     };
     Command::Deliver {
-        queue: DEAD_LETTERS,
-        source: SOURCE,
+        queue: to,
+        source: from,
         arrivals: letters.iter().map(arrival).collect(),
         batch: builder.finish(),
     }

@@ -14,6 +14,7 @@ mod mail;
 mod naive;
 mod operations;
 mod producers;
+mod redrive;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +23,12 @@ use mail::Relay;
 use naive::Naive;
 use operations::Profile;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use redrive::Driver;
 use sampan_core::limits::DUE_WORK_MAX;
-use sampan_core::{Broker, Command, Effect, Entry, Need, Reply, RowKey};
-use sampan_protocol::{QueueId, Timestamp};
+use sampan_core::{Broker, Command, Effect, Entry, Fate, Need, Reply, RowKey};
+use sampan_protocol::{QueueId, RedriveState, Timestamp};
 
 const ENTRY_COUNT: usize = 300;
 const SOURCE: QueueId = QueueId(3);
@@ -85,8 +88,18 @@ impl Stored {
     }
 }
 
+/// The one that a queue's messages go to, and come from.
+fn other(queue: QueueId) -> QueueId {
+    match queue {
+        SOURCE => DEAD_LETTERS,
+        _ => SOURCE,
+    }
+}
+
 struct Run {
-    relay: Relay,
+    /// By the queue that messages leave.
+    relays: BTreeMap<QueueId, Relay>,
+    redrives: BTreeMap<QueueId, Driver>,
     plain: Broker,
     stored: Stored,
     naive: BTreeMap<QueueId, Naive>,
@@ -101,7 +114,8 @@ impl Run {
             needs: 0,
         };
         let mut run = Run {
-            relay: Relay::default(),
+            relays: QUEUES.map(|queue| (queue, Relay::default())).into(),
+            redrives: QUEUES.map(|queue| (queue, Driver::default())).into(),
             plain: Broker::new(),
             stored,
             naive: BTreeMap::new(),
@@ -175,7 +189,7 @@ impl Run {
 
     fn on_time(&mut self, effects: &[Effect]) {
         for (queue, naive) in &mut self.naive {
-            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            let letters = self.plain.letters(*queue, other(*queue), usize::MAX);
             naive.take_note(&letters);
             naive.on_time(self.now, removed(effects, *queue));
         }
@@ -195,8 +209,17 @@ impl Run {
                 operations::command(random, profile, queue, target, producer, handles, id)
             })
             .collect();
-        let letters = self.plain.letters(SOURCE, DEAD_LETTERS, 256);
-        commands.extend(self.relay.command(random, &letters, &self.naive[&SOURCE]));
+        for (from, relay) in &mut self.relays {
+            let lane = (*from, other(*from));
+            let letters = self.plain.letters(lane.0, lane.1, 256);
+            commands.extend(relay.command(random, lane, &letters, &self.naive[from]));
+        }
+        for (queue, driver) in &mut self.redrives {
+            let (plain, naive) = (&self.plain, &self.naive[queue]);
+            let command = driver.command(random, *queue, plain, &mut self.stored, naive);
+            commands.extend(command);
+        }
+        commands.shuffle(random);
         let purges = |command: &Command| matches!(command, Command::Purge { .. });
         let has_purge = commands.iter().any(purges);
         if has_purge {
@@ -210,7 +233,7 @@ impl Run {
         };
         let (effects, replies) = self.apply_to_both(&entry);
         for (queue, naive) in &mut self.naive {
-            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            let letters = self.plain.letters(*queue, other(*queue), usize::MAX);
             naive.take_note(&letters);
             let removed = removed(&effects, *queue);
             match has_purge {
@@ -260,9 +283,13 @@ impl Run {
                 arrivals, batch, ..
             } => {
                 naive.deliver(arrivals, batch, reply);
-                self.relay.on_delivered(arrivals, reply);
+                let relay = self.relays.get_mut(&other(queue)).unwrap();
+                relay.on_delivered(arrivals, reply);
             }
             Command::Settle { fates, .. } => naive.settle(fates),
+            Command::RedriveBegin { order, .. } => naive.redrive_begin(order, reply),
+            Command::RedriveStep { step, .. } => naive.redrive_step(step, reply),
+            Command::RedriveCancel { .. } => naive.redrive_cancel(reply),
             other => panic!("{other:?} is not generated"),
         }
     }
@@ -273,12 +300,19 @@ impl Run {
             if self.plain.next_deadline() > Some(self.plain.now()) {
                 assert_eq!(naive.buried, BTreeSet::new(), "purged, and kept");
             }
+            assert_eq!(self.plain.redrive(*queue), naive.redrive.as_ref());
+            assert_eq!(self.stored.broker.redrive(*queue), naive.redrive.as_ref());
+            let redriving = [&self.plain, &self.stored.broker].map(Broker::redriving);
+            let listed = redriving.map(|mut listed| listed.any(|other| other == *queue));
+            let newest = naive.redrive.as_ref();
+            let goes_on = newest.is_some_and(|it| it.state == RedriveState::Running);
+            assert_eq!(listed, [goes_on; 2]);
             let counts = self.plain.counts(*queue).unwrap();
             assert_eq!(
                 (counts.ready, counts.delayed, counts.in_flight),
                 naive.counts()
             );
-            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            let letters = self.plain.letters(*queue, other(*queue), usize::MAX);
             naive.compare_mail(&letters, (counts.moving, counts.undeliverable));
             let receivable = if naive.attributes.is_paused {
                 0
@@ -305,10 +339,16 @@ impl Run {
 
 /// Whether a message that comes back by the command may turn out to have expired.
 fn gives_back(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::ChangeVisibility { .. } | Command::Release { .. } | Command::Reschedule { .. }
-    )
+    match command {
+        Command::ChangeVisibility { .. } | Command::Release { .. } | Command::Reschedule { .. } => {
+            true
+        }
+        Command::Settle { fates, .. } => {
+            let mut fates = fates.iter();
+            fates.any(|(_, fate)| *fate == Fate::Undeliverable)
+        }
+        _ => false,
+    }
 }
 
 /// The ids of a queue that the effects remove, each once.

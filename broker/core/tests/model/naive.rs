@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use sampan_core::{Delivery, Peeked, Refusal, Reply};
+use sampan_core::{Delivery, Peeked, Redrive, Refusal, Reply};
 use sampan_protocol::{
     DeathReason, ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, MessageState, PeekOf,
     ProducerNumber, QueueAttributes, ReceiptHandle, Timestamp,
@@ -58,14 +58,14 @@ pub(crate) struct Naive {
     pub(crate) content_longest: u64,
     pub(crate) messages: BTreeMap<u64, Message>,
     /// Ready ids in the order of handing out: those that came back before the fresh ones.
-    ready: BTreeSet<(bool, u64)>,
+    pub(crate) ready: BTreeSet<(bool, u64)>,
     /// Delayed and in flight, by the instant that ends it.
     hidden: BTreeSet<(u64, u64)>,
     delayed_count: u64,
     /// What was sent up to here has expired, even when the retention was raised afterwards.
     expired_until: u64,
     pub(crate) next: u64,
-    next_delayed: u64,
+    pub(crate) next_delayed: u64,
     pub(crate) producers: Producers,
     keys: Keys,
     pub(crate) handles: Vec<ReceiptHandle>,
@@ -78,6 +78,10 @@ pub(crate) struct Naive {
     pub(crate) mail: Mail,
     /// Purged, and the broker has not said so yet.
     pub(crate) buried: BTreeSet<u64>,
+    /// Ids that were next at the last purge.
+    purged: [u64; 2],
+    /// The newest one.
+    pub(crate) redrive: Option<Redrive>,
 }
 
 impl Naive {
@@ -102,6 +106,8 @@ impl Naive {
             removed: BTreeSet::new(),
             mail: Mail::default(),
             buried: BTreeSet::new(),
+            purged: [0, MessageId::DELAYED_BIT],
+            redrive: None,
         }
     }
 
@@ -191,20 +197,31 @@ impl Naive {
     }
 
     /// Ready again, or gone when the broker says so and the retention has passed.
-    fn come_back(&mut self, id: u64) {
+    pub(crate) fn come_back(&mut self, id: u64) {
         if self.removed.remove(&id) {
             assert!(
                 self.messages[&id].sent_at <= self.expired_until,
                 "{id} expired early"
             );
             self.drop_message(id);
-        } else if self.mail.given_up.contains_key(&id) {
+        } else if self.mail.is_given_up(id) {
             self.give_up(id, DeathReason::Age);
         } else {
             self.check_not_too_old(id);
             self.leave(id);
             self.enter(id, State::Ready { is_fresh: false });
         }
+    }
+
+    /// A redriven message whose target is gone.
+    pub(crate) fn come_home(&mut self, id: u64) {
+        let message = self.messages.get_mut(&id).unwrap();
+        (message.receive_count, message.first_received_at) = (0, None);
+        if id >= self.purged[usize::from(MessageId(id).is_delayed())] {
+            return self.come_back(id);
+        }
+        self.drop_message(id);
+        assert!(self.removed.remove(&id), "the body of {id} was not removed");
     }
 
     /// A receiver gave it up or let it lapse: it may have to rest.
@@ -395,6 +412,7 @@ impl Naive {
 
     pub(crate) fn purge(&mut self, reply: &Reply) {
         let is_here = |id: &u64| !self.mail.outbox.contains_key(id);
+        self.purged = [self.next, self.next_delayed];
         let gone: Vec<u64> = self.messages.keys().copied().filter(is_here).collect();
         assert_eq!(*reply, Reply::Purged(gone.len() as u64));
         for id in gone {

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sampan_core::{
-    Arrival, Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Fate, Reply, RowKey,
+    Arrival, Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Fate, Redrive,
+    RedriveOrder, RedriveStep, Reply, RowKey,
 };
-use sampan_protocol::{Handles, QueueId, ReceiptHandle, SetId, Timestamp};
+use sampan_protocol::{
+    DeathReason, Handles, QueueId, ReceiptHandle, RedriveFilter, SetId, Timestamp,
+};
 
 use crate::cluster;
 use crate::words::{
@@ -42,6 +45,7 @@ impl Player {
             ["checkpoint", pages] => self.checkpoint(pages.parse().unwrap()),
             ["restore"] => self.restore(),
             ["state", queue] => vec![self.state(queue)],
+            ["redriving", queue] => self.redriving(QueueId(queue.parse().unwrap())),
             ["letters", queue] => self.letters(QueueId(queue.parse().unwrap())),
             ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
@@ -127,6 +131,17 @@ impl Player {
                 queue,
                 fates: words[2..].iter().map(|word| fate(word)).collect(),
             },
+            "redrive" => Command::RedriveBegin {
+                queue,
+                order: RedriveOrder {
+                    target: option(&words, "to").map(QueueId),
+                    target_name: String::new(),
+                    filter: RedriveFilter::default(),
+                    rate: option(&words, "rate").unwrap_or(0).try_into().unwrap(),
+                },
+            },
+            "step" => step(queue, &words),
+            "stop" => Command::RedriveCancel { queue },
             "catalog" => Command::Catalog(catalog_command(&words[1..])),
             "cluster" => Command::Catalog(cluster::command(&words[1..])),
             other => panic!("{other} is no command"),
@@ -181,6 +196,8 @@ impl Player {
     fn tell(&mut self, reply: &Reply, out: &mut Vec<String>) {
         match reply {
             Reply::Done => out.push("done".to_owned()),
+            Reply::RedriveBegun(job) => out.push(format!("redrive {job} begun")),
+            Reply::Redrive(newest) => out.push(redrive(newest)),
             Reply::Purged(count) => out.push(format!("purged {count}")),
             Reply::Sent(sent) => {
                 let runs = sent
@@ -239,6 +256,15 @@ impl Player {
         }
     }
 
+    fn redriving(&self, queue: QueueId) -> Vec<String> {
+        let newest = self.broker.redrive(queue).map(redrive);
+        let listed = self.broker.redriving().any(|other| other == queue);
+        vec![format!(
+            "{}, listed {listed}",
+            newest.unwrap_or("none".to_owned())
+        )]
+    }
+
     fn letters(&self, queue: QueueId) -> Vec<String> {
         let lanes = self.broker.lanes().filter(|(source, _)| *source == queue);
         let letters = lanes.flat_map(|(source, target)| {
@@ -248,7 +274,7 @@ impl Player {
                     "letter {}: {} for queue {target}, {} after {} receives at {}",
                     letter.number,
                     id_run(letter.id, 1),
-                    letter.reason,
+                    letter.reason.map_or("redriven", DeathReason::text),
                     letter.receive_count,
                     instant(letter.dead_at),
                 )
@@ -307,6 +333,7 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::PRODUCER => "producer",
         RowKey::RESTING => "resting",
         RowKey::LETTERS => "letters",
+        RowKey::REDRIVE => "redrive",
         RowKey::LANE => "lane",
         RowKey::KEYS => "keys",
         RowKey::REPLY => "reply",
@@ -341,6 +368,37 @@ fn catalog_command(words: &[&str]) -> CatalogCommand {
         },
         _ => panic!("{words:?} is no catalog command"),
     }
+}
+
+/// `step 1 job=1 cursor=7 skipped=2 3:9 5:9`: of the messages up to 7, 3 and 5 go to queue 9.
+fn step(queue: QueueId, words: &[&str]) -> Command {
+    let pick = |word: &&str| {
+        let (id, target) = word.split_once(':')?;
+        Some((message_id(id), QueueId(target.parse().unwrap())))
+    };
+    let cursor = words.iter().find_map(|word| word.strip_prefix("cursor="));
+    Command::RedriveStep {
+        queue,
+        step: RedriveStep {
+            job: option(words, "job").unwrap(),
+            cursor: message_id(cursor.unwrap()),
+            picks: words.iter().filter_map(pick).collect(),
+            skipped: option(words, "skipped").unwrap_or(0).try_into().unwrap(),
+            is_last: words.contains(&"last"),
+        },
+    }
+}
+
+fn redrive(newest: &Redrive) -> String {
+    format!(
+        "redrive {} {:?} at {}: looked {}, moved {}, skipped {}",
+        newest.job,
+        newest.state,
+        id_run(newest.cursor, 1),
+        newest.looked,
+        newest.moved,
+        newest.skipped,
+    )
 }
 
 /// `3` was delivered, `3!` never can be.
@@ -383,6 +441,7 @@ fn effect(effect: &Effect) -> String {
         }
         Effect::QueueRemoved { queue } => format!("~ queue {queue}: removed"),
         Effect::Letters { queue } => format!("~ queue {queue}: letters"),
+        Effect::Redrive { queue } => format!("~ queue {queue}: redrive"),
         Effect::Ready { queue } => format!("~ queue {queue}: ready"),
         Effect::CatalogChanged => "~ catalog changed".to_owned(),
     }

@@ -4,6 +4,7 @@
 //! Values are parsed while the arguments are read (`duration`, `size`), so a bad one is wrong
 //! usage and ends with exit code 2 before anything is connected.
 
+mod dead_letter;
 mod message;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use super::duration;
 use super::host_port::{self, ListenAddress};
 use super::instant;
 use super::size;
+pub(crate) use dead_letter::{DeadLetterVerb, ReasonArgument, RedriveArguments};
 pub(crate) use message::MessageVerb;
 
 /// Most sets of a cluster, that of the catalog among them.
@@ -82,6 +84,9 @@ pub(crate) enum ClientVerb {
     /// reschedule delayed ones by their ids.
     #[command(subcommand)]
     Message(MessageVerb),
+    /// Move messages of a dead-letter queue back to where they came from.
+    #[command(subcommand)]
+    DeadLetter(DeadLetterVerb),
     /// Form, describe and change a cluster of nodes.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -516,6 +521,12 @@ mod tests {
             "sampan queue purge",
             "sampan queue peek q --count 257",
             "sampan queue peek q --state gone",
+            "sampan dead-letter redrive",
+            "sampan dead-letter redrive q --rate 0",
+            "sampan dead-letter redrive q --reason full",
+            "sampan dead-letter redrive q --header tenant",
+            "sampan dead-letter redrive q --since noon",
+            "sampan dead-letter status",
             "sampan message show q",
             "sampan message cancel q",
             "sampan message reschedule q 1",

@@ -9,6 +9,7 @@ mod backup;
 mod check;
 mod cluster;
 mod connect;
+mod dead_letter;
 mod delete;
 mod demo;
 mod duration;
@@ -148,6 +149,9 @@ async fn run_verb(command: Command, output: &mut Output) -> Result<(), Failure> 
             delete::run(&connect(&options).await?, &arguments, output).await
         }
         ClientVerb::Message(verb) => message::run(&connect(&options).await?, &verb, output).await,
+        ClientVerb::DeadLetter(verb) => {
+            dead_letter::run(&connect(&options).await?, &verb, output).await
+        }
         ClientVerb::Cluster(verb) => cluster::run(&connect(&options).await?, &verb, output).await,
         ClientVerb::Backup(arguments) => backup::run(&options, &arguments.folder, output).await,
         ClientVerb::Demo(arguments) => demo::run(&arguments, output).await,

@@ -7,7 +7,8 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{ChangeVisibility, ErrorCode, MessageBatch, QueueId, Request};
 
-/// The command that a send, a delete, a change of visibility, a purge or a reschedule stands for.
+/// The command that a send, a delete, a change of visibility, a purge, a reschedule or the
+/// end of a redrive stands for.
 pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Refused> {
     Ok(match request {
         Request::Send(send) => {
@@ -23,6 +24,7 @@ pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Re
             handles: delete.handles,
         },
         Request::ChangeVisibility(change) => visibility_command(change, queue)?,
+        Request::RedriveCancel { .. } => Command::RedriveCancel { queue },
         Request::QueuePurge { .. } => Command::Purge { queue },
         Request::Reschedule(reschedule) => Command::Reschedule {
             queue,

@@ -15,10 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use sampan_cluster::{
-    Answer, BodyRun, Client, ClientId, Outcome, PeekedMessages, Received, Refused, Shown,
+    Answer, BodyRun, Client, ClientId, Outcome, PeekedMessages, Received, RedriveShown, Refused,
+    Shown,
 };
 use sampan_protocol::limits::REQUESTS_IN_FLIGHT_MAX;
-use sampan_protocol::{ErrorCode, ErrorReply, QueueDescription, Reply, SetId};
+use sampan_protocol::{
+    ErrorCode, ErrorReply, QueueDescription, RedriveBegun, RedriveStatus, Reply, SetId,
+};
 use tokio::sync::{Notify, mpsc};
 
 use super::deliveries::write_in_memory;
@@ -193,6 +196,22 @@ fn description(shown: Shown) -> QueueDescription {
     }
 }
 
+fn redrive_status(shown: RedriveShown) -> RedriveStatus {
+    let RedriveShown { redrive, moving } = shown;
+    RedriveStatus {
+        job: redrive.job,
+        state: redrive.state,
+        rate: redrive.order.rate,
+        begun_at: redrive.begun_at,
+        ended_at: Some(redrive.ended_at).filter(|at| at.0 != 0),
+        looked: redrive.looked,
+        moved: redrive.moved,
+        skipped: redrive.skipped,
+        moving,
+        to: redrive.order.target_name,
+    }
+}
+
 /// The wire's form of a refusal.
 pub(crate) fn error_reply(refused: &Refused) -> ErrorReply {
     refusals::count(refused.code);
@@ -268,6 +287,12 @@ impl Client for Outbox {
                 Outcome::VisibilityChanged(results) => Reply::VisibilityChanged(results),
                 Outcome::Purged(count) => Reply::QueuePurged(count),
                 Outcome::Rescheduled => Reply::Rescheduled,
+                Outcome::RedriveBegun(job) => Reply::RedriveBegun(RedriveBegun { job, count: 0 }),
+                Outcome::RedriveCounted(count) => {
+                    Reply::RedriveBegun(RedriveBegun { job: 0, count })
+                }
+                Outcome::RedriveShown(shown) => Reply::RedriveShown(redrive_status(*shown)),
+                Outcome::RedriveCancelled(shown) => Reply::RedriveCancelled(redrive_status(*shown)),
                 Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
                 Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),
             };

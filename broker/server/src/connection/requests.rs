@@ -9,13 +9,16 @@
 
 use std::sync::Arc;
 
-use sampan_cluster::{CatalogRequest, Directory, Origin, Receive, Refused, Route, SetRequest};
+use sampan_cluster::{
+    CatalogRequest, Directory, Origin, Receive, RedriveAsk, Refused, Route, SetRequest,
+};
+use sampan_core::{Command, RedriveOrder};
 use sampan_protocol::limits::{
     BATCH_COUNT_MAX, QUEUE_LIST_COUNT_MAX, RECEIVE_LEN_DEFAULT, RECEIVE_LEN_MAX,
     RECEIVE_WAIT_MAX_MS, ROUTE_NODE_COUNT_MAX, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use sampan_protocol::{
-    AdminReply, AdminRequest, ErrorCode, Name, QueueList, QueueListPage, Reply, Request,
+    AdminReply, AdminRequest, ErrorCode, Name, QueueList, QueueListPage, Redrive, Reply, Request,
     RouteReply, RouteRequest, SetId, check_queue_name,
 };
 use tokio::sync::watch;
@@ -78,7 +81,12 @@ impl Requests {
     /// Whether the request names a queue that the directory does not have.
     fn lacks(&mut self, request: &Request) -> bool {
         self.look_again();
-        name_of(request).is_some_and(|name| self.directory.find(name.as_str()).is_none())
+        let target = match request {
+            Request::Redrive(redrive) => Some(&redrive.to).filter(|to| !to.is_empty()),
+            _ => None,
+        };
+        let mut names = name_of(request).into_iter().chain(target);
+        names.any(|name| self.directory.find(name.as_str()).is_none())
     }
 
     fn look_again(&mut self) {
@@ -104,6 +112,7 @@ impl Requests {
             | Request::Delete(_)
             | Request::ChangeVisibility(_)
             | Request::QueuePurge { .. }
+            | Request::RedriveCancel { .. }
             | Request::Reschedule(_) => {
                 let name = name_of(&request).cloned().unwrap_or_default();
                 let route = self.find(&name)?;
@@ -121,6 +130,27 @@ impl Requests {
                 let route = self.find(&peek.queue)?;
                 let peek = peek_request(&peek, route.queue);
                 self.ask_set(&route, SetRequest::Peek { origin, peek })
+                    .await
+            }
+            Request::Redrive(redrive) => {
+                let (route, order) = self.redrive_order(&redrive)?;
+                let queue = route.queue;
+                let request = match redrive.is_dry_run {
+                    true => SetRequest::Redrive {
+                        origin,
+                        ask: RedriveAsk::Count { queue, order },
+                    },
+                    false => SetRequest::Command {
+                        origin,
+                        command: Command::RedriveBegin { queue, order },
+                    },
+                };
+                self.ask_set(&route, request).await
+            }
+            Request::RedriveStatus { name } => {
+                let route = self.find(&name)?;
+                let ask = RedriveAsk::Status { queue: route.queue };
+                self.ask_set(&route, SetRequest::Redrive { origin, ask })
                     .await
             }
             Request::QueueShow { name } => {
@@ -170,6 +200,29 @@ impl Requests {
         route
             .cloned()
             .ok_or_else(|| Refused::new(ErrorCode::QueueNotFound))
+    }
+
+    /// What a redrive is to do, with its target found.
+    fn redrive_order(&mut self, asked: &Redrive) -> Result<(Arc<Route>, RedriveOrder), Refused> {
+        let route = self.find(&asked.queue)?;
+        let target = match asked.to.is_empty() {
+            true => None,
+            false => Some(self.find(&asked.to)?),
+        };
+        if target
+            .as_ref()
+            .is_some_and(|target| target.queue == route.queue)
+        {
+            let text = "a queue is not redriven to itself";
+            return Err(out_of(ErrorCode::InvalidDeadLetterQueue, text));
+        }
+        let order = RedriveOrder {
+            target: target.as_ref().map(|target| target.queue),
+            target_name: target.map_or(String::new(), |target| target.name.clone()),
+            filter: asked.filter.clone(),
+            rate: asked.rate,
+        };
+        Ok((route, order))
     }
 
     /// Waits for room, but not long: behind this request wait those for other sets, and pings.
@@ -254,7 +307,11 @@ fn name_of(request: &Request) -> Option<&Name> {
         Request::Receive(receive) => Some(&receive.queue),
         Request::Delete(delete) => Some(&delete.queue),
         Request::ChangeVisibility(change) => Some(&change.queue),
-        Request::QueueShow { name } | Request::QueuePurge { name } => Some(name),
+        Request::QueueShow { name }
+        | Request::QueuePurge { name }
+        | Request::RedriveStatus { name }
+        | Request::RedriveCancel { name } => Some(name),
+        Request::Redrive(redrive) => Some(&redrive.queue),
         Request::Reschedule(reschedule) => Some(&reschedule.queue),
         Request::Peek(peek) => Some(&peek.queue),
         Request::Route(route) if !route.queue.is_empty() => Some(&route.queue),
