@@ -190,7 +190,6 @@ impl Driver {
         while let Some(completion) = self.in_flight.next_completion() {
             self.on_completion(completion);
         }
-        self.on_confirmed_reads();
         let removed = self.state.borrow_mut().take_removed();
         removed
             .into_iter()
@@ -198,6 +197,8 @@ impl Driver {
         let gained = self.state.borrow_mut().take_gained();
         gained.into_iter().for_each(|queue| self.serve(queue));
         self.on_time();
+        // Behind whatever may ask for one: a receive whose wait has just ended, for instance.
+        self.on_confirmed_reads();
         let now_ms = self.time.read().monotonic_ms;
         self.end_late(now_ms);
         self.checkpoints
