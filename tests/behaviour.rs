@@ -39,6 +39,8 @@ mod producers;
 mod receiving;
 #[path = "behaviour/restarts.rs"]
 mod restarts;
+#[path = "behaviour/rewinding.rs"]
+mod rewinding;
 #[path = "support/segments.rs"]
 mod segments;
 #[path = "behaviour/slow_reader.rs"]

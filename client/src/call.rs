@@ -99,6 +99,7 @@ impl Call {
             Request::Delete(delete) => Some(delete.queue.as_str()),
             Request::ChangeVisibility(change) => Some(change.queue.as_str()),
             Request::QueueShow { name } | Request::QueuePurge { name } => Some(name.as_str()),
+            Request::QueueRewind(rewind) => Some(rewind.name.as_str()),
             Request::Reschedule(reschedule) => Some(reschedule.queue.as_str()),
             Request::Peek(peek) => Some(peek.queue.as_str()),
             Request::Send(send) => Some(send.queue.as_str()),
@@ -152,8 +153,10 @@ impl Call {
             | Request::Peek(_)
             | Request::Route(_)
             | Request::Ping => true,
-            // A repeated purge would take what was sent meanwhile.
+            // A repeated purge would take what was sent meanwhile, a repeated rewind bring back what
+            // was deleted.
             Request::QueuePurge { .. }
+            | Request::QueueRewind(_)
             | Request::Hello(_)
             | Request::Authenticate(_)
             | Request::Send(_)

@@ -39,8 +39,8 @@ pub use frame::{
     AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
     ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, MessageState,
     PROTOCOL_VERSION, Peek, PeekOf, PeekedMessage, QueueCounts, QueueCreate, QueueDescription,
-    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Reply, Request,
-    Reschedule, RouteReply, RouteRequest, Send, Sent, Why, kind,
+    QueueList, QueueListPage, QueueRewind, QueueSet, Receive, ReceivedEncoder, ReceivedMessage,
+    Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, Why, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{

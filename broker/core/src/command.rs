@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
     Handles, MessageBatch, MessageId, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
+    Timestamp,
 };
 
 use crate::catalog::CatalogCommand;
@@ -23,6 +24,7 @@ const PURGE: u8 = 0x06;
 const RESCHEDULE: u8 = 0x07;
 const DELIVER: u8 = 0x08;
 const SETTLE: u8 = 0x09;
+const REWIND: u8 = 0x0a;
 const QUEUE_CREATE: u8 = 0x10;
 const QUEUE_SET: u8 = 0x11;
 const QUEUE_DELETE: u8 = 0x12;
@@ -112,6 +114,13 @@ pub enum Command {
         /// By number; at most 256.
         fates: Vec<(u64, Fate)>,
     },
+    /// Makes deleted messages ready again.
+    Rewind {
+        /// The queue.
+        queue: QueueId,
+        /// Those that were sent then or later.
+        to: Timestamp,
+    },
     /// Makes a queue in the set that is to hold it. When it is there already, nothing happens.
     QueueCreate {
         /// Given by the catalog.
@@ -158,6 +167,7 @@ impl Command {
             | Command::Reschedule { queue, .. }
             | Command::Deliver { queue, .. }
             | Command::Settle { queue, .. }
+            | Command::Rewind { queue, .. }
             | Command::QueueCreate { queue, .. }
             | Command::QueueSet { queue, .. }
             | Command::QueueDelete { queue } => Some(*queue),
@@ -199,6 +209,7 @@ impl Command {
             }
             Command::QueueDelete { .. } | Command::Purge { .. } => HEAD_LEN,
             Command::Reschedule { .. } => HEAD_LEN + 16,
+            Command::Rewind { .. } => HEAD_LEN + 8,
             #[cfg(feature = "next-version")]
             Command::Note { text } => 3 + text.len(),
         }
@@ -286,6 +297,10 @@ impl Command {
                 out.extend_from_slice(&id.0.to_le_bytes());
                 out.extend_from_slice(&delay_ms.unwrap_or(NEVER).to_le_bytes());
             }
+            Command::Rewind { queue, to } => {
+                put_head(out, REWIND, *queue);
+                out.extend_from_slice(&to.0.to_le_bytes());
+            }
             Command::Settle { queue, fates } => {
                 put_head(out, SETTLE, *queue);
                 put_fates(out, fates);
@@ -372,6 +387,10 @@ impl Command {
             SETTLE => Command::Settle {
                 queue,
                 fates: take_fates(fields)?,
+            },
+            REWIND => Command::Rewind {
+                queue,
+                to: fields.timestamp()?,
             },
             QUEUE_CREATE => Command::QueueCreate {
                 queue,

@@ -19,7 +19,9 @@ use crate::leases::Lease;
 use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
-use crate::queue::{Delayed, KeyChunk, Letter, Producer, QueueRow, encode_lane, encode_reply};
+use crate::queue::{
+    Delayed, KeptRow, KeyChunk, Letter, Producer, QueueRow, encode_lane, encode_reply,
+};
 use crate::row_key::RowKey;
 
 const SET_VERSION: u8 = 1;
@@ -45,6 +47,7 @@ pub(crate) enum FrozenRow {
     Lane(u64),
     Producer(Arc<Producer>),
     Keys(Arc<KeyChunk>),
+    Kept(KeptRow),
     Reply(Arc<Sent>),
     Page(Arc<Page>),
 }
@@ -74,6 +77,7 @@ impl FrozenRow {
             FrozenRow::Lane(highest) => encode_lane(*highest, &mut out),
             FrozenRow::Producer(producer) => producer.encode(&mut out),
             FrozenRow::Keys(chunk) => chunk.encode(&mut out),
+            FrozenRow::Kept(run) => run.encode(&mut out),
             FrozenRow::Reply(sent) => encode_reply(sent, &mut out),
             FrozenRow::Page(page) => page.encode(&mut out),
         }

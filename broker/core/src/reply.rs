@@ -15,6 +15,8 @@ pub enum Reply {
     Handles(HandleResults),
     /// To a purge: how many messages were there.
     Purged(u64),
+    /// To a rewind: how many messages come back.
+    Rewound(u64),
     /// Carried out, and nothing to tell.
     Done,
     /// Refused; nothing was changed.

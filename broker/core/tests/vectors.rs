@@ -214,6 +214,10 @@ fn commands() -> Vec<Command> {
             queue,
             fates: vec![(1, Fate::Delivered), (2, Fate::Undeliverable)],
         },
+        Command::Rewind {
+            queue,
+            to: Timestamp(1_699_999_999_000),
+        },
         numbered(1, batch()),
         Command::QueueSet { queue, attributes },
         Command::QueueDelete { queue: QueueId(2) },
@@ -230,8 +234,8 @@ fn entry() -> Entry {
     }
 }
 
-/// Messages ready again, in flight, delayed, resting, moving and fresh; and the hash after each
-/// entry.
+/// Messages ready again, in flight, delayed, resting, moving, kept and fresh; and the hash after
+/// each entry.
 fn broker() -> (Broker, [u64; 3]) {
     let mut broker = Broker::new();
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
@@ -245,7 +249,7 @@ fn broker() -> (Broker, [u64; 3]) {
     };
     let receive = Command::Receive {
         queue: QUEUE,
-        count_max: 2,
+        count_max: 3,
         len_max: 0,
         visibility_timeout_ms: None,
     };
@@ -271,6 +275,7 @@ fn broker() -> (Broker, [u64; 3]) {
     let attributes = QueueAttributes {
         dead_letter_queue: 9,
         receive_count_max: 1,
+        rewind_ms: 3_600_000,
         ..attributes
     };
     let received = handles_of(&replies[3]);
@@ -280,6 +285,10 @@ fn broker() -> (Broker, [u64; 3]) {
             attributes,
         },
         give_up(received[0]),
+        Command::Delete {
+            queue: QUEUE,
+            handles: [received[1]].into_iter().collect(),
+        },
     ];
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_600),
@@ -388,6 +397,7 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::LETTERS,
         RowKey::LANE,
         RowKey::KEYS,
+        RowKey::KEPT,
         RowKey::REPLY,
         RowKey::PAGE,
     ] {

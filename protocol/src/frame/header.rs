@@ -32,6 +32,8 @@ pub mod kind {
     pub const ROUTE: u8 = 0x15;
     /// Remove everything in a queue.
     pub const QUEUE_PURGE: u8 = 0x16;
+    /// Make deleted messages ready again.
+    pub const QUEUE_REWIND: u8 = 0x17;
     /// Send messages.
     pub const SEND: u8 = 0x20;
     /// Receive messages.
@@ -59,6 +61,7 @@ pub mod kind {
         QUEUE_DELETE,
         ROUTE,
         QUEUE_PURGE,
+        QUEUE_REWIND,
         SEND,
         RECEIVE,
         DELETE,

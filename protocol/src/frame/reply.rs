@@ -31,6 +31,8 @@ pub enum Reply {
     QueueDeleted,
     /// The queue is empty; so many messages were there.
     QueuePurged(u64),
+    /// So many deleted messages will be ready again.
+    QueueRewound(u64),
     /// Who leads, and where the nodes are.
     Route(RouteReply),
     /// The messages are stored.
@@ -60,6 +62,7 @@ const QUEUE_SHOWN: u8 = kind::QUEUE_SHOW | kind::REPLY;
 const QUEUE_LISTED: u8 = kind::QUEUE_LIST | kind::REPLY;
 const QUEUE_DELETED: u8 = kind::QUEUE_DELETE | kind::REPLY;
 const QUEUE_PURGED: u8 = kind::QUEUE_PURGE | kind::REPLY;
+const QUEUE_REWOUND: u8 = kind::QUEUE_REWIND | kind::REPLY;
 const ROUTE: u8 = kind::ROUTE | kind::REPLY;
 const SENT: u8 = kind::SEND | kind::REPLY;
 const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
@@ -87,6 +90,7 @@ impl Reply {
             QUEUE_LISTED => Reply::QueueListed(QueueListPage::decode(payload)?),
             QUEUE_DELETED => empty(payload, Reply::QueueDeleted)?,
             QUEUE_PURGED => Reply::QueuePurged(queue_purge::decode_reply(payload)?),
+            QUEUE_REWOUND => Reply::QueueRewound(queue_purge::decode_reply(payload)?),
             ROUTE => Reply::Route(RouteReply::decode(payload)?),
             SENT => Reply::Sent(Sent::decode(payload)?),
             RECEIVED => Reply::Received(received::decode(payload)?),
@@ -119,6 +123,7 @@ impl Reply {
             Reply::QueueListed(_) => QUEUE_LISTED,
             Reply::QueueDeleted => QUEUE_DELETED,
             Reply::QueuePurged(_) => QUEUE_PURGED,
+            Reply::QueueRewound(_) => QUEUE_REWOUND,
             Reply::Route(_) => ROUTE,
             Reply::Sent(_) => SENT,
             Reply::Received(_) => RECEIVED,
@@ -138,7 +143,7 @@ impl Reply {
             Reply::QueueShown(description) => description.encode(out),
             Reply::QueueListed(page) => page.encode(out),
             Reply::Peeked(messages) => peeked::encode(messages, out),
-            Reply::QueuePurged(count) => out.put_u64_le(*count),
+            Reply::QueuePurged(count) | Reply::QueueRewound(count) => out.put_u64_le(*count),
             Reply::Route(route) => route.encode(out),
             Reply::Sent(sent) => sent.encode(out),
             Reply::Received(messages) => received::encode(messages, out),

@@ -7,7 +7,7 @@ use super::{queue_delete, queue_show};
 use crate::reader::Reader;
 use crate::{
     AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, Peek,
-    QueueCreate, QueueList, QueueSet, Receive, Reschedule, RouteRequest, Send,
+    QueueCreate, QueueList, QueueRewind, QueueSet, Receive, Reschedule, RouteRequest, Send,
 };
 
 /// What a client asks for.
@@ -40,6 +40,8 @@ pub enum Request {
         /// The queue.
         name: Name,
     },
+    /// Make deleted messages ready again.
+    QueueRewind(QueueRewind),
     /// Ask which node leads the set of a queue.
     Route(RouteRequest),
     /// Send messages.
@@ -84,6 +86,7 @@ impl Request {
             kind::QUEUE_PURGE => Request::QueuePurge {
                 name: queue_delete::decode(payload)?,
             },
+            kind::QUEUE_REWIND => Request::QueueRewind(QueueRewind::decode(payload)?),
             kind::ROUTE => Request::Route(RouteRequest::decode(payload)?),
             kind::SEND => Request::Send(Send::decode(payload)?),
             kind::RECEIVE => Request::Receive(Receive::decode(payload)?),
@@ -117,6 +120,7 @@ impl Request {
             Request::QueueList(_) => kind::QUEUE_LIST,
             Request::QueueDelete { .. } => kind::QUEUE_DELETE,
             Request::QueuePurge { .. } => kind::QUEUE_PURGE,
+            Request::QueueRewind(_) => kind::QUEUE_REWIND,
             Request::Route(_) => kind::ROUTE,
             Request::Send(_) => kind::SEND,
             Request::Receive(_) => kind::RECEIVE,
@@ -138,6 +142,7 @@ impl Request {
             Request::QueueShow { name }
             | Request::QueueDelete { name }
             | Request::QueuePurge { name } => name.encode(out),
+            Request::QueueRewind(rewind) => rewind.encode(out),
             Request::QueueList(list) => list.encode(out),
             Request::Route(route) => route.encode(out),
             Request::Send(send) => send.encode(out),

@@ -64,6 +64,10 @@ impl Lines {
             | Request::QueuePurge { name } => {
                 self.push_text("name", name.as_str());
             }
+            Request::QueueRewind(rewind) => {
+                self.push("to", rewind.to);
+                self.push_text("name", rewind.name.as_str());
+            }
             Request::QueueList(list) => {
                 self.push("count_max", list.count_max);
                 self.push_text("prefix", list.prefix.as_str());
@@ -161,7 +165,7 @@ impl Lines {
                     self.peeked(index, message);
                 }
             }
-            Reply::QueuePurged(count) => self.push("count", count),
+            Reply::QueuePurged(count) | Reply::QueueRewound(count) => self.push("count", count),
             Reply::Pong
             | Reply::QueueCreated
             | Reply::QueueChanged
@@ -203,6 +207,7 @@ impl Lines {
         );
         named("dead_letter_after_ms", changes.dead_letter_after_ms);
         named("dedup_window_ms", changes.dedup_window_ms.map(u64::from));
+        named("rewind_ms", changes.rewind_ms);
     }
 
     fn send(&mut self, send: &Send) {
@@ -295,6 +300,7 @@ impl Lines {
         self.push_or("visible_at", description.counts.visible_at, "none");
         self.push("moving", description.counts.moving);
         self.push("undeliverable", description.counts.undeliverable);
+        self.push("rewindable", description.counts.rewindable);
         self.push_text("name", &description.name);
         self.push_text("dead_letter_queue_name", &description.dead_letter_queue);
         self.changes(&description.attributes.into());

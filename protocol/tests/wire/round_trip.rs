@@ -15,9 +15,9 @@ use sampan_protocol::{
     ChangeVisibility, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader, HandleResults,
     Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek, PeekOf,
     PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate,
-    QueueDescription, QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle, Receive,
-    ReceivedMessage, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId,
-    Timestamp, checksum, headers,
+    QueueDescription, QueueId, QueueList, QueueListPage, QueueRewind, QueueSet, ReceiptHandle,
+    Receive, ReceivedMessage, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent,
+    SetId, Timestamp, checksum, headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -30,7 +30,7 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
     let first = (short(), long(), long(), short(), short());
     let second = (option::of(any::<bool>()), short(), short(), short());
     let counts = (long(), long(), long());
-    let dead = (long(), short(), long());
+    let dead = (long(), short(), long(), long());
     (first, second, counts, dead).prop_map(|(first, second, counts, dead)| AttributeChanges {
         visibility_timeout_ms: first.0,
         retention_ms: first.1,
@@ -47,6 +47,7 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
         receive_count_max: dead.1,
         dead_letter_after_ms: dead.2,
         dedup_window_ms: second.3,
+        rewind_ms: dead.3,
     })
 }
 
@@ -138,6 +139,10 @@ fn request() -> impl Strategy<Value = Request> {
         name().prop_map(|name| Request::QueueShow { name }),
         name().prop_map(|name| Request::QueueDelete { name }),
         name().prop_map(|name| Request::QueuePurge { name }),
+        (name(), any::<u64>()).prop_map(|(name, to)| {
+            let to = Timestamp(to);
+            Request::QueueRewind(QueueRewind { name, to })
+        }),
         (
             name(),
             0..4_usize,
@@ -212,7 +217,7 @@ fn attributes() -> impl Strategy<Value = QueueAttributes> {
 
 fn description() -> impl Strategy<Value = QueueDescription> {
     let at = || option::of((1..u64::MAX).prop_map(Timestamp));
-    let counts = (any::<[u64; 5]>(), [at(), at(), at()]);
+    let counts = (any::<[u64; 6]>(), [at(), at(), at()]);
     (
         [name(), name()],
         any::<[u64; 2]>(),
@@ -227,7 +232,7 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                 set,
                 attributes,
                 (
-                    [ready, delayed, in_flight, moving, undeliverable],
+                    [ready, delayed, in_flight, moving, undeliverable, rewindable],
                     [oldest_at, due_at, visible_at],
                 ),
             )| {
@@ -246,6 +251,7 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                         visible_at,
                         moving,
                         undeliverable,
+                        rewindable,
                     },
                     dead_letter_queue: dead_letter_queue.to_string(),
                 }
@@ -347,6 +353,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::QueueDeleted),
         Just(Reply::Rescheduled),
         any::<u64>().prop_map(Reply::QueuePurged),
+        any::<u64>().prop_map(Reply::QueueRewound),
         vec((received(), 0..4_u64), 0..10).prop_map(|messages| {
             let peeked = messages.into_iter().filter_map(|(mut message, state)| {
                 message.handle = ReceiptHandle(state);
@@ -588,7 +595,14 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         dedup_window_ms: Some(ms),
         ..unchanged
     };
+    let with_rewind = |ms, retention_ms| AttributeChanges {
+        rewind_ms: Some(ms),
+        retention_ms: Some(retention_ms),
+        ..unchanged
+    };
     for right in [
+        with_rewind(0, 60_000),
+        with_rewind(60_000, 60_000),
         with_window(0),
         with_window(86_400_000),
         with_rest(0, 0),
@@ -608,6 +622,7 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         assert!(apply(right).is_ok(), "{right:?}");
     }
     for wrong in [
+        with_rewind(60_001, 60_000),
         with_rest(0, 1),
         with_rest(2, 1),
         with_rest(1, 43_200_001),

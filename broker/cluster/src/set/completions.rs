@@ -77,6 +77,7 @@ impl Driver {
                     Reply::Sent(sent) => Outcome::Sent(sent),
                     Reply::Handles(results) => Outcome::Deleted(results),
                     Reply::Purged(count) => Outcome::Purged(count),
+                    Reply::Rewound(count) => Outcome::Rewound(count),
                     // Of the commands of clients only a reschedule is answered so.
                     Reply::Done => Outcome::Rescheduled,
                     Reply::Refused(refusal) => Outcome::Refused(refusal.into()),

@@ -16,6 +16,7 @@ const REFUSED: u64 = 4;
 const CATALOG: u64 = 5;
 const NODE: u64 = 6;
 const PURGED: u64 = 7;
+const REWOUND: u64 = 8;
 
 pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Reply) {
     match command {
@@ -53,6 +54,7 @@ fn fold_reply(hash: &mut StateHash, reply: &Reply) {
         }
         Reply::Done => head(DONE, 0),
         Reply::Purged(count) => head(PURGED, *count),
+        Reply::Rewound(count) => head(REWOUND, *count),
         Reply::Refused(refusal) => head(REFUSED, refusal.code.number().into()),
         Reply::Catalog(record) => {
             head(CATALOG, record.queue.0);

@@ -18,6 +18,7 @@ use sampan_protocol::{
 use crate::keys::Keys;
 use crate::mail::Mail;
 use crate::producers::{Judged, Producers};
+use crate::rewinding::Kept;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -58,12 +59,12 @@ pub(crate) struct Naive {
     pub(crate) content_longest: u64,
     pub(crate) messages: BTreeMap<u64, Message>,
     /// Ready ids in the order of handing out: those that came back before the fresh ones.
-    ready: BTreeSet<(bool, u64)>,
+    pub(crate) ready: BTreeSet<(bool, u64)>,
     /// Delayed and in flight, by the instant that ends it.
     hidden: BTreeSet<(u64, u64)>,
     delayed_count: u64,
     /// What was sent up to here has expired, even when the retention was raised afterwards.
-    expired_until: u64,
+    pub(crate) expired_until: u64,
     pub(crate) next: u64,
     next_delayed: u64,
     pub(crate) producers: Producers,
@@ -78,6 +79,8 @@ pub(crate) struct Naive {
     pub(crate) mail: Mail,
     /// Purged, and the broker has not said so yet.
     pub(crate) buried: BTreeSet<u64>,
+    /// Deleted, and the broker keeps them.
+    pub(crate) kept: Kept,
 }
 
 impl Naive {
@@ -102,6 +105,7 @@ impl Naive {
             removed: BTreeSet::new(),
             mail: Mail::default(),
             buried: BTreeSet::new(),
+            kept: Kept::default(),
         }
     }
 
@@ -111,6 +115,9 @@ impl Naive {
             self.keys.forget(window_ms, self.now);
         }
         self.attributes = attributes;
+        if attributes.rewind_ms == 0 {
+            self.drop_kept();
+        }
         if attributes.dead_letter_queue != 0 {
             self.readdress();
         }
@@ -250,6 +257,7 @@ impl Naive {
         removed.retain(|id| !self.buried.remove(id));
         self.now = now;
         self.removed = removed;
+        self.leave_window();
         let retention_ms = self.attributes.retention_ms;
         self.expired_until = self.expired_until.max(now.saturating_sub(retention_ms));
         while let Some((_, id)) = self.hidden.first().copied().filter(|(at, _)| *at <= now) {
@@ -397,6 +405,7 @@ impl Naive {
         let is_here = |id: &u64| !self.mail.outbox.contains_key(id);
         let gone: Vec<u64> = self.messages.keys().copied().filter(is_here).collect();
         assert_eq!(*reply, Reply::Purged(gone.len() as u64));
+        self.drop_kept();
         for id in gone {
             self.drop_message(id);
             if !self.removed.remove(&id) {
@@ -559,13 +568,7 @@ impl Naive {
     }
 
     pub(crate) fn delete(&mut self, handles: &Handles, reply: &Reply) {
-        self.for_each(handles, reply, |naive, id| {
-            naive.drop_message(id);
-            assert!(
-                naive.removed.remove(&id),
-                "the body of {id} was not removed"
-            );
-        });
+        self.for_each(handles, reply, Naive::delete_one);
     }
 
     pub(crate) fn change_visibility(&mut self, handles: &Handles, timeout_ms: u32, reply: &Reply) {

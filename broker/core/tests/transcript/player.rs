@@ -42,6 +42,7 @@ impl Player {
             ["checkpoint", pages] => self.checkpoint(pages.parse().unwrap()),
             ["restore"] => self.restore(),
             ["state", queue] => vec![self.state(queue)],
+            ["kept", queue] => vec![self.kept(queue)],
             ["letters", queue] => self.letters(QueueId(queue.parse().unwrap())),
             ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
@@ -112,6 +113,10 @@ impl Player {
                 handles: self.named(&words[2..]),
             },
             "purge" => Command::Purge { queue },
+            "rewind" => Command::Rewind {
+                queue,
+                to: Timestamp(START + milliseconds(words[2])),
+            },
             "reschedule" => Command::Reschedule {
                 queue,
                 id: message_id(words[2]),
@@ -181,6 +186,7 @@ impl Player {
     fn tell(&mut self, reply: &Reply, out: &mut Vec<String>) {
         match reply {
             Reply::Done => out.push("done".to_owned()),
+            Reply::Rewound(count) => out.push(format!("rewound {count}")),
             Reply::Purged(count) => out.push(format!("purged {count}")),
             Reply::Sent(sent) => {
                 let runs = sent
@@ -263,6 +269,11 @@ impl Player {
             .collect()
     }
 
+    fn kept(&self, queue: &str) -> String {
+        let counts = self.broker.counts(QueueId(queue.parse().unwrap()));
+        format!("rewindable {}", counts.unwrap().rewindable)
+    }
+
     fn checkpoint(&mut self, resident_page_count_max: usize) -> Vec<String> {
         let mut out = Vec::new();
         for (key, row) in self.broker.freeze().into_rows() {
@@ -309,6 +320,7 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::LETTERS => "letters",
         RowKey::LANE => "lane",
         RowKey::KEYS => "keys",
+        RowKey::KEPT => "kept",
         RowKey::REPLY => "reply",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),

@@ -7,7 +7,8 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{ChangeVisibility, ErrorCode, MessageBatch, QueueId, Request};
 
-/// The command that a send, a delete, a change of visibility, a purge or a reschedule stands for.
+/// The command that a send, a delete, a change of visibility, a purge, a rewind or a reschedule
+/// stands for.
 pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Refused> {
     Ok(match request {
         Request::Send(send) => {
@@ -24,6 +25,10 @@ pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Re
         },
         Request::ChangeVisibility(change) => visibility_command(change, queue)?,
         Request::QueuePurge { .. } => Command::Purge { queue },
+        Request::QueueRewind(rewind) => Command::Rewind {
+            queue,
+            to: rewind.to,
+        },
         Request::Reschedule(reschedule) => Command::Reschedule {
             queue,
             id: reschedule.id,

@@ -267,6 +267,7 @@ impl Client for Outbox {
                 Outcome::Deleted(results) => Reply::Deleted(results),
                 Outcome::VisibilityChanged(results) => Reply::VisibilityChanged(results),
                 Outcome::Purged(count) => Reply::QueuePurged(count),
+                Outcome::Rewound(count) => Reply::QueueRewound(count),
                 Outcome::Rescheduled => Reply::Rescheduled,
                 Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
                 Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),

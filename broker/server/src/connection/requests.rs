@@ -104,6 +104,7 @@ impl Requests {
             | Request::Delete(_)
             | Request::ChangeVisibility(_)
             | Request::QueuePurge { .. }
+            | Request::QueueRewind(_)
             | Request::Reschedule(_) => {
                 let name = name_of(&request).cloned().unwrap_or_default();
                 let route = self.find(&name)?;
@@ -255,6 +256,7 @@ fn name_of(request: &Request) -> Option<&Name> {
         Request::Delete(delete) => Some(&delete.queue),
         Request::ChangeVisibility(change) => Some(&change.queue),
         Request::QueueShow { name } | Request::QueuePurge { name } => Some(name),
+        Request::QueueRewind(rewind) => Some(&rewind.name),
         Request::Reschedule(reschedule) => Some(&reschedule.queue),
         Request::Peek(peek) => Some(&peek.queue),
         Request::Route(route) if !route.queue.is_empty() => Some(&route.queue),
