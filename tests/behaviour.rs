@@ -43,6 +43,8 @@ mod receiving;
 mod redrive;
 #[path = "behaviour/restarts.rs"]
 mod restarts;
+#[path = "behaviour/rewinding.rs"]
+mod rewinding;
 #[path = "support/segments.rs"]
 mod segments;
 #[path = "behaviour/slow_reader.rs"]

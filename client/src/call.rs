@@ -124,6 +124,7 @@ impl Call {
             | Request::RedriveStatus { name }
             | Request::RedriveCancel { name } => Some(name.as_str()),
             Request::Redrive(redrive) => Some(redrive.queue.as_str()),
+            Request::QueueRewind(rewind) => Some(rewind.name.as_str()),
             Request::Reschedule(reschedule) => Some(reschedule.queue.as_str()),
             Request::Peek(peek) => Some(peek.queue.as_str()),
             Request::Send(send) => Some(send.queue.as_str()),
@@ -186,8 +187,10 @@ impl Call {
             | Request::Route(_)
             | Request::Ping => true,
             Request::Redrive(ref redrive) => redrive.is_dry_run,
-            // A repeated purge would take what was sent meanwhile.
+            // A repeated purge would take what was sent meanwhile, a repeated rewind bring back what
+            // was deleted.
             Request::QueuePurge { .. }
+            | Request::QueueRewind(_)
             | Request::Hello(_)
             | Request::Authenticate(_)
             | Request::Send(_)

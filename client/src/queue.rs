@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
     ChangeVisibility, Delete, ErrorCode, Handles, MessageId, Name, PeekOf, PeekedMessage,
-    ReceiptHandle, RedriveStatus, Reply, Request, Reschedule,
+    QueueRewind, ReceiptHandle, RedriveStatus, Reply, Request, Reschedule, Timestamp,
 };
 
 use crate::call::Answer;
@@ -279,6 +279,31 @@ impl Queue {
         let request = Request::RedriveCancel { name };
         match self.shared().call_for_reply(request).await? {
             Reply::RedriveCancelled(status) => Ok(status),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes every deleted message that was sent at `to` or later ready again, in the order of their
+    /// sends and as if it had never been received; returns how many there are. Messages that were
+    /// sent shortly before may be among them. See [`QueueOptions::rewind`].
+    ///
+    /// Most of them are ready at once, the others within the next moments. Like [`Queue::purge`] it
+    /// is never repeated by itself: what was deleted meanwhile would come back.
+    ///
+    /// # Errors
+    ///
+    /// Refused with `RewindOutOfRange` when `to` is longer ago than the queue's window, or still to
+    /// come, by the broker's clock, or when the queue keeps nothing; with `QueueBusy` while the
+    /// messages of an earlier rewind are coming back; or with `QueueNotFound`.
+    ///
+    /// [`QueueOptions::rewind`]: crate::QueueOptions::rewind
+    pub async fn rewind(&self, to: SystemTime) -> Result<u64, Error> {
+        let since_1970 = to.duration_since(SystemTime::UNIX_EPOCH);
+        let to = Timestamp(0).after(since_1970.unwrap_or_default());
+        let name = self.wire_name();
+        let request = Request::QueueRewind(QueueRewind { name, to });
+        match self.shared().call_for_reply(request).await? {
+            Reply::QueueRewound(count) => Ok(count),
             _ => Err(unexpected()),
         }
     }

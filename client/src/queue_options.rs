@@ -140,6 +140,17 @@ impl QueueOptions {
         self
     }
 
+    /// How long after its send a deleted message is kept, so that [`Queue::rewind`] makes it ready
+    /// again: up to the retention. 0, the default: what is deleted is gone. A shorter window lets
+    /// what is older go, and 0 all of it.
+    ///
+    /// [`Queue::rewind`]: crate::Queue::rewind
+    #[must_use]
+    pub fn rewind(mut self, window: Duration) -> Self {
+        self.changes.rewind_ms = Some(millis(window));
+        self
+    }
+
     pub(crate) fn changes(&self) -> AttributeChanges {
         self.changes
     }

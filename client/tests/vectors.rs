@@ -8,7 +8,7 @@
 mod support;
 
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sampan_client::{
     Applied, Client, DeathReason, Error, ErrorCode, Message, MessageId, MessageState, PeekOf,
@@ -298,7 +298,7 @@ async fn queues() {
 }
 
 #[tokio::test]
-async fn purges_and_scheduled_messages() {
+async fn purges_rewinds_and_scheduled_messages() {
     let (client, mut connection) = connected().await;
     let queue = client.queue("orders");
     let (purged, ()) = tokio::join!(queue.purge(), async {
@@ -311,6 +311,17 @@ async fn purges_and_scheduled_messages() {
         .await;
     });
     assert_eq!(purged.unwrap(), 5_000_000_000);
+    let to = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let (rewound, ()) = tokio::join!(queue.rewind(to), async {
+        let reply = ("queue_rewind.txt", "queue rewound");
+        exchange(
+            &mut connection,
+            ("queue_rewind.txt", "queue rewind"),
+            &[reply],
+        )
+        .await;
+    });
+    assert_eq!(rewound.unwrap(), 5_000_000_000);
     let id = MessageId(MessageId::DELAYED_BIT | 7);
     let (done, ()) = tokio::join!(queue.reschedule(id, Duration::from_secs(60)), async {
         let request = ("reschedule.txt", "reschedule: in a minute");

@@ -172,6 +172,9 @@ attributes! {
     /// How long a message with a deduplication key that was stored before is not stored again.
     /// 0: keys are only carried along.
     15 dedup_window_ms: u32 = DEDUP_WINDOW_DEFAULT_MS, 0, DEDUP_WINDOW_MAX_MS.into();
+    /// How long after its send a deleted message is kept, and can be made ready again by a rewind.
+    /// 0: what is deleted is gone.
+    16 rewind_ms: u64 = 0, 0, RETENTION_MAX_MS;
 }
 
 fn check(what: &str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
@@ -187,6 +190,7 @@ impl QueueAttributes {
     pub fn check(&self) -> Result<(), OutOfRange> {
         self.check_each()?;
         check("delay_ms", self.delay_ms, 0, self.retention_ms)?;
+        check("rewind_ms", self.rewind_ms, 0, self.retention_ms)?;
         let (min, max) = (self.redelivery_delay_min_ms, self.redelivery_delay_max_ms);
         // Without a shortest delay there is none at all.
         let most = if min == 0 { 0 } else { REDELIVERY_DELAY_MAX_MS };

@@ -137,6 +137,9 @@ error_codes! {
     TooManyWaiting = 406, "too many waiting receives", true, No;
     /// There is no delayed message of this id.
     MessageNotFound = 407, "no delayed message of this id", false, No;
+    /// A rewind to an instant before the queue's rewind window, or to one that is still to come; or
+    /// of a queue that keeps no deleted messages.
+    RewindOutOfRange = 408, "rewind out of range", false, No;
     /// Too little space is left on the disk; receives and deletes go on.
     StorageFull = 500, "storage full", true, No;
     /// No leader at present; nothing was proposed.

@@ -40,8 +40,8 @@ pub use frame::{
     AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
     ErrorReply, Frame, FrameDecoder, FrameHeader, Hello, HelloReply, MessageState,
     PROTOCOL_VERSION, Peek, PeekOf, PeekedMessage, QueueCounts, QueueCreate, QueueDescription,
-    QueueList, QueueListPage, QueueSet, Receive, ReceivedEncoder, ReceivedMessage, Redrive,
-    RedriveBegun, RedriveState, RedriveStatus, Reply, Request, Reschedule, RouteReply,
+    QueueList, QueueListPage, QueueRewind, QueueSet, Receive, ReceivedEncoder, ReceivedMessage,
+    Redrive, RedriveBegun, RedriveState, RedriveStatus, Reply, Request, Reschedule, RouteReply,
     RouteRequest, Send, Sent, Why, kind,
 };
 pub use handles::{HandleResults, Handles};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
 use sampan_protocol::{
     Handles, MessageBatch, MessageId, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
+    Timestamp,
 };
 
 use crate::catalog::CatalogCommand;
@@ -30,6 +31,7 @@ const PURGE: u8 = 0x06;
 const RESCHEDULE: u8 = 0x07;
 const DELIVER: u8 = 0x08;
 const SETTLE: u8 = 0x09;
+const REWIND: u8 = 0x0a;
 const REDRIVE_BEGIN: u8 = 0x0b;
 const REDRIVE_STEP: u8 = 0x0c;
 const REDRIVE_CANCEL: u8 = 0x0d;
@@ -122,6 +124,13 @@ pub enum Command {
         /// By number; at most 256.
         fates: Vec<(u64, Fate)>,
     },
+    /// Makes deleted messages ready again.
+    Rewind {
+        /// The queue.
+        queue: QueueId,
+        /// Those that were sent then or later.
+        to: Timestamp,
+    },
     /// Begins a redrive, unless one goes on.
     RedriveBegin {
         /// The queue whose messages move.
@@ -190,6 +199,7 @@ impl Command {
             | Command::RedriveBegin { queue, .. }
             | Command::RedriveStep { queue, .. }
             | Command::RedriveCancel { queue }
+            | Command::Rewind { queue, .. }
             | Command::QueueCreate { queue, .. }
             | Command::QueueSet { queue, .. }
             | Command::QueueDelete { queue } => Some(*queue),
@@ -237,6 +247,7 @@ impl Command {
                 HEAD_LEN
             }
             Command::Reschedule { .. } => HEAD_LEN + 16,
+            Command::Rewind { .. } => HEAD_LEN + 8,
             #[cfg(feature = "next-version")]
             Command::Note { text } => 3 + text.len(),
         }
@@ -323,6 +334,10 @@ impl Command {
                 put_head(out, RESCHEDULE, *queue);
                 out.extend_from_slice(&id.0.to_le_bytes());
                 out.extend_from_slice(&delay_ms.unwrap_or(NEVER).to_le_bytes());
+            }
+            Command::Rewind { queue, to } => {
+                put_head(out, REWIND, *queue);
+                out.extend_from_slice(&to.0.to_le_bytes());
             }
             Command::Settle { queue, fates } => {
                 put_head(out, SETTLE, *queue);
@@ -419,6 +434,10 @@ impl Command {
             SETTLE => Command::Settle {
                 queue,
                 fates: take_fates(fields)?,
+            },
+            REWIND => Command::Rewind {
+                queue,
+                to: fields.timestamp()?,
             },
             REDRIVE_BEGIN => Command::RedriveBegin {
                 queue,

@@ -20,7 +20,7 @@ use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
 use crate::queue::{
-    Delayed, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply,
+    Delayed, KeptRow, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply,
 };
 use crate::row_key::RowKey;
 
@@ -48,6 +48,7 @@ pub(crate) enum FrozenRow {
     Redrive(Arc<Redrive>),
     Producer(Arc<Producer>),
     Keys(Arc<KeyChunk>),
+    Kept(KeptRow),
     Reply(Arc<Sent>),
     Page(Arc<Page>),
 }
@@ -78,6 +79,7 @@ impl FrozenRow {
             FrozenRow::Redrive(redrive) => redrive.encode(&mut out),
             FrozenRow::Producer(producer) => producer.encode(&mut out),
             FrozenRow::Keys(chunk) => chunk.encode(&mut out),
+            FrozenRow::Kept(run) => run.encode(&mut out),
             FrozenRow::Reply(sent) => encode_reply(sent, &mut out),
             FrozenRow::Page(page) => page.encode(&mut out),
         }

@@ -18,8 +18,8 @@ pub const ANSWER_COUNT_MAX: usize = 1_048_576;
 pub const DEDUP_COUNT_MAX: u64 = 1_048_576;
 /// Forgotten deduplication keys leave memory at multiples of this (replicated).
 pub const DEDUP_SWEEP_MS: u64 = 10_000;
-/// Lapses, dues, expiries, messages given up and purged messages that one apply carries out; the
-/// rest stays due (replicated).
+/// Lapses, dues, expiries, messages given up, purged and rewound ones that one apply carries out;
+/// the rest stays due (replicated).
 pub const DUE_WORK_MAX: u64 = 10_000;
 /// Marks of one id space of one queue (replicated).
 pub const MARK_COUNT_MAX: usize = 1_024;
@@ -39,6 +39,9 @@ pub const PEEK_PAGE_COUNT_MAX: usize = 16;
 pub const ENTRY_COMMAND_COUNT_MAX: usize = 65_536;
 /// Lease numbers lie below this; with the tag they stay below 2^63.
 pub const LEASE_NUMBER_MAX: u64 = 1 << 48;
+/// Runs of ids of deleted messages that a queue keeps for a rewind; a delete that would make one
+/// more is for good (replicated).
+pub const KEPT_RUN_COUNT_MAX: usize = 262_144;
 /// Waiting receives of one node.
 pub const WAITER_COUNT_MAX: usize = 100_000;
 /// Nodes of a cluster (replicated).

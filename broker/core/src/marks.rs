@@ -196,11 +196,16 @@ impl Marks {
 
     /// The first id that will not have expired at `now`.
     pub(crate) fn end_of_expired(&self, now: Timestamp, retention_ms: u64, next: u64) -> u64 {
-        let live = self
-            .marks
-            .iter()
-            .find(|mark| mark.last_sent_at.after_ms(retention_ms) > now);
+        let is_over = |mark: &Mark| mark.last_sent_at.after_ms(retention_ms) <= now;
+        let live = self.marks.get(self.marks.partition_point(is_over));
         live.map_or(next, |mark| mark.first)
+    }
+
+    /// The first id of the first mark with a message that was sent at `to` or later.
+    pub(crate) fn first_sent_from(&self, to: Timestamp, next: u64) -> u64 {
+        let is_before = |mark: &Mark| mark.last_sent_at < to;
+        let mark = self.marks.get(self.marks.partition_point(is_before));
+        mark.map_or(next, |mark| mark.first)
     }
 
     pub(crate) fn drop_front(&mut self) {

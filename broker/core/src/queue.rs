@@ -7,8 +7,8 @@
 //! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
 //!
-//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting, outbox;
-//! what was sent and is in none of them is deleted, expired, purged or in another queue.
+//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting, outbox,
+//! kept; what was sent and is in none of them is gone: deleted, expired, purged, in another queue.
 //! Spec: spec/semantics.md, "Life of a message".
 
 mod aging;
@@ -24,6 +24,7 @@ mod purge;
 mod receive;
 mod redrive;
 mod resting;
+mod rewinding;
 mod rows;
 mod schedule;
 mod send;
@@ -40,6 +41,7 @@ pub(crate) use peek::{Look, PageRows};
 pub use peek::{Peek, Peeked};
 pub(crate) use producers::{Producer, encode_reply};
 pub use redrive::{Redrive, RedriveOrder, RedriveStep};
+pub(crate) use rewinding::KeptRow;
 pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
 };
@@ -60,6 +62,7 @@ use producers::Producers;
 use purge::Purged;
 use redrive::Redrives;
 use resting::Resting;
+use rewinding::{Kept, KeptState};
 use trace::Trace;
 
 /// The ids of one space, and when they were given.
@@ -111,6 +114,8 @@ pub(crate) struct Queue {
     lanes: Lanes,
     producers: Producers,
     keys: Keys,
+    /// Messages that were deleted and may come back.
+    kept: Kept,
     purged: Purged,
     redrives: Redrives,
     /// What the command at hand has done, for the state hash.
@@ -168,6 +173,7 @@ impl Queue {
             producers: Producers::new(1, Timestamp(0), Timestamp(0)),
             keys: Keys::new(0, 0),
             redrives: Redrives::default(),
+            kept: Kept::new(KeptState::new()),
             trace: Trace::default(),
             flags: Flags::default(),
         }
@@ -202,6 +208,9 @@ impl Queue {
         self.keys.forget(self.attributes.dedup_window_ms, now);
         self.attributes = attributes;
         self.keys.forget(self.attributes.dedup_window_ms, now);
+        if self.attributes.rewind_ms == 0 {
+            self.stop_keeping(now);
+        }
         self.readdress(effects);
     }
 
@@ -262,6 +271,7 @@ impl Queue {
             visible_at: self.leases.table.earliest(),
             moving: self.outbox.count() - self.outbox.undeliverable_count(),
             undeliverable: self.outbox.undeliverable_count(),
+            rewindable: self.kept.message_count(),
         }
     }
 
@@ -293,6 +303,7 @@ impl Queue {
             self.producers.next_sweep(),
             self.keys.next_deadline(self.attributes.dedup_window_ms),
             self.clearing_at(),
+            self.next_of_kept(),
         ]
         .into_iter()
         .flatten()
@@ -310,5 +321,6 @@ impl Queue {
             + self.immediate.marks.count()
             + self.delayed.marks.count()
             + self.keys.chunk_count()
+            + self.kept.run_count()
     }
 }

@@ -20,6 +20,8 @@ pub enum Reply {
     RedriveBegun(u64),
     /// To the end of a redrive: how far it came.
     Redrive(Box<Redrive>),
+    /// To a rewind: how many messages come back.
+    Rewound(u64),
     /// Carried out, and nothing to tell.
     Done,
     /// Refused; nothing was changed.

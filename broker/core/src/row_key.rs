@@ -51,6 +51,8 @@ impl RowKey {
     pub const RESTING: u8 = 0x16;
     /// 64 numbers of messages on their way to another queue.
     pub const LETTERS: u8 = 0x17;
+    /// A run of messages that were deleted and may come back.
+    pub const KEPT: u8 = 0x1a;
     /// What a queue has judged of the messages of one other queue.
     pub const LANE: u8 = 0x19;
     /// 64 deduplication keys.

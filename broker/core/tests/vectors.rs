@@ -246,6 +246,10 @@ fn commands() -> Vec<Command> {
             queue,
             fates: vec![(1, Fate::Delivered), (2, Fate::Undeliverable)],
         },
+        Command::Rewind {
+            queue,
+            to: Timestamp(1_699_999_999_000),
+        },
         redrive(),
         step(),
         Command::RedriveCancel { queue: QueueId(2) },
@@ -265,8 +269,8 @@ fn entry() -> Entry {
     }
 }
 
-/// Messages ready again, in flight, delayed, resting, moving and fresh; and the hash after each
-/// entry.
+/// Messages ready again, in flight, delayed, resting, moving, kept and fresh; and the hash after
+/// each entry.
 fn broker() -> (Broker, [u64; 3]) {
     let mut broker = Broker::new();
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
@@ -280,7 +284,7 @@ fn broker() -> (Broker, [u64; 3]) {
     };
     let receive = Command::Receive {
         queue: QUEUE,
-        count_max: 2,
+        count_max: 3,
         len_max: 0,
         visibility_timeout_ms: None,
     };
@@ -306,6 +310,7 @@ fn broker() -> (Broker, [u64; 3]) {
     let attributes = QueueAttributes {
         dead_letter_queue: 9,
         receive_count_max: 1,
+        rewind_ms: 3_600_000,
         ..attributes
     };
     let received = handles_of(&replies[3]);
@@ -315,6 +320,10 @@ fn broker() -> (Broker, [u64; 3]) {
             attributes,
         },
         give_up(received[0]),
+        Command::Delete {
+            queue: QUEUE,
+            handles: [received[1]].into_iter().collect(),
+        },
     ];
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_600),
@@ -423,6 +432,7 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::LETTERS,
         RowKey::LANE,
         RowKey::KEYS,
+        RowKey::KEPT,
         RowKey::REDRIVE,
         RowKey::REPLY,
         RowKey::PAGE,

@@ -32,6 +32,8 @@ pub mod kind {
     pub const ROUTE: u8 = 0x15;
     /// Remove everything in a queue.
     pub const QUEUE_PURGE: u8 = 0x16;
+    /// Make deleted messages ready again.
+    pub const QUEUE_REWIND: u8 = 0x17;
     /// Move messages back to where they came from.
     pub const REDRIVE: u8 = 0x18;
     /// How far a redrive is.
@@ -65,6 +67,7 @@ pub mod kind {
         QUEUE_DELETE,
         ROUTE,
         QUEUE_PURGE,
+        QUEUE_REWIND,
         REDRIVE,
         REDRIVE_STATUS,
         REDRIVE_CANCEL,

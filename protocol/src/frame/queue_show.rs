@@ -37,6 +37,8 @@ pub struct QueueCounts {
     pub moving: u64,
     /// Kept, because the queue that they were to go to does not take them.
     pub undeliverable: u64,
+    /// Deleted, and a rewind can make them ready again.
+    pub rewindable: u64,
 }
 
 /// Why a receive gets nothing now.
@@ -128,6 +130,7 @@ impl QueueDescription {
         }
         out.put_u64_le(self.counts.moving);
         out.put_u64_le(self.counts.undeliverable);
+        out.put_u64_le(self.counts.rewindable);
         put_name(&self.name, out);
         put_name(&self.dead_letter_queue, out);
         AttributeChanges::from(self.attributes).encode(out);
@@ -153,6 +156,7 @@ fn take_counts(reader: &mut Reader) -> Result<QueueCounts, DecodeError> {
         visible_at: instant("visible_at")?,
         moving: reader.take_u64("moving count")?,
         undeliverable: reader.take_u64("undeliverable count")?,
+        rewindable: reader.take_u64("rewindable count")?,
     })
 }
 

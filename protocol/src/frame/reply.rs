@@ -38,6 +38,8 @@ pub enum Reply {
     RedriveShown(RedriveStatus),
     /// How far the redrive was when it ended.
     RedriveCancelled(RedriveStatus),
+    /// So many deleted messages will be ready again.
+    QueueRewound(u64),
     /// Who leads, and where the nodes are.
     Route(RouteReply),
     /// The messages are stored.
@@ -70,6 +72,7 @@ const QUEUE_PURGED: u8 = kind::QUEUE_PURGE | kind::REPLY;
 const REDRIVE_BEGUN: u8 = kind::REDRIVE | kind::REPLY;
 const REDRIVE_SHOWN: u8 = kind::REDRIVE_STATUS | kind::REPLY;
 const REDRIVE_CANCELLED: u8 = kind::REDRIVE_CANCEL | kind::REPLY;
+const QUEUE_REWOUND: u8 = kind::QUEUE_REWIND | kind::REPLY;
 const ROUTE: u8 = kind::ROUTE | kind::REPLY;
 const SENT: u8 = kind::SEND | kind::REPLY;
 const RECEIVED: u8 = kind::RECEIVE | kind::REPLY;
@@ -100,6 +103,7 @@ impl Reply {
             REDRIVE_BEGUN => Reply::RedriveBegun(RedriveBegun::decode(payload)?),
             REDRIVE_SHOWN => Reply::RedriveShown(RedriveStatus::decode(payload)?),
             REDRIVE_CANCELLED => Reply::RedriveCancelled(RedriveStatus::decode(payload)?),
+            QUEUE_REWOUND => Reply::QueueRewound(queue_purge::decode_reply(payload)?),
             ROUTE => Reply::Route(RouteReply::decode(payload)?),
             SENT => Reply::Sent(Sent::decode(payload)?),
             RECEIVED => Reply::Received(received::decode(payload)?),
@@ -135,6 +139,7 @@ impl Reply {
             Reply::RedriveBegun(_) => REDRIVE_BEGUN,
             Reply::RedriveShown(_) => REDRIVE_SHOWN,
             Reply::RedriveCancelled(_) => REDRIVE_CANCELLED,
+            Reply::QueueRewound(_) => QUEUE_REWOUND,
             Reply::Route(_) => ROUTE,
             Reply::Sent(_) => SENT,
             Reply::Received(_) => RECEIVED,
@@ -154,7 +159,7 @@ impl Reply {
             Reply::QueueShown(description) => description.encode(out),
             Reply::QueueListed(page) => page.encode(out),
             Reply::Peeked(messages) => peeked::encode(messages, out),
-            Reply::QueuePurged(count) => out.put_u64_le(*count),
+            Reply::QueuePurged(count) | Reply::QueueRewound(count) => out.put_u64_le(*count),
             Reply::RedriveBegun(begun) => begun.encode(out),
             Reply::RedriveShown(status) | Reply::RedriveCancelled(status) => status.encode(out),
             Reply::Route(route) => route.encode(out),

@@ -7,7 +7,8 @@ use super::{queue_delete, queue_show};
 use crate::reader::Reader;
 use crate::{
     AdminRequest, Authenticate, ChangeVisibility, DecodeError, Delete, Hello, Name, Peek,
-    QueueCreate, QueueList, QueueSet, Receive, Redrive, Reschedule, RouteRequest, Send,
+    QueueCreate, QueueList, QueueRewind, QueueSet, Receive, Redrive, Reschedule, RouteRequest,
+    Send,
 };
 
 /// What a client asks for.
@@ -52,6 +53,8 @@ pub enum Request {
         /// The queue.
         name: Name,
     },
+    /// Make deleted messages ready again.
+    QueueRewind(QueueRewind),
     /// Ask which node leads the set of a queue.
     Route(RouteRequest),
     /// Send messages.
@@ -103,6 +106,7 @@ impl Request {
             kind::REDRIVE_CANCEL => Request::RedriveCancel {
                 name: queue_delete::decode(payload)?,
             },
+            kind::QUEUE_REWIND => Request::QueueRewind(QueueRewind::decode(payload)?),
             kind::ROUTE => Request::Route(RouteRequest::decode(payload)?),
             kind::SEND => Request::Send(Send::decode(payload)?),
             kind::RECEIVE => Request::Receive(Receive::decode(payload)?),
@@ -139,6 +143,7 @@ impl Request {
             Request::Redrive(_) => kind::REDRIVE,
             Request::RedriveStatus { .. } => kind::REDRIVE_STATUS,
             Request::RedriveCancel { .. } => kind::REDRIVE_CANCEL,
+            Request::QueueRewind(_) => kind::QUEUE_REWIND,
             Request::Route(_) => kind::ROUTE,
             Request::Send(_) => kind::SEND,
             Request::Receive(_) => kind::RECEIVE,
@@ -162,6 +167,7 @@ impl Request {
             | Request::QueuePurge { name }
             | Request::RedriveStatus { name }
             | Request::RedriveCancel { name } => name.encode(out),
+            Request::QueueRewind(rewind) => rewind.encode(out),
             Request::QueueList(list) => list.encode(out),
             Request::Redrive(redrive) => redrive.encode(out),
             Request::Route(route) => route.encode(out),

@@ -66,6 +66,10 @@ impl Lines {
             | Request::RedriveCancel { name } => {
                 self.push_text("name", name.as_str());
             }
+            Request::QueueRewind(rewind) => {
+                self.push("to", rewind.to);
+                self.push_text("name", rewind.name.as_str());
+            }
             Request::QueueList(list) => {
                 self.push("count_max", list.count_max);
                 self.push_text("prefix", list.prefix.as_str());
@@ -171,7 +175,7 @@ impl Lines {
             Reply::RedriveShown(status) | Reply::RedriveCancelled(status) => {
                 self.redrive_status(status);
             }
-            Reply::QueuePurged(count) => self.push("count", count),
+            Reply::QueuePurged(count) | Reply::QueueRewound(count) => self.push("count", count),
             Reply::Pong
             | Reply::QueueCreated
             | Reply::QueueChanged
@@ -239,6 +243,7 @@ impl Lines {
         );
         named("dead_letter_after_ms", changes.dead_letter_after_ms);
         named("dedup_window_ms", changes.dedup_window_ms.map(u64::from));
+        named("rewind_ms", changes.rewind_ms);
     }
 
     fn send(&mut self, send: &Send) {
@@ -331,6 +336,7 @@ impl Lines {
         self.push_or("visible_at", description.counts.visible_at, "none");
         self.push("moving", description.counts.moving);
         self.push("undeliverable", description.counts.undeliverable);
+        self.push("rewindable", description.counts.rewindable);
         self.push_text("name", &description.name);
         self.push_text("dead_letter_queue_name", &description.dead_letter_queue);
         self.changes(&description.attributes.into());

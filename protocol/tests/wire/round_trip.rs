@@ -15,10 +15,10 @@ use sampan_protocol::{
     ChangeVisibility, DeathReason, Delete, ErrorCode, ErrorReply, FrameDecoder, FrameHeader,
     HandleResults, Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek,
     PeekOf, PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts,
-    QueueCreate, QueueDescription, QueueId, QueueList, QueueListPage, QueueSet, ReceiptHandle,
-    Receive, ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState, RedriveStatus,
-    Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum,
-    headers,
+    QueueCreate, QueueDescription, QueueId, QueueList, QueueListPage, QueueRewind, QueueSet,
+    ReceiptHandle, Receive, ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState,
+    RedriveStatus, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId,
+    Timestamp, checksum, headers,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -31,7 +31,7 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
     let first = (short(), long(), long(), short(), short());
     let second = (option::of(any::<bool>()), short(), short(), short());
     let counts = (long(), long(), long());
-    let dead = (long(), short(), long());
+    let dead = (long(), short(), long(), long());
     (first, second, counts, dead).prop_map(|(first, second, counts, dead)| AttributeChanges {
         visibility_timeout_ms: first.0,
         retention_ms: first.1,
@@ -48,6 +48,7 @@ fn changes() -> impl Strategy<Value = AttributeChanges> {
         receive_count_max: dead.1,
         dead_letter_after_ms: dead.2,
         dedup_window_ms: second.3,
+        rewind_ms: dead.3,
     })
 }
 
@@ -188,6 +189,10 @@ fn request() -> impl Strategy<Value = Request> {
         redrive().prop_map(Request::Redrive),
         name().prop_map(|name| Request::RedriveStatus { name }),
         name().prop_map(|name| Request::RedriveCancel { name }),
+        (name(), any::<u64>()).prop_map(|(name, to)| {
+            let to = Timestamp(to);
+            Request::QueueRewind(QueueRewind { name, to })
+        }),
         (
             name(),
             0..4_usize,
@@ -262,7 +267,7 @@ fn attributes() -> impl Strategy<Value = QueueAttributes> {
 
 fn description() -> impl Strategy<Value = QueueDescription> {
     let at = || option::of((1..u64::MAX).prop_map(Timestamp));
-    let counts = (any::<[u64; 5]>(), [at(), at(), at()]);
+    let counts = (any::<[u64; 6]>(), [at(), at(), at()]);
     (
         [name(), name()],
         any::<[u64; 2]>(),
@@ -277,7 +282,7 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                 set,
                 attributes,
                 (
-                    [ready, delayed, in_flight, moving, undeliverable],
+                    [ready, delayed, in_flight, moving, undeliverable, rewindable],
                     [oldest_at, due_at, visible_at],
                 ),
             )| {
@@ -296,6 +301,7 @@ fn description() -> impl Strategy<Value = QueueDescription> {
                         visible_at,
                         moving,
                         undeliverable,
+                        rewindable,
                     },
                     dead_letter_queue: dead_letter_queue.to_string(),
                 }
@@ -401,6 +407,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(job, count)| Reply::RedriveBegun(RedriveBegun { job, count })),
         redrive_status().prop_map(Reply::RedriveShown),
         redrive_status().prop_map(Reply::RedriveCancelled),
+        any::<u64>().prop_map(Reply::QueueRewound),
         vec((received(), 0..4_u64), 0..10).prop_map(|messages| {
             let peeked = messages.into_iter().filter_map(|(mut message, state)| {
                 message.handle = ReceiptHandle(state);
@@ -642,7 +649,14 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         dedup_window_ms: Some(ms),
         ..unchanged
     };
+    let with_rewind = |ms, retention_ms| AttributeChanges {
+        rewind_ms: Some(ms),
+        retention_ms: Some(retention_ms),
+        ..unchanged
+    };
     for right in [
+        with_rewind(0, 60_000),
+        with_rewind(60_000, 60_000),
         with_window(0),
         with_window(86_400_000),
         with_rest(0, 0),
@@ -662,6 +676,7 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         assert!(apply(right).is_ok(), "{right:?}");
     }
     for wrong in [
+        with_rewind(60_001, 60_000),
         with_rest(0, 1),
         with_rest(2, 1),
         with_rest(1, 43_200_001),

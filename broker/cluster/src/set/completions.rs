@@ -79,6 +79,7 @@ impl Driver {
                     Reply::Purged(count) => Outcome::Purged(count),
                     Reply::RedriveBegun(job) => Outcome::RedriveBegun(job),
                     Reply::Redrive(redrive) => self.redrive_cancelled(queue, *redrive),
+                    Reply::Rewound(count) => Outcome::Rewound(count),
                     // Of the commands of clients only a reschedule is answered so.
                     Reply::Done => Outcome::Rescheduled,
                     Reply::Refused(refusal) => Outcome::Refused(refusal.into()),

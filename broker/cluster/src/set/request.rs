@@ -59,8 +59,8 @@ impl fmt::Debug for Origin {
 /// One question to a set.
 #[derive(Debug)]
 pub enum SetRequest {
-    /// Carry a command out: send, delete, change visibility, purge, reschedule, begin or end of a
-    /// redrive.
+    /// Carry a command out: send, delete, change visibility, purge, rewind, reschedule, begin or
+    /// end of a redrive.
     Command {
         /// Who asked.
         origin: Origin,
@@ -203,6 +203,8 @@ pub enum Outcome {
     VisibilityChanged(HandleResults),
     /// The queue is empty; so many messages were there.
     Purged(u64),
+    /// So many deleted messages will be ready again.
+    Rewound(u64),
     /// The delayed message has its new instant, or is removed.
     Rescheduled,
     /// The messages received; none when the wait ended without one.

@@ -141,6 +141,9 @@ impl Broker {
             Command::Purge { queue } => self.on_queue(*queue, |queue, now| {
                 Ok(Reply::Purged(queue.purge(now, effects)))
             }),
+            Command::Rewind { queue, to } => self.on_queue(*queue, |queue, now| {
+                Ok(Reply::Rewound(queue.rewind(*to, now)?))
+            }),
             Command::Reschedule {
                 queue,
                 id,

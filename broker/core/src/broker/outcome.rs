@@ -18,6 +18,7 @@ const NODE: u64 = 6;
 const PURGED: u64 = 7;
 const REDRIVE_BEGUN: u64 = 8;
 const REDRIVE: u64 = 9;
+const REWOUND: u64 = 10;
 
 pub(super) fn fold_outcome(hash: &mut StateHash, command: &Command, reply: &Reply) {
     match command {
@@ -62,6 +63,7 @@ fn fold_reply(hash: &mut StateHash, reply: &Reply) {
             redrive.encode(&mut row);
             hash.fold_bytes(&row);
         }
+        Reply::Rewound(count) => head(REWOUND, *count),
         Reply::Refused(refusal) => head(REFUSED, refusal.code.number().into()),
         Reply::Catalog(record) => {
             head(CATALOG, record.queue.0);

@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    fn space(&self, is_delayed: bool) -> &Space {
+    pub(super) fn space(&self, is_delayed: bool) -> &Space {
         match is_delayed {
             true => &self.delayed,
             false => &self.immediate,

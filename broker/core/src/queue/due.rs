@@ -1,7 +1,7 @@
 //! What time does to a queue: messages expire, are given up, fall due, have rested, and lapse;
-//! producers and keys are forgotten; what a purge left is cleared away.
+//! rewound ones come back; producers and keys are forgotten; what a purge left is cleared away.
 //!
-//! Expiry comes first, so that what lapses or falls due at the same moment already knows how old is
+//! What is kept leaves before the marks that speak for it. Then expiry comes first, so that what lapses or falls due at the same moment already knows how old is
 //! too old. Each step spends from a common budget; what is left when it is used up stays due.
 //! Spec: spec/semantics.md, "Time".
 
@@ -14,12 +14,14 @@ use crate::leases::Lease;
 
 impl Queue {
     pub(crate) fn run_due(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
+        self.leave_window(now, work, effects);
         while self.expire_immediate(now, work, effects) {}
         while self.expire_delayed(now, work, effects) {}
         self.age(now, work, effects);
         self.fall_due(now, work, effects);
         self.end_rests(now, work, effects);
         self.lapse(now, work, effects);
+        self.bring_back(now, work, effects);
         self.clear_buried(now, work, effects);
         self.producers.sweep(now);
         self.keys.sweep(self.attributes.dedup_window_ms, now, work);

@@ -18,6 +18,9 @@ impl Queue {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> HandleResults {
+        if self.attributes.rewind_ms > 0 {
+            return self.delete_and_keep(handles, now, effects);
+        }
         let mut failures = Vec::new();
         let mut removals = Removals::new(&mut self.trace, effects, self.id);
         self.leases.for_each(

@@ -6,6 +6,8 @@
 //! - a receive takes the lowest pages until it has enough; due work removes at most its budget from
 //!   pages that expire or are given up, and whatever else happens in the entry only adds ready
 //!   messages;
+//! - a rewind touches no page itself, and due work those of the lowest messages that it brings
+//!   back;
 //! - a release or a change of visibility to 0 touches the page of the message. A lease made in the
 //!   same entry came from a page named here, or from the fresh range with no page left at all;
 //! - a purge touches the pages of the next ids: those of ids given in the same entry are here;
@@ -57,6 +59,9 @@ impl Queue {
         self.waiting.peek_due(now, DUE_WORK_MAX, |id, _| {
             self.need_page(id / PAGE_COUNT, needs)
         });
+        for page in self.pages_of_returning() {
+            self.need_page(page, needs);
+        }
         for table in [&self.resting.table, &self.leases.table] {
             table.peek_due(now, DUE_WORK_MAX, |_, slot| {
                 self.need_page(slot.value.id.0 / PAGE_COUNT, needs);

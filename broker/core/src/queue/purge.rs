@@ -31,7 +31,7 @@ pub(crate) struct Purged {
     pub(crate) delayed: u64,
     pub(crate) lease: u64,
     pub(crate) rest: u64,
-    /// When it was purged, or a part of that was cleared away last: the place in the order of due
+    /// When it was purged or gave its kept messages up, or a part of that was cleared away last: the place in the order of due
     /// work, so that other queues have their turn in between.
     pub(crate) at: Timestamp,
 }
@@ -101,6 +101,7 @@ impl Queue {
             .table
             .bury(lease, |_, slot| removals.push(slot.value.id));
         removals.finish();
+        self.kept.drop_all();
         self.immediate.marks.clear();
         self.delayed.marks.clear();
         self.purged = Purged {
@@ -118,7 +119,8 @@ impl Queue {
         let has_buried = self.pages.has_buried()
             || self.waiting.has_buried()
             || self.resting.table.has_buried()
-            || self.leases.table.has_buried();
+            || self.leases.table.has_buried()
+            || self.kept.has_dropped();
         has_buried.then_some(self.purged.at)
     }
 
@@ -143,6 +145,14 @@ impl Queue {
             .table
             .take_buried(work, |_, slot| removals.push(slot.value.id));
         removals.finish();
+        while *work > 0
+            && let Some((first, end)) = self.kept.take_dropped()
+        {
+            let first_id = MessageId(first);
+            self.trace
+                .on_removed(effects, self.id, first_id, end - first);
+            *work -= 1;
+        }
         self.purged.at = now;
     }
 }

@@ -10,6 +10,7 @@ use super::outbox::Outbox;
 use super::producers::Producers;
 use super::purge::{Purged, covers_chunk};
 use super::resting::Resting;
+use super::rewinding::{Kept, KeptState};
 use super::{Queue, Space};
 use crate::fields::{FieldError, Fields, put_text};
 use crate::frozen::FrozenRow;
@@ -43,6 +44,7 @@ pub(crate) struct QueueRow {
     keys_first: u64,
     keys_next: u64,
     purged: Purged,
+    kept: KeptState,
 }
 
 impl QueueRow {
@@ -72,6 +74,7 @@ impl QueueRow {
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        self.kept.encode(out);
         put_text(out, &self.name);
     }
 
@@ -102,6 +105,7 @@ impl QueueRow {
                 rest: fields.u64()?,
                 at: fields.timestamp()?,
             },
+            kept: KeptState::decode(&mut fields)?,
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -154,6 +158,7 @@ impl Queue {
             keys_first: self.keys.first(),
             keys_next: self.keys.next(),
             purged: self.purged,
+            kept: self.kept.state(),
         }
     }
 
@@ -222,6 +227,8 @@ impl Queue {
         });
         self.keys
             .freeze(|number, chunk| push(RowKey::KEYS, number, chunk.map(FrozenRow::Keys)));
+        self.kept
+            .freeze(|first, run| push(RowKey::KEPT, first, run.map(FrozenRow::Kept)));
         self.pages
             .freeze(|number, page| push(RowKey::PAGE, number, page.map(FrozenRow::Page)));
     }
@@ -272,6 +279,9 @@ impl Queue {
         self.keys
             .row_numbers()
             .for_each(|number| push(RowKey::KEYS, number));
+        self.kept
+            .row_numbers()
+            .for_each(|first| push(RowKey::KEPT, first));
         self.pages
             .row_numbers()
             .for_each(|number| push(RowKey::PAGE, number));
@@ -296,6 +306,7 @@ impl Queue {
         queue.delayed.aged_below = row.delayed_aged_below;
         queue.keys = Keys::new(row.keys_first, row.keys_next);
         queue.purged = row.purged;
+        queue.kept = Kept::new(row.kept);
         Ok(queue)
     }
 
@@ -335,6 +346,13 @@ impl Queue {
             RowKey::REDRIVE => self.redrives.restore_row(key.number, row),
             RowKey::PRODUCER => self.producers.restore_row(key.number, row),
             RowKey::KEYS => self.keys.restore_row(key.number, row),
+            RowKey::KEPT => {
+                let next = match MessageId(key.number).is_delayed() {
+                    true => self.delayed.next,
+                    false => self.fresh_first,
+                };
+                self.kept.restore_row(key.number, row, next)
+            }
             RowKey::REPLY => self.producers.restore_reply(key.number, row),
             RowKey::PAGE => self.pages.supply(key.number, row),
             other => Err(FieldError::Kind(other)),
@@ -363,7 +381,7 @@ impl Queue {
             .table
             .last_number()
             .is_none_or(|last| last < self.outbox.next);
-        let whole = self.producers.is_whole() && self.keys.is_whole();
+        let whole = self.producers.is_whole() && self.keys.is_whole() && self.kept.is_whole();
         let redrive = self.redrives.fits([self.immediate.next, self.delayed.next]);
         let whole = whole && redrive;
         if leases && waiting && resting && letters && whole {

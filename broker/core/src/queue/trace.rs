@@ -18,6 +18,8 @@ const CAME_BACK: u64 = 2 << 60;
 const RECEIVED: u64 = 3 << 60;
 const GIVEN_UP: u64 = 1 << 63;
 const ARRIVED: u64 = 1 << 63 | 1 << 60;
+const KEPT: u64 = 1 << 63 | 2 << 60;
+const REWOUND: u64 = 1 << 63 | 3 << 60;
 
 #[derive(Debug, Default)]
 pub(super) struct Trace(StateHash);
@@ -56,6 +58,16 @@ impl Trace {
     pub(super) fn on_arrival(&mut self, id: MessageId, sent_at: Timestamp) {
         self.on_number(sent_at.0.rotate_left(20));
         self.note(ARRIVED, id, 1);
+    }
+
+    /// Messages are deleted, and may come back.
+    pub(super) fn on_kept(&mut self, first: MessageId, count: u64) {
+        self.note(KEPT, first, count);
+    }
+
+    /// Messages that were deleted are as if they had never been received.
+    pub(super) fn on_rewound(&mut self, first: MessageId, count: u64) {
+        self.note(REWOUND, first, count);
     }
 
     /// Messages were handed out, each for the `receive_count`-th time.
@@ -182,6 +194,8 @@ mod tests {
                 trace.on_return(MessageId(5));
                 trace.on_return(MessageId(6));
             }),
+            traced(|trace| trace.on_kept(MessageId(5), 2)),
+            traced(|trace| trace.on_rewound(MessageId(5), 2)),
             traced(|trace| trace.on_number(5)),
         ];
         for (place, hash) in hashes.iter().enumerate() {

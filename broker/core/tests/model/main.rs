@@ -15,6 +15,7 @@ mod naive;
 mod operations;
 mod producers;
 mod redrive;
+mod rewinding;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -160,7 +161,7 @@ impl Run {
 
     /// Empty entries until nothing is due: when there may be more of it than one entry does.
     fn catch_up(&mut self) {
-        let held = |naive: &Naive| naive.count() + naive.buried.len();
+        let held = |naive: &Naive| naive.count() + naive.buried.len() + naive.kept.messages.len();
         let could_be_due: usize = self.naive.values().map(held).sum();
         // Marks that expire are work as well; there are fewer than the other half.
         if could_be_due as u64 > DUE_WORK_MAX / 2 {
@@ -169,6 +170,28 @@ impl Run {
     }
 
     fn come_to_rest(&mut self) {
+        let effects = self.run_due();
+        self.on_time(&effects);
+        self.naive
+            .values_mut()
+            .for_each(|naive| naive.gained = false);
+    }
+
+    /// What a rewind brings back is there when nothing is due any more.
+    fn finish_rewind(&mut self) {
+        let effects = self.run_due();
+        for (queue, naive) in &mut self.naive {
+            let letters = self.plain.letters(*queue, DEAD_LETTERS, usize::MAX);
+            naive.take_note(&letters);
+            naive.finish_rewind(&self.plain, *queue);
+        }
+        self.on_time(&effects);
+        self.naive
+            .values_mut()
+            .for_each(|naive| naive.gained = false);
+    }
+
+    fn run_due(&mut self) -> Vec<Effect> {
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands: Vec::new(),
@@ -181,10 +204,7 @@ impl Run {
         {
             effects.extend(self.apply_to_both(&entry).0);
         }
-        self.on_time(&effects);
-        self.naive
-            .values_mut()
-            .for_each(|naive| naive.gained = false);
+        effects
     }
 
     fn on_time(&mut self, effects: &[Effect]) {
@@ -227,6 +247,13 @@ impl Run {
             self.come_to_rest();
             commands.retain(|command| !gives_back(command));
         }
+        let rewinds = random.random_ratio(1, 12);
+        if rewinds {
+            // What it brings back must be told from what is ready before.
+            self.come_to_rest();
+            let queue = QUEUES[usize::from(random.random_ratio(1, 4))];
+            commands.push(self.naive[&queue].random_rewind(random, queue));
+        }
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands,
@@ -245,6 +272,13 @@ impl Run {
             self.follow(command, reply);
         }
         self.compare(&effects);
+        if rewinds {
+            if random.random() {
+                self.stored.checkpoint(random.random_range(0..3));
+                self.stored.restore(random.random());
+            }
+            self.finish_rewind();
+        }
     }
 
     fn follow(&mut self, command: &Command, reply: &Reply) {
@@ -277,6 +311,7 @@ impl Run {
             }
             Command::Release { handles, .. } => naive.release(handles, reply),
             Command::Purge { .. } => naive.purge(reply),
+            Command::Rewind { to, .. } => naive.rewind(to.0, reply, &self.plain, queue),
             Command::Reschedule { id, delay_ms, .. } => naive.reschedule(id.0, *delay_ms, reply),
             Command::QueueSet { attributes, .. } => naive.set_attributes(*attributes),
             Command::Deliver {
@@ -299,6 +334,7 @@ impl Run {
             assert_eq!(naive.removed, BTreeSet::new(), "removed without a reason");
             if self.plain.next_deadline() > Some(self.plain.now()) {
                 assert_eq!(naive.buried, BTreeSet::new(), "purged, and kept");
+                naive.check_window();
             }
             assert_eq!(self.plain.redrive(*queue), naive.redrive.as_ref());
             assert_eq!(self.stored.broker.redrive(*queue), naive.redrive.as_ref());
@@ -312,6 +348,7 @@ impl Run {
                 (counts.ready, counts.delayed, counts.in_flight),
                 naive.counts()
             );
+            assert_eq!(counts.rewindable, naive.kept.messages.len() as u64);
             let letters = self.plain.letters(*queue, other(*queue), usize::MAX);
             naive.compare_mail(&letters, (counts.moving, counts.undeliverable));
             let receivable = if naive.attributes.is_paused {

@@ -18,6 +18,7 @@ use sampan_protocol::{
 use crate::keys::Keys;
 use crate::mail::Mail;
 use crate::producers::{Judged, Producers};
+use crate::rewinding::Kept;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -63,7 +64,7 @@ pub(crate) struct Naive {
     hidden: BTreeSet<(u64, u64)>,
     delayed_count: u64,
     /// What was sent up to here has expired, even when the retention was raised afterwards.
-    expired_until: u64,
+    pub(crate) expired_until: u64,
     pub(crate) next: u64,
     pub(crate) next_delayed: u64,
     pub(crate) producers: Producers,
@@ -82,6 +83,8 @@ pub(crate) struct Naive {
     purged: [u64; 2],
     /// The newest one.
     pub(crate) redrive: Option<Redrive>,
+    /// Deleted, and the broker keeps them.
+    pub(crate) kept: Kept,
 }
 
 impl Naive {
@@ -108,6 +111,7 @@ impl Naive {
             buried: BTreeSet::new(),
             purged: [0, MessageId::DELAYED_BIT],
             redrive: None,
+            kept: Kept::default(),
         }
     }
 
@@ -117,6 +121,9 @@ impl Naive {
             self.keys.forget(window_ms, self.now);
         }
         self.attributes = attributes;
+        if attributes.rewind_ms == 0 {
+            self.drop_kept();
+        }
         if attributes.dead_letter_queue != 0 {
             self.readdress();
         }
@@ -267,6 +274,7 @@ impl Naive {
         removed.retain(|id| !self.buried.remove(id));
         self.now = now;
         self.removed = removed;
+        self.leave_window();
         let retention_ms = self.attributes.retention_ms;
         self.expired_until = self.expired_until.max(now.saturating_sub(retention_ms));
         while let Some((_, id)) = self.hidden.first().copied().filter(|(at, _)| *at <= now) {
@@ -415,6 +423,7 @@ impl Naive {
         self.purged = [self.next, self.next_delayed];
         let gone: Vec<u64> = self.messages.keys().copied().filter(is_here).collect();
         assert_eq!(*reply, Reply::Purged(gone.len() as u64));
+        self.drop_kept();
         for id in gone {
             self.drop_message(id);
             if !self.removed.remove(&id) {
@@ -577,13 +586,7 @@ impl Naive {
     }
 
     pub(crate) fn delete(&mut self, handles: &Handles, reply: &Reply) {
-        self.for_each(handles, reply, |naive, id| {
-            naive.drop_message(id);
-            assert!(
-                naive.removed.remove(&id),
-                "the body of {id} was not removed"
-            );
-        });
+        self.for_each(handles, reply, Naive::delete_one);
     }
 
     pub(crate) fn change_visibility(&mut self, handles: &Handles, timeout_ms: u32, reply: &Reply) {

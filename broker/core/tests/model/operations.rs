@@ -60,12 +60,14 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
             .choose(random)
             .unwrap(),
     };
+    let retention_ms = *[60_000, 600_000, 86_400_000].choose(random).unwrap();
     QueueAttributes {
         dead_letter_queue: target.map_or(0, |target| target.0),
         receive_count_max: policy.0,
         dead_letter_after_ms: policy.1,
         visibility_timeout_ms: random.random_range(1_000..60_000),
-        retention_ms: *[60_000, 600_000, 86_400_000].choose(random).unwrap(),
+        retention_ms,
+        rewind_ms: *[0, 0, 5_000, 60_000, retention_ms].choose(random).unwrap(),
         delay_ms: *[0, 0, 0, 5_000].choose(random).unwrap(),
         message_size_max: *[4_096, 4_096, 4_096, 50].choose(random).unwrap(),
         is_paused: random.random_ratio(1, 8),

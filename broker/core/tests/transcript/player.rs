@@ -46,6 +46,7 @@ impl Player {
             ["restore"] => self.restore(),
             ["state", queue] => vec![self.state(queue)],
             ["redriving", queue] => self.redriving(QueueId(queue.parse().unwrap())),
+            ["kept", queue] => vec![self.kept(queue)],
             ["letters", queue] => self.letters(QueueId(queue.parse().unwrap())),
             ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
@@ -116,6 +117,10 @@ impl Player {
                 handles: self.named(&words[2..]),
             },
             "purge" => Command::Purge { queue },
+            "rewind" => Command::Rewind {
+                queue,
+                to: Timestamp(START + milliseconds(words[2])),
+            },
             "reschedule" => Command::Reschedule {
                 queue,
                 id: message_id(words[2]),
@@ -198,6 +203,7 @@ impl Player {
             Reply::Done => out.push("done".to_owned()),
             Reply::RedriveBegun(job) => out.push(format!("redrive {job} begun")),
             Reply::Redrive(newest) => out.push(redrive(newest)),
+            Reply::Rewound(count) => out.push(format!("rewound {count}")),
             Reply::Purged(count) => out.push(format!("purged {count}")),
             Reply::Sent(sent) => {
                 let runs = sent
@@ -289,6 +295,11 @@ impl Player {
             .collect()
     }
 
+    fn kept(&self, queue: &str) -> String {
+        let counts = self.broker.counts(QueueId(queue.parse().unwrap()));
+        format!("rewindable {}", counts.unwrap().rewindable)
+    }
+
     fn checkpoint(&mut self, resident_page_count_max: usize) -> Vec<String> {
         let mut out = Vec::new();
         for (key, row) in self.broker.freeze().into_rows() {
@@ -336,6 +347,7 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::REDRIVE => "redrive",
         RowKey::LANE => "lane",
         RowKey::KEYS => "keys",
+        RowKey::KEPT => "kept",
         RowKey::REPLY => "reply",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),

@@ -60,6 +60,7 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
         receive_count_max: short("receives"),
         dead_letter_after_ms: option(words, "after"),
         dedup_window_ms: short("window"),
+        rewind_ms: option(words, "rewind"),
     }
 }
 

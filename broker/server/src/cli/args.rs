@@ -276,7 +276,7 @@ pub(crate) enum QueueVerb {
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
         ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
          "max_messages", "max_in_flight", "max_delayed", "paused", "dead_letter_queue",
-         "max_receives", "dead_letter_after", "dedup_window"])))]
+         "max_receives", "dead_letter_after", "dedup_window", "rewind"])))]
     Set {
         /// The queue.
         name: String,
@@ -328,6 +328,16 @@ pub(crate) enum QueueVerb {
     Purge {
         /// The queue.
         name: String,
+    },
+    /// Make deleted messages ready again, as far as the queue keeps them (`--rewind`).
+    Rewind {
+        /// The queue.
+        name: String,
+        /// Those that were sent then or later: 2026-03-14T09:00:00Z, seconds since 1970, or how
+        /// long ago by this machine's clock, for example -1h.
+        #[arg(long, value_name = "TIME", value_parser = instant::parse_past,
+            allow_hyphen_values = true)]
+        to: SystemTime,
     },
     /// Delete a queue with all its messages.
     Delete {
@@ -382,6 +392,10 @@ pub(crate) struct AttributeArguments {
     /// 24h. 0s: off. Default 5m.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) dedup_window: Option<Duration>,
+    /// How long after its send a deleted message is kept, so that `queue rewind` makes it ready
+    /// again; at most the retention. 0s: not at all.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) rewind: Option<Duration>,
     /// Let receives find nothing. `--paused=false` lets them find messages again.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
@@ -519,6 +533,9 @@ mod tests {
             "sampan delete q",
             "sampan delete q handle",
             "sampan queue purge",
+            "sampan queue rewind q",
+            "sampan queue rewind q --to yesterday",
+            "sampan queue rewind q --to -1",
             "sampan queue peek q --count 257",
             "sampan queue peek q --state gone",
             "sampan dead-letter redrive",

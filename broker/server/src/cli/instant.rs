@@ -1,9 +1,12 @@
-//! Instants as people write them: RFC 3339, or seconds since 1970 as `date +%s` prints them.
+//! Instants as people write them: RFC 3339, or seconds since 1970 as `date +%s` prints them; what
+//! is past also as `-1h`.
 
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use super::duration;
 
 /// Why a text is no instant.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,21 @@ pub(crate) fn parse(text: &str) -> Result<SystemTime, InstantError> {
     };
     let instant = SystemTime::UNIX_EPOCH.checked_add(since_1970);
     instant.ok_or(InstantError)
+}
+
+/// Why a text is no instant of the past.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time like 2026-03-14T09:00:00Z, seconds since 1970, or how long ago, like -1h")]
+pub(crate) struct PastError;
+
+/// Reads an instant, or how long ago it was by this machine's clock.
+pub(crate) fn parse_past(text: &str) -> Result<SystemTime, PastError> {
+    let Some(ago) = text.strip_prefix('-') else {
+        return parse(text).map_err(|_| PastError);
+    };
+    let ago = duration::parse(ago).map_err(|_| PastError)?;
+    let instant = SystemTime::now().checked_sub(ago);
+    instant.ok_or(PastError)
 }
 
 /// How long it is until then by this machine's clock; zero for what is past.
@@ -57,6 +75,20 @@ mod tests {
             "1969-01-01T00:00:00Z",
         ] {
             assert_eq!(parse(text), Err(InstantError), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_past_may_be_told_by_how_long_ago_it_was() {
+        let before = SystemTime::now();
+        let hour_ago = parse_past("-1h").expect("an hour ago") + Duration::from_secs(3_600);
+        assert!((before..=SystemTime::now()).contains(&hour_ago));
+        assert_eq!(
+            parse_past("1700000000"),
+            parse("1700000000").map_err(|_| PastError)
+        );
+        for text in ["", "-", "-1", "1h", "--1h", "-99999999999999999d"] {
+            assert_eq!(parse_past(text), Err(PastError), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `sampan queue`: create, set, pause, resume, show, why, list, peek, purge, delete.
+//! `sampan queue`: create, set, pause, resume, show, why, list, peek, purge, rewind, delete.
 
 use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, Why};
 use serde_json::{Value, json};
@@ -64,6 +64,13 @@ pub(crate) async fn run(
                 &json!({ "purged": name, "count": count }),
             )
         }
+        QueueVerb::Rewind { name, to } => {
+            let count = client.queue(&name).rewind(to).await?;
+            output.either(
+                &format!("{count} messages of queue {name} come back"),
+                &json!({ "rewound": name, "count": count }),
+            )
+        }
         QueueVerb::Delete { name } => {
             client.delete_queue(&name).await?;
             output.either(
@@ -124,6 +131,9 @@ fn plain_options(attributes: &AttributeArguments) -> QueueOptions {
     }
     if let Some(window) = attributes.dedup_window {
         options = options.dedup_window(window);
+    }
+    if let Some(window) = attributes.rewind {
+        options = options.rewind(window);
     }
     if let Some(is_paused) = attributes.paused {
         options = options.paused(is_paused);
@@ -211,6 +221,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "max_receives": attributes.receive_count_max,
         "dead_letter_after_ms": attributes.dead_letter_after_ms,
         "dedup_window_ms": attributes.dedup_window_ms,
+        "rewind_ms": attributes.rewind_ms,
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
@@ -219,6 +230,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "visible_at_ms": counts.visible_at.map(|at| at.0),
         "moving": counts.moving,
         "undeliverable": counts.undeliverable,
+        "rewindable": counts.rewindable,
     })
 }
 
@@ -251,6 +263,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("max-in-flight", attributes.in_flight_count_max.to_string()),
         row("max-delayed", attributes.delayed_count_max.to_string()),
         row("dedup-window", format_ms(attributes.dedup_window_ms.into())),
+        row("rewind", format_ms(attributes.rewind_ms)),
         row("paused", attributes.is_paused.to_string()),
         row("dead-letter-queue", queue.dead_letter_queue.clone()),
         row("max-receives", attributes.receive_count_max.to_string()),
@@ -263,6 +276,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("in flight", counts.in_flight.to_string()),
         row("moving", counts.moving.to_string()),
         row("undeliverable", counts.undeliverable.to_string()),
+        row("rewindable", counts.rewindable.to_string()),
     ]
 }
 
@@ -338,6 +352,8 @@ mod tests {
             "redelivery-delay    0s..0s",
             "max-in-flight       1000000",
             "dedup-window        5m",
+            "rewind              0s",
+            "rewindable          0",
             "paused              false",
             "dead-letter-queue   dead",
         ] {

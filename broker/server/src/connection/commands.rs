@@ -7,8 +7,8 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{ChangeVisibility, ErrorCode, MessageBatch, QueueId, Request};
 
-/// The command that a send, a delete, a change of visibility, a purge, a reschedule or the
-/// end of a redrive stands for.
+/// The command that a send, a delete, a change of visibility, a purge, a rewind, a reschedule or
+/// the end of a redrive stands for.
 pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Refused> {
     Ok(match request {
         Request::Send(send) => {
@@ -26,6 +26,10 @@ pub(super) fn command_of(request: Request, queue: QueueId) -> Result<Command, Re
         Request::ChangeVisibility(change) => visibility_command(change, queue)?,
         Request::RedriveCancel { .. } => Command::RedriveCancel { queue },
         Request::QueuePurge { .. } => Command::Purge { queue },
+        Request::QueueRewind(rewind) => Command::Rewind {
+            queue,
+            to: rewind.to,
+        },
         Request::Reschedule(reschedule) => Command::Reschedule {
             queue,
             id: reschedule.id,

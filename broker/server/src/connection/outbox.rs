@@ -286,6 +286,7 @@ impl Client for Outbox {
                 Outcome::Deleted(results) => Reply::Deleted(results),
                 Outcome::VisibilityChanged(results) => Reply::VisibilityChanged(results),
                 Outcome::Purged(count) => Reply::QueuePurged(count),
+                Outcome::Rewound(count) => Reply::QueueRewound(count),
                 Outcome::Rescheduled => Reply::Rescheduled,
                 Outcome::RedriveBegun(job) => Reply::RedriveBegun(RedriveBegun { job, count: 0 }),
                 Outcome::RedriveCounted(count) => {

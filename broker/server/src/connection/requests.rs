@@ -113,6 +113,7 @@ impl Requests {
             | Request::ChangeVisibility(_)
             | Request::QueuePurge { .. }
             | Request::RedriveCancel { .. }
+            | Request::QueueRewind(_)
             | Request::Reschedule(_) => {
                 let name = name_of(&request).cloned().unwrap_or_default();
                 let route = self.find(&name)?;
@@ -312,6 +313,7 @@ fn name_of(request: &Request) -> Option<&Name> {
         | Request::RedriveStatus { name }
         | Request::RedriveCancel { name } => Some(name),
         Request::Redrive(redrive) => Some(&redrive.queue),
+        Request::QueueRewind(rewind) => Some(&rewind.name),
         Request::Reschedule(reschedule) => Some(&reschedule.queue),
         Request::Peek(peek) => Some(&peek.queue),
         Request::Route(route) if !route.queue.is_empty() => Some(&route.queue),
