@@ -1,8 +1,8 @@
 //! A request with one answer for one caller: everything but sends and deletes.
 //!
 //! Owns what a receive or a peek collects while its reply comes in several frames. Messages that
-//! nobody takes, because the caller's future is gone, are released: they never wait in silence for the
-//! end of their visibility timeout.
+//! nobody takes, because the caller's future is gone, are released: they never wait in silence
+//! for the end of their visibility timeout.
 //!
 //! Invariant: at most `BATCH_COUNT_MAX` messages are collected.
 
