@@ -1,5 +1,5 @@
 //! Goal: what lies in a dead-letter queue goes back to where it came from, each message once,
-//! whatever is killed, full or gone; filters, the dry run, the rate and the cancel do what they say.
+//! whatever is killed, full or gone; filters, dry run, rate and cancel do what they say.
 //!
 //! Method: a broker whose queues lie in different sets, two sources and their dead-letter queue,
 //! receives that are given up, SIGKILL, and limits.

@@ -6,7 +6,8 @@
 //! changes nothing there, and a letter goes when it is settled here.
 //!
 //! A letter whose target is gone is kept, in the lane of nobody, until the queue is given another
-//! dead-letter queue. That of a message that is redriven, and not given up, ends: it is ready again.
+//! dead-letter queue. That of a message that is redriven, and not given up, ends: the message is
+//! ready again.
 //!
 //! Invariants: a message is in the outbox or elsewhere in its queue, never in both; numbers rise
 //! and are not given again; `lanes` has each letter once. Spec: spec/semantics.md, "Dead letters".

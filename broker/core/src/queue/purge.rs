@@ -48,15 +48,6 @@ impl Purged {
         }
     }
 
-    /// Whether a message was there when the queue was purged.
-    pub(super) fn covers(&self, id: MessageId) -> bool {
-        let until = match id.is_delayed() {
-            true => self.delayed,
-            false => self.immediate,
-        };
-        id.0 < until
-    }
-
     /// Whether a page is buried.
     pub(super) fn covers_page(&self, page_number: u64) -> bool {
         let delayed_base = MessageId::DELAYED_BIT / PAGE_COUNT;

@@ -23,7 +23,6 @@ use crate::command::{put_order, take_order};
 use crate::effect::Effect;
 use crate::fields::{FieldError, Fields};
 use crate::limits::{OUTBOX_COUNT_MAX, REDRIVE_SPAN_MAX};
-use crate::page::Received;
 use crate::reply::Refusal;
 
 const VERSION: u8 = 1;
@@ -332,10 +331,7 @@ impl Queue {
     /// A redriven message whose target is gone is ready again, as if it had never been received;
     /// or gone, when its queue was purged meanwhile.
     pub(super) fn come_home(&mut self, id: MessageId, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.purged.covers(id) {
-            self.trace.on_removed(effects, self.id, id, 1);
-        } else {
-            self.come_back(id, None::<Received>, now, effects);
-        }
+        // What a purge found has no mark any more, and counts as expired.
+        self.come_back(id, None, now, effects);
     }
 }
