@@ -90,13 +90,13 @@ async fn deleted_messages_come_back_in_order_also_after_a_kill() {
     send(&queue).await;
     take_all(&queue).await;
     assert_eq!(counts(&client).await, (0, 0, COUNT.into()));
-    assert_eq!(queue.rewind(began).await.unwrap(), COUNT.into());
+    assert_eq!(queue.rewind(began).await.unwrap(), u64::from(COUNT));
     take_all(&queue).await;
     broker.wait_for_segments(u64::from(COUNT) * 1_024 * 8 / 10);
     broker.kill();
     broker.launch();
     assert_eq!(counts(&client).await, (0, 0, COUNT.into()));
-    assert_eq!(queue.rewind(began).await.unwrap(), COUNT.into());
+    assert_eq!(queue.rewind(began).await.unwrap(), u64::from(COUNT));
     broker.kill();
     broker.launch();
     assert_eq!(counts(&client).await, (COUNT.into(), 0, 0));
