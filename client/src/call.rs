@@ -1,8 +1,8 @@
 //! A request with one answer for one caller: everything but sends and deletes.
 //!
-//! Owns what a receive or a peek collects while its reply comes in several frames. Messages that nobody
-//! takes, because the caller's future is gone, are released: they never wait in silence for the
-//! end of their visibility timeout.
+//! Owns what a receive or a peek collects while its reply comes in several frames. Messages that
+//! nobody takes, because the caller's future is gone, are released: they never wait in silence for
+//! the end of their visibility timeout.
 //!
 //! Invariant: at most `BATCH_COUNT_MAX` messages are collected.
 
@@ -153,8 +153,8 @@ impl Call {
             | Request::Peek(_)
             | Request::Route(_)
             | Request::Ping => true,
-            // A repeated purge would take what was sent meanwhile, a repeated rewind bring back what
-            // was deleted.
+            // A repeated purge would take what was sent meanwhile, a repeated rewind bring back
+            // what was deleted.
             Request::QueuePurge { .. }
             | Request::QueueRewind(_)
             | Request::Hello(_)

@@ -124,8 +124,8 @@ error_codes! {
     WaitOutOfRange = 402, "wait out of range", false, No;
     /// A visibility timeout outside its range.
     VisibilityTimeoutOutOfRange = 403, "visibility timeout out of range", false, No;
-    /// A receive or peek of no message, over `BATCH_COUNT_MAX`, or over `RECEIVE_LEN_MAX`; a page of no
-    /// queue name, or over `QUEUE_LIST_COUNT_MAX`.
+    /// A receive or peek of no message, over `BATCH_COUNT_MAX`, or over `RECEIVE_LEN_MAX`; a page
+    /// of no queue name, or over `QUEUE_LIST_COUNT_MAX`.
     ReceiveOutOfRange = 404, "receive out of range", false, No;
     /// The queue holds its maximum of messages in flight.
     TooManyInFlight = 405, "too many messages in flight", true, No;
