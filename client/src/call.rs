@@ -187,8 +187,8 @@ impl Call {
             | Request::Route(_)
             | Request::Ping => true,
             Request::Redrive(ref redrive) => redrive.is_dry_run,
-            // A repeated purge would take what was sent meanwhile, a repeated rewind bring back what
-            // was deleted.
+            // A repeated purge would take what was sent meanwhile, a repeated rewind bring back
+            // what was deleted.
             Request::QueuePurge { .. }
             | Request::QueueRewind(_)
             | Request::Hello(_)

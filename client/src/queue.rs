@@ -283,9 +283,9 @@ impl Queue {
         }
     }
 
-    /// Makes every deleted message that was sent at `to` or later ready again, in the order of their
-    /// sends and as if it had never been received; returns how many there are. Messages that were
-    /// sent shortly before may be among them. See [`QueueOptions::rewind`].
+    /// Makes every deleted message that was sent at `to` or later ready again, in the order of
+    /// their sends and as if it had never been received; returns how many there are. Messages that
+    /// were sent shortly before may be among them. See [`QueueOptions::rewind`].
     ///
     /// Most of them are ready at once, the others within the next moments. Like [`Queue::purge`] it
     /// is never repeated by itself: what was deleted meanwhile would come back.

@@ -1,4 +1,5 @@
-//! Queue rewind: deleted messages are ready again. The reply is a count, like that of a queue purge.
+//! Queue rewind: deleted messages are ready again. The reply is a count, like that of a queue
+//! purge.
 //!
 //! Spec: spec/wire.md, "Queue rewind".
 

@@ -1,9 +1,9 @@
 //! What time does to a queue: messages expire, are given up, fall due, have rested, and lapse;
 //! rewound ones come back; producers and keys are forgotten; what a purge left is cleared away.
 //!
-//! What is kept leaves before the marks that speak for it. Then expiry comes first, so that what lapses or falls due at the same moment already knows how old is
-//! too old. Each step spends from a common budget; what is left when it is used up stays due.
-//! Spec: spec/semantics.md, "Time".
+//! What is kept leaves before the marks that speak for it. Then expiry comes first, so that what
+//! lapses or falls due at the same moment already knows how old is too old. Each step spends from a
+//! common budget; what is left when it is used up stays due. Spec: spec/semantics.md, "Time".
 
 use sampan_protocol::{MessageId, Timestamp};
 

@@ -31,8 +31,8 @@ pub(crate) struct Purged {
     pub(crate) delayed: u64,
     pub(crate) lease: u64,
     pub(crate) rest: u64,
-    /// When it was purged or gave its kept messages up, or a part of that was cleared away last: the place in the order of due
-    /// work, so that other queues have their turn in between.
+    /// When it was purged or gave its kept messages up, or a part of that was cleared away last:
+    /// the place in the order of due work, so that other queues have their turn in between.
     pub(crate) at: Timestamp,
 }
 
