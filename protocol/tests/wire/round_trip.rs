@@ -361,7 +361,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             });
             Reply::Peeked(peeked.collect())
         }),
-        description().prop_map(Reply::QueueShown),
+        description().prop_map(|shown| Reply::QueueShown(Box::new(shown))),
         (vec(name(), 0..50), any::<bool>()).prop_map(|(names, more)| {
             let names = names.iter().map(Name::to_string).collect();
             Reply::QueueListed(QueueListPage { names, more })

@@ -269,7 +269,7 @@ impl Client for Outbox {
                 Outcome::Purged(count) => Reply::QueuePurged(count),
                 Outcome::Rewound(count) => Reply::QueueRewound(count),
                 Outcome::Rescheduled => Reply::Rescheduled,
-                Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
+                Outcome::Shown(shown) => Reply::QueueShown(Box::new(description(shown))),
                 Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),
             };
             count += 1;
