@@ -137,7 +137,7 @@ impl Client {
             name: name.as_ref().into(),
         };
         match self.shared().call_for_reply(request).await? {
-            Reply::QueueShown(description) => Ok(description),
+            Reply::QueueShown(description) => Ok(*description),
             _ => Err(unexpected()),
         }
     }

@@ -388,7 +388,7 @@ async fn queues_are_created_changed_shown_listed_and_deleted() {
             connection.reply(asked.id, Reply::QueueChanged).await;
             let asked = connection.next().await;
             connection
-                .reply(asked.id, Reply::QueueShown(description))
+                .reply(asked.id, Reply::QueueShown(Box::new(description)))
                 .await;
             for (after, names, more) in [("", vec!["o1", "o2"], true), ("o2", vec!["o3"], false)] {
                 let asked = connection.next().await;

@@ -1,6 +1,7 @@
 //! Goal: whoever only waits costs nothing: no entry in the log, next to no processor time. Method:
 //! 1,000 receives parked in 100 queues by 10 connections, and then 1,000 that find nothing and do
-//! not wait; the log's files are compared over some seconds. The processor time is printed, not asserted: it belongs to the machine.
+//! not wait; the log's files are compared over some seconds. The processor time is printed, not
+//! asserted: it belongs to the machine.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ pub enum Reply {
     /// The attributes hold.
     QueueChanged,
     /// What the queue is.
-    QueueShown(QueueDescription),
+    QueueShown(Box<QueueDescription>),
     /// One page of names.
     QueueListed(QueueListPage),
     /// The queue is gone.
@@ -96,7 +96,7 @@ impl Reply {
             PONG => empty(payload, Reply::Pong)?,
             QUEUE_CREATED => empty(payload, Reply::QueueCreated)?,
             QUEUE_CHANGED => empty(payload, Reply::QueueChanged)?,
-            QUEUE_SHOWN => Reply::QueueShown(QueueDescription::decode(payload)?),
+            QUEUE_SHOWN => Reply::QueueShown(Box::new(QueueDescription::decode(payload)?)),
             QUEUE_LISTED => Reply::QueueListed(QueueListPage::decode(payload)?),
             QUEUE_DELETED => empty(payload, Reply::QueueDeleted)?,
             QUEUE_PURGED => Reply::QueuePurged(queue_purge::decode_reply(payload)?),

@@ -6,5 +6,6 @@ mod fields;
 mod fuzz_corpus;
 mod round_trip;
 mod spec_tables;
+mod strategies;
 mod vector;
 mod vectors;

@@ -294,7 +294,7 @@ impl Client for Outbox {
                 }
                 Outcome::RedriveShown(shown) => Reply::RedriveShown(redrive_status(*shown)),
                 Outcome::RedriveCancelled(shown) => Reply::RedriveCancelled(redrive_status(*shown)),
-                Outcome::Shown(shown) => Reply::QueueShown(description(shown)),
+                Outcome::Shown(shown) => Reply::QueueShown(Box::new(description(shown))),
                 Outcome::Refused(refused) => Reply::Error(error_reply(&refused)),
             };
             count += 1;
