@@ -354,7 +354,7 @@ async fn the_visibility_of_the_queue_is_learned_from_a_first_receive_or_asked_fo
         dead_letter_queue: String::new(),
     };
     connection
-        .reply(asked.id, Reply::QueueShown(description))
+        .reply(asked.id, Reply::QueueShown(Box::new(description)))
         .await;
     settle(&client, &mut connection).await;
     skip(HALF).await;

@@ -1,5 +1,6 @@
 //! Goal: every value that the types allow comes out of its own encoding, and every encoding out of
 //! its value. Method: random values of each kind, within the limits of the protocol.
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sampan_protocol::limits::{
