@@ -1,4 +1,4 @@
-//! What memory ready messages take; built and run only with the feature `measure`.
+//! What memory and disk messages take; built and run only with the feature `measure`.
 //!
 //! `cargo test --release -p sampan --features measure --test memory -- --nocapture`
 
@@ -34,6 +34,8 @@ const RATIO_MAX: f64 = 1.5;
 /// Messages of one queue that are in flight, or lapsed; and the queues that have so many lapsed.
 const IN_FLIGHT: usize = 1_000_000;
 const LAPSED_QUEUES: usize = 5;
+/// Rounds of a million messages behind one that stays.
+const MILLIONS: usize = 5;
 const LAPSED_LEN_MAX: u64 = 400_000_000;
 const RECEIVE_COUNT: u16 = 256;
 /// Longer than it takes to receive the messages of one queue.
@@ -150,4 +152,62 @@ async fn memory_of_messages_in_flight_and_of_lapsed_ones() {
     let restarted = settled_len(&broker);
     println!("the same after a restart: {restarted} bytes");
     assert!(lapsed.max(restarted) <= LAPSED_LEN_MAX);
+}
+
+/// Length of all files below a folder; those that go meanwhile count as nothing.
+fn files_len(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => files_len(&entry.path()),
+            Ok(found) => found.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Goal: a message that nobody deletes pins neither the log nor the segments. Method: one message
+/// in flight for hours; five million behind it are sent, a million at a time, then received and
+/// deleted; then the length of all files, once some checkpoints have come.
+#[tokio::test]
+async fn one_old_message_pins_next_to_nothing_on_disk() {
+    let broker = Broker::start(Setup::default());
+    let client = connect(&broker.env()).await;
+    let queue = client
+        .create_queue("old", QueueOptions::new())
+        .await
+        .unwrap();
+    queue.send(vec![7; BODY_LEN]).await.unwrap();
+    let receive = queue.receive();
+    let held = receive.visibility_timeout(Duration::from_secs(43_200));
+    assert_eq!(held.await.unwrap().len(), 1);
+    let mut highest = 0;
+    for _ in 0..MILLIONS {
+        send(&queue, IN_FLIGHT, BODY_LEN).await;
+        highest = highest.max(files_len(&broker.data()));
+        let mut deleted = 0;
+        while deleted < IN_FLIGHT {
+            let receives = (0..16).map(|_| queue.receive().max(RECEIVE_COUNT).into_future());
+            let mut deletes = Vec::new();
+            for deliveries in futures::future::join_all(receives).await {
+                deletes.extend(deliveries.unwrap().iter().map(|delivery| delivery.delete()));
+            }
+            deleted += deletes.len();
+            for delete in deletes {
+                delete.await.unwrap();
+            }
+        }
+    }
+    // A checkpoint comes every minute; what it finds dead goes with it or with the next.
+    tokio::time::sleep(3 * LAPSE / 2).await;
+    let (all, log) = (
+        files_len(&broker.data()),
+        files_len(&broker.data().join("log")),
+    );
+    let rest = all - log;
+    println!(
+        "one message of {BODY_LEN} bytes, 5 million deleted: {all} bytes, of which the log {log}"
+    );
+    println!("the rest: {rest} bytes; at most there were {highest}");
+    assert_eq!(client.show_queue("old").await.unwrap().counts.in_flight, 1);
 }
