@@ -37,6 +37,8 @@ mod process;
 mod processor_time;
 #[path = "behaviour/producers.rs"]
 mod producers;
+#[path = "support/queues.rs"]
+mod queues;
 #[path = "behaviour/receiving.rs"]
 mod receiving;
 #[path = "behaviour/redrive.rs"]

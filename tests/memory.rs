@@ -62,6 +62,7 @@ fn settled_len(broker: &Broker) -> u64 {
     let began = Instant::now();
     let mut before = broker.resident_len();
     loop {
+        // That it does not go down has no sign to wait for: this is how long it is looked at.
         std::thread::sleep(Duration::from_secs(2));
         let now = broker.resident_len();
         if now >= before {

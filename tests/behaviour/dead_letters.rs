@@ -11,8 +11,8 @@ use sampan_client::{
 
 use crate::broker::{Broker, Setup};
 use crate::client::connect;
+use crate::queues::{counts, give_up, until};
 
-const PATIENCE: Duration = Duration::from_secs(120);
 const WAIT: Duration = Duration::from_secs(10);
 
 /// `orders` and `dead`, in which is what `orders` gives up after `receives`.
@@ -41,18 +41,6 @@ async fn send(queue: &Queue, count: usize) {
     }
 }
 
-/// Receives `count` messages and gives each of them up.
-async fn give_up(queue: &Queue, count: usize) {
-    let mut given_up = 0;
-    while given_up < count {
-        let deliveries = queue.receive().max(256).wait(WAIT).await.unwrap();
-        assert!(!deliveries.is_empty(), "{given_up} of {count}");
-        let handles: Vec<_> = deliveries.iter().map(|delivery| delivery.handle).collect();
-        assert!(queue.release_batch(&handles).await.unwrap().is_empty());
-        given_up += handles.len();
-    }
-}
-
 /// Receives and deletes `count` messages, which are all there are; their numbers.
 async fn drain(queue: &Queue, count: usize) -> Vec<usize> {
     let mut numbers = Vec::new();
@@ -73,24 +61,6 @@ fn number(delivery: &Delivery) -> usize {
         .unwrap()
         .parse()
         .unwrap()
-}
-
-async fn counts(client: &Client, queue: &str) -> QueueCounts {
-    client.show_queue(queue).await.unwrap().counts
-}
-
-/// Looks until the counts of a queue are as wanted.
-async fn until(client: &Client, queue: &str, is_wanted: impl Fn(&QueueCounts) -> bool) {
-    let look = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(50));
-        while !is_wanted(&counts(client, queue).await) {
-            ticks.tick().await;
-        }
-    };
-    let reached = tokio::time::timeout(PATIENCE, look).await;
-    if reached.is_err() {
-        panic!("{queue} stays at {:?}", counts(client, queue).await);
-    }
 }
 
 fn all(count: usize) -> Vec<usize> {

@@ -13,9 +13,9 @@ use sampan_client::{
 
 use crate::broker::{Broker, Setup};
 use crate::client::connect;
+use crate::queues::{counts, give_up, until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const WAIT: Duration = Duration::from_secs(10);
 
 /// What a test works with: messages of `orders` and `bills` that are given up lie in `dead`.
 struct Queues {
@@ -62,33 +62,11 @@ impl Queues {
         for send in sends {
             send.await.unwrap();
         }
-        let mut given_up = 0;
-        while given_up < count {
-            let deliveries = queue.receive().max(256).wait(WAIT).await.unwrap();
-            assert!(!deliveries.is_empty(), "{given_up} of {count}");
-            let handles: Vec<_> = deliveries.iter().map(|delivery| delivery.handle).collect();
-            assert!(queue.release_batch(&handles).await.unwrap().is_empty());
-            given_up += handles.len();
-        }
-        self.until(name, |counts| *counts == QueueCounts::default())
-            .await;
-    }
-
-    async fn counts(&self, queue: &str) -> QueueCounts {
-        self.client.show_queue(queue).await.unwrap().counts
-    }
-
-    /// Looks until the counts of a queue are as wanted.
-    async fn until(&self, queue: &str, is_wanted: impl Fn(&QueueCounts) -> bool) {
-        let look = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(50));
-            while !is_wanted(&self.counts(queue).await) {
-                ticks.tick().await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, look).await.is_err() {
-            panic!("{queue} stays at {:?}", self.counts(queue).await);
-        }
+        give_up(queue, count).await;
+        until(&self.client, name, |counts| {
+            *counts == QueueCounts::default()
+        })
+        .await;
     }
 
     /// Looks until the redrive has ended and nothing is on its way.
@@ -143,11 +121,15 @@ async fn everything_goes_back_to_where_it_came_from() {
     assert_eq!(refused.code(), Some(ErrorCode::NoRedrive));
     queues.bury(&queues.orders, 700).await;
     queues.bury(&queues.bills, 300).await;
-    queues.until("dead", |counts| counts.ready == 1_000).await;
+    until(&queues.client, "dead", |counts| counts.ready == 1_000).await;
     // One of these came from nowhere.
     queues.dead.send("stays").await.unwrap();
     assert_eq!(queues.dead.redrive().dry_run().await.unwrap(), 1_000);
-    assert_eq!(queues.counts("dead").await.ready, 1_001, "nothing moved");
+    assert_eq!(
+        counts(&queues.client, "dead").await.ready,
+        1_001,
+        "nothing moved"
+    );
     assert_eq!(queues.dead.redrive().begin().await.unwrap(), 1);
     let status = queues.ended().await;
     assert_eq!((status.job, status.state), (1, RedriveState::Done));
@@ -158,7 +140,7 @@ async fn everything_goes_back_to_where_it_came_from() {
     assert!(status.ended_at >= Some(status.begun_at) && status.to.is_empty());
     assert_eq!(drain(&queues.orders).await, all("orders", 0..700));
     assert_eq!(drain(&queues.bills).await, all("Bills", 0..300));
-    assert_eq!(queues.counts("dead").await.ready, 1);
+    assert_eq!(counts(&queues.client, "dead").await.ready, 1);
 }
 
 #[tokio::test]
@@ -167,7 +149,7 @@ async fn filters_choose_and_the_dry_run_counts_the_same() {
     let queues = Queues::new(&broker).await;
     queues.bury(&queues.orders, 40).await;
     queues.bury(&queues.bills, 20).await;
-    queues.until("dead", |counts| counts.ready == 60).await;
+    until(&queues.client, "dead", |counts| counts.ready == 60).await;
     let redrive = || queues.dead.redrive();
     let later = std::time::SystemTime::now() + Duration::from_secs(3_600);
     for (chosen, count) in [
@@ -184,7 +166,11 @@ async fn filters_choose_and_the_dry_run_counts_the_same() {
     ] {
         assert_eq!(chosen.dry_run().await.unwrap(), count, "{chosen:?}");
     }
-    assert_eq!(queues.counts("dead").await.ready, 60, "nothing moved");
+    assert_eq!(
+        counts(&queues.client, "dead").await.ready,
+        60,
+        "nothing moved"
+    );
     redrive()
         .source("orders")
         .header("parity", "0")
@@ -221,12 +207,12 @@ async fn one_runs_at_a_time_at_its_rate_until_it_is_cancelled() {
     let broker = Broker::start(Setup::default());
     let queues = Queues::new(&broker).await;
     queues.bury(&queues.orders, 50).await;
-    queues.until("dead", |counts| counts.ready == 50).await;
+    until(&queues.client, "dead", |counts| counts.ready == 50).await;
     // So slow that it cannot end meanwhile.
     queues.dead.redrive().rate(1).begin().await.unwrap();
     let refused = queues.dead.redrive().begin().await.unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::RedriveRunning));
-    queues.until("orders", |counts| counts.ready >= 2).await;
+    until(&queues.client, "orders", |counts| counts.ready >= 2).await;
     let status = queues.dead.cancel_redrive().await.unwrap();
     assert_eq!(status.state, RedriveState::Cancelled);
     assert!(status.moved < 50, "{status:?}");
@@ -237,7 +223,10 @@ async fn one_runs_at_a_time_at_its_rate_until_it_is_cancelled() {
     );
     let ended = queues.ended().await;
     assert_eq!(ended.moved, status.moved, "nothing moves any more");
-    let (dead, orders) = (queues.counts("dead").await, queues.counts("orders").await);
+    let (dead, orders) = (
+        counts(&queues.client, "dead").await,
+        counts(&queues.client, "orders").await,
+    );
     assert_eq!(
         (dead.ready + orders.ready, orders.ready),
         (50, status.moved)
@@ -254,10 +243,10 @@ async fn each_message_is_in_one_queue_however_often_the_broker_is_killed() {
     let queues = Queues::new(&broker).await;
     queues.bury(&queues.orders, 900).await;
     queues.bury(&queues.bills, 900).await;
-    queues.until("dead", |counts| counts.ready == 1_800).await;
+    until(&queues.client, "dead", |counts| counts.ready == 1_800).await;
     queues.dead.redrive().rate(1_500).begin().await.unwrap();
     for seen in [100, 700] {
-        queues.until("orders", |counts| counts.ready >= seen).await;
+        until(&queues.client, "orders", |counts| counts.ready >= seen).await;
         broker.kill();
         broker.launch();
     }
@@ -266,7 +255,7 @@ async fn each_message_is_in_one_queue_however_often_the_broker_is_killed() {
         (status.state, status.looked, status.moved),
         (RedriveState::Done, 1_800, 1_800)
     );
-    assert_eq!(queues.counts("dead").await, QueueCounts::default());
+    assert_eq!(counts(&queues.client, "dead").await, QueueCounts::default());
     assert_eq!(drain(&queues.orders).await, all("orders", 0..900));
     assert_eq!(drain(&queues.bills).await, all("Bills", 0..900));
 }
@@ -276,27 +265,27 @@ async fn a_full_target_holds_messages_back_and_one_that_is_gone_gives_them_back(
     let broker = Broker::start(Setup::default());
     let queues = Queues::new(&broker).await;
     queues.bury(&queues.orders, 10).await;
-    queues.until("dead", |counts| counts.ready == 10).await;
+    until(&queues.client, "dead", |counts| counts.ready == 10).await;
     let few = QueueOptions::new().message_count_max(4);
     let late = queues.client.create_queue("late", few).await.unwrap();
     queues.dead.redrive().to("late").begin().await.unwrap();
-    queues.until("late", |counts| counts.ready == 4).await;
-    queues.until("dead", |counts| counts.moving == 6).await;
+    until(&queues.client, "late", |counts| counts.ready == 4).await;
+    until(&queues.client, "dead", |counts| counts.moving == 6).await;
     let many = QueueOptions::new().message_count_max(8);
     queues.client.set_queue("late", many).await.unwrap();
-    queues.until("late", |counts| counts.ready == 8).await;
+    until(&queues.client, "late", |counts| counts.ready == 8).await;
     assert_eq!(drain(&late).await.len(), 8);
     queues.ended().await;
     assert_eq!(drain(&late).await.len(), 2);
     // These never get anywhere, for the queue goes.
     queues.bury(&queues.orders, 5).await;
-    queues.until("dead", |counts| counts.ready == 5).await;
+    until(&queues.client, "dead", |counts| counts.ready == 5).await;
     let pause = QueueOptions::new().paused(true);
     queues.client.set_queue("late", pause).await.unwrap();
     queues.dead.redrive().to("late").begin().await.unwrap();
-    queues.until("dead", |counts| counts.moving == 5).await;
+    until(&queues.client, "dead", |counts| counts.moving == 5).await;
     queues.client.delete_queue("late").await.unwrap();
-    queues.until("dead", |counts| counts.ready == 5).await;
+    until(&queues.client, "dead", |counts| counts.ready == 5).await;
     queues.dead.redrive().begin().await.unwrap();
     queues.ended().await;
     assert_eq!(drain(&queues.orders).await, all("orders", 0..5));

@@ -61,6 +61,16 @@ async fn delete(queue: &Queue, handles: &[ReceiptHandle]) {
     }
 }
 
+/// A queue that can be rewound, with all messages in it; and an instant before their sends.
+async fn filled(broker: &Broker) -> (Client, Queue, SystemTime) {
+    let client = connect(&broker.env()).await;
+    let options = QueueOptions::new().rewind(HOUR);
+    let queue = client.create_queue("orders", options).await.unwrap();
+    let began = SystemTime::now() - Duration::from_secs(60);
+    send(&queue).await;
+    (client, queue, began)
+}
+
 async fn take_all(queue: &Queue) {
     let handles = take(queue, 0..COUNT).await;
     delete(queue, &handles).await;
@@ -75,11 +85,7 @@ async fn counts(client: &Client) -> (u64, u64, u64) {
 #[tokio::test]
 async fn deleted_messages_come_back_in_order_also_after_a_kill() {
     let mut broker = broker();
-    let client = connect(&broker.env()).await;
-    let options = QueueOptions::new().rewind(HOUR);
-    let queue = client.create_queue("orders", options).await.unwrap();
-    let began = SystemTime::now() - Duration::from_secs(60);
-    send(&queue).await;
+    let (client, queue, began) = filled(&broker).await;
     take_all(&queue).await;
     assert_eq!(counts(&client).await, (0, 0, u64::from(COUNT)));
     assert_eq!(queue.rewind(began).await.unwrap(), u64::from(COUNT));
@@ -99,11 +105,7 @@ async fn deleted_messages_come_back_in_order_also_after_a_kill() {
 #[tokio::test]
 async fn what_is_in_flight_stays_so_and_the_others_come_back() {
     let mut broker = broker();
-    let client = connect(&broker.env()).await;
-    let options = QueueOptions::new().rewind(HOUR);
-    let queue = client.create_queue("orders", options).await.unwrap();
-    let began = SystemTime::now() - Duration::from_secs(60);
-    send(&queue).await;
+    let (client, queue, began) = filled(&broker).await;
     let handles = take(&queue, 0..COUNT).await;
     delete(&queue, &handles[..handles.len() - 1]).await;
     assert_eq!(counts(&client).await, (0, 1, u64::from(COUNT) - 1));

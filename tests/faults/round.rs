@@ -14,14 +14,14 @@ use rand::rngs::StdRng;
 use super::checker::{Case, Past, Still, Violation, check};
 use super::fault::Fault;
 use super::history::{Event, History};
-use super::inject::{Scene, carry_out};
+use super::inject::{Scene, carry_out, lasts};
 use super::load::{self, DEAD, Load, LoadOptions, QUEUES, Stage};
 use super::metrics;
 use super::options::Options;
 use super::report::{Availability, Round};
 use super::terms::TermWatch;
 use crate::cluster::Cluster;
-use crate::waiting::within;
+use crate::waiting::{looks, within};
 
 /// A cluster that is not whole that long after a fault never will be.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
@@ -31,7 +31,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(90);
 const LAG_MAX: u64 = 256;
 /// How long messages pile up before the counts are looked at.
 const PILE_UP: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What rounds on one cluster share.
 pub(crate) struct Stand {
@@ -148,7 +147,7 @@ fn moves() -> Vec<(u16, u16)> {
 /// Load before, during and after the fault, until the cluster is whole again.
 fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut Seen) {
     wait_for_first_events(history);
-    std::thread::sleep(scene.lasting);
+    lasts(scene.lasting);
     let began_us = history.now_us();
     let done = panic::catch_unwind(AssertUnwindSafe(|| carry_out(fault, &mut scene)));
     match done {
@@ -161,7 +160,7 @@ fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut See
         seen.trouble("the cluster is whole again after the fault", trouble);
     }
     seen.disturbed.push((began_us, history.now_us()));
-    std::thread::sleep(scene.lasting.saturating_sub(healed.elapsed()));
+    lasts(scene.lasting.saturating_sub(healed.elapsed()));
 }
 
 fn wait_for_first_events(history: &History) {
@@ -179,7 +178,7 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
 /// Lets messages pile up, compares counts, and drains.
 fn settle(cluster: &Cluster, load: &Load, history: &History, seen: &mut Seen) {
     load.enter(Stage::OnlySend);
-    std::thread::sleep(PILE_UP);
+    lasts(PILE_UP);
     seen.stopped_at_us = history.now_us();
     load.enter(Stage::Still);
     if !load.wait_until_still() {
@@ -197,20 +196,16 @@ fn settle(cluster: &Cluster, load: &Load, history: &History, seen: &mut Seen) {
         Err(error) => seen.trouble("counts can be asked for", error.to_string()),
     }
     load.enter(Stage::Drain);
-    let began = Instant::now();
-    loop {
-        match present(&cluster.env()) {
-            Ok(present) if present.iter().all(|count| *count == 0) => break,
-            Ok(present) if began.elapsed() > DRAIN_MAX => {
-                seen.left = present;
-                break;
-            }
-            Err(error) if began.elapsed() > DRAIN_MAX => {
-                seen.trouble("counts can be asked for", error.to_string());
-                break;
-            }
-            _ => std::thread::sleep(PAUSE),
-        }
+    let mut last = None;
+    let drained = looks(DRAIN_MAX, || {
+        let present = last.insert(present(&cluster.env()));
+        let is_empty = |present: &Vec<u64>| present.iter().all(|count| *count == 0);
+        present.as_ref().is_ok_and(is_empty).then_some(())
+    });
+    match (drained, last) {
+        (None, Some(Ok(present))) => seen.left = present,
+        (None, Some(Err(error))) => seen.trouble("counts can be asked for", error.to_string()),
+        _ => {}
     }
     load.enter(Stage::Still);
     if !load.wait_until_still() {

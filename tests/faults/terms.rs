@@ -50,6 +50,7 @@ impl TermWatch {
                     }));
                 }
                 looked_at_us = began_us;
+                // A sample every so often, until it is told to end: it waits for nothing.
                 std::thread::sleep(PAUSE);
             }
             changes

@@ -34,6 +34,7 @@ pub(crate) fn run(kill_count: u32, command: &str) {
     let load = Load::start(broker.env(), seed);
     let began = Instant::now();
     for kill in 1..=kill_count {
+        // How long it lives is what is drawn at random here: it waits for nothing.
         std::thread::sleep(Duration::from_millis(random.random_range(LIFE_MS)));
         assert!(load.is_running(), "the load ended before kill {kill}");
         broker.kill();

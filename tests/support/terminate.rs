@@ -1,9 +1,10 @@
 //! Stopping a broker as an operator does.
 
 use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::waiting::looks;
 
 /// A broker that has not ended by then hangs; only a bound for broken ones.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -22,16 +23,13 @@ impl Broker {
 
     /// Waits until it has ended by itself.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let began = Instant::now();
         let child = self.child.as_mut().expect("the broker was started");
-        while began.elapsed() < STOP_MAX {
-            if let Some(status) = child.try_wait().expect("a child can be waited for") {
-                self.child = None;
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the broker did not end");
+        let status = looks(STOP_MAX, || {
+            child.try_wait().expect("a child can be waited for")
+        });
+        let status = status.expect("the broker ends");
+        self.child = None;
+        status
     }
 
     /// SIGTERM, and a clean end.

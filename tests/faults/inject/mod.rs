@@ -67,7 +67,7 @@ pub(crate) fn carry_out(fault: Fault, scene: &mut Scene<'_>) -> String {
 }
 
 /// Things stay as they are while the load goes on: nothing is waited for.
-fn lasts(time: Duration) {
+pub(super) fn lasts(time: Duration) {
     std::thread::sleep(time);
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::Scene;
+use super::{Scene, lasts};
 
 const FLAP_MS: std::ops::Range<u64> = 200..1_500;
 const LATENCY_MS: std::ops::Range<u64> = 50..300;
@@ -28,7 +28,7 @@ fn block_both(scene: &Scene<'_>, id: u64, blocked: bool) {
 pub(super) fn isolate(scene: &mut Scene<'_>) -> String {
     let leader = scene.leader();
     block_both(scene, leader, true);
-    std::thread::sleep(scene.lasting);
+    lasts(scene.lasting);
     scene.cluster.network.heal();
     format!("node {leader}")
 }
@@ -45,7 +45,7 @@ pub(super) fn one_way(scene: &mut Scene<'_>) -> String {
         };
         block(scene, from, to, true);
     }
-    std::thread::sleep(scene.lasting);
+    lasts(scene.lasting);
     scene.cluster.network.heal();
     let what = if is_deaf {
         "hears nobody"
@@ -75,7 +75,7 @@ pub(super) fn flapping(scene: &mut Scene<'_>) -> String {
 
 fn sleep(scene: &mut Scene<'_>) {
     let millis = scene.random.random_range(FLAP_MS);
-    std::thread::sleep(Duration::from_millis(millis));
+    lasts(Duration::from_millis(millis));
 }
 
 pub(super) fn slow(scene: &mut Scene<'_>) -> String {
@@ -90,7 +90,7 @@ pub(super) fn slow(scene: &mut Scene<'_>) -> String {
             });
         }
     }
-    std::thread::sleep(scene.lasting);
+    lasts(scene.lasting);
     scene.cluster.network.heal();
     format!("node {node}: {latency:?} each way and {rate} bytes/s")
 }

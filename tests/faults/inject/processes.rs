@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::{Scene, Victims};
+use super::{Scene, Victims, lasts};
 use crate::cluster::node::Launch;
 
 const PAUSE_SECONDS: std::ops::RangeInclusive<u64> = 1..=30;
@@ -34,7 +34,7 @@ pub(super) fn pause(scene: &mut Scene<'_>, victims: Victims) -> String {
     for id in &victims {
         scene.node(*id).signal("STOP");
     }
-    std::thread::sleep(Duration::from_secs(seconds));
+    lasts(Duration::from_secs(seconds));
     for id in &victims {
         scene.node(*id).signal("CONT");
     }

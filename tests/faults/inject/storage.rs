@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::{Scene, damage};
+use super::{Scene, damage, lasts};
 use crate::log_batches;
 
 /// More than a node of a round ever takes; the ballast is sparse and takes nothing.
@@ -18,7 +18,7 @@ pub(super) fn fill(scene: &mut Scene<'_>) -> String {
     let ballast = scene.node(leader).data().join("ballast");
     let filled = File::create(&ballast).and_then(|file| file.set_len(USED_LEN_MAX));
     filled.expect("a file as long as the disk");
-    std::thread::sleep(scene.lasting);
+    lasts(scene.lasting);
     fs::remove_file(&ballast).expect("the ballast can be removed");
     format!("node {leader}")
 }

@@ -18,6 +18,7 @@ use sampan_client::{Client, Queue, QueueCounts, QueueOptions};
 use tokio::sync::watch;
 
 use super::history::History;
+use crate::waiting::looks;
 
 /// Longer than any fault lasts: no call gives up because of one.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -174,14 +175,8 @@ impl Load {
 
     /// Waits until no call is under way; whether that came to be.
     pub(crate) fn wait_until_still(&self) -> bool {
-        let began = Instant::now();
-        while self.shared.active.load(Ordering::SeqCst) > 0 {
-            if began.elapsed() > STAGE_MAX {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        true
+        let is_still = || (self.shared.active.load(Ordering::SeqCst) == 0).then_some(());
+        looks(STAGE_MAX, is_still).is_some()
     }
 
     /// Ends it.

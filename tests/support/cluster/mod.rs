@@ -14,13 +14,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use self::node::{Launch, Node, SAMPAN};
 use self::status::Status;
 use crate::proxy::Network;
+use crate::waiting::looks;
 
 /// A cluster that is not whole by then never will be; only a bound for broken ones.
 const WHOLE_MAX: Duration = Duration::from_secs(120);
@@ -213,21 +214,24 @@ impl Cluster {
         if self.is_single() {
             return Ok(());
         }
-        let began = Instant::now();
         let nodes: Vec<u64> = self.nodes.keys().copied().collect();
-        loop {
-            let trouble = nodes.iter().find_map(|id| {
+        let trouble = || {
+            nodes.iter().find_map(|id| {
                 let Some(status) = self.status_at(*id) else {
                     return Some(format!("node {id} does not answer"));
                 };
                 let trouble = status.trouble(&nodes, nodes.len().min(VOTER_COUNT), lag_max);
                 trouble.map(|trouble| format!("node {id} says: {trouble}"))
-            });
-            match trouble {
-                None => return Ok(()),
-                Some(trouble) if began.elapsed() > at_most => return Err(trouble),
-                Some(_) => std::thread::sleep(Duration::from_millis(200)),
-            }
+            })
+        };
+        let mut last = None;
+        let whole = looks(at_most, || {
+            last = trouble();
+            last.is_none().then_some(())
+        });
+        match (whole, last) {
+            (None, Some(trouble)) => Err(trouble),
+            _ => Ok(()),
         }
     }
 

@@ -7,12 +7,13 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::ports::Port;
 use crate::first_line::first_line;
+use crate::waiting::looks;
 
 /// The binary under test.
 pub(crate) const SAMPAN: &str = env!("CARGO_BIN_EXE_sampan");
@@ -189,14 +190,8 @@ impl Node {
     /// SIGTERM, and waits until it has ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
-        let began = Instant::now();
-        while began.elapsed() < STOP_MAX {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("node {} did not end:\n{}", self.id, self.log());
+        let status = looks(STOP_MAX, || self.ended());
+        status.unwrap_or_else(|| panic!("node {} did not end:\n{}", self.id, self.log()))
     }
 
     /// Removes everything from its data folder.

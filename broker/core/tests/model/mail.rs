@@ -12,7 +12,7 @@ use sampan_protocol::{
     BatchBuilder, DeathReason, ErrorCode, MessageBatch, NewMessage, QueueId, Timestamp,
 };
 
-use crate::naive::{Message, Naive, State, assert_refused};
+use crate::naive::{Naive, State, assert_refused};
 
 /// Stands for a number that the broker is about to give.
 const NEW: u64 = u64::MAX;
@@ -153,17 +153,7 @@ impl Naive {
             }
             assert!(self.mail.arrived.insert(arrival.number));
             let state = State::Ready { is_fresh: true };
-            let content_len = record.content_len() as u64;
-            self.content_longest = self.content_longest.max(content_len);
-            let message = Message {
-                sent_at: self.now,
-                content_len,
-                state,
-                receive_count: 0,
-                first_received_at: None,
-            };
-            self.messages.insert(self.next, message);
-            self.enter(self.next, state);
+            self.store(self.next, record.content_len() as u64, state);
             self.next += 1;
         }
     }

@@ -198,6 +198,20 @@ impl Naive {
         assert!(left, "{id} was in no list");
     }
 
+    /// A message that was sent now, or came.
+    pub(crate) fn store(&mut self, id: u64, content_len: u64, state: State) {
+        self.content_longest = self.content_longest.max(content_len);
+        let message = Message {
+            sent_at: self.now,
+            content_len,
+            state,
+            receive_count: 0,
+            first_received_at: None,
+        };
+        self.messages.insert(id, message);
+        self.enter(id, state);
+    }
+
     pub(crate) fn drop_message(&mut self, id: u64) {
         self.leave(id);
         self.messages.remove(&id);
@@ -380,17 +394,7 @@ impl Naive {
             };
             let id = *next;
             *next += 1;
-            let content_len = record.content_len() as u64;
-            self.content_longest = self.content_longest.max(content_len);
-            let message = Message {
-                sent_at: self.now,
-                content_len,
-                state,
-                receive_count: 0,
-                first_received_at: None,
-            };
-            self.messages.insert(id, message);
-            self.enter(id, state);
+            self.store(id, record.content_len() as u64, state);
             ids.push(id);
             if !key.is_empty() && self.attributes.dedup_window_ms > 0 {
                 self.keys.remember(key, id, self.now);
