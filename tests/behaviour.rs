@@ -29,6 +29,8 @@ mod idle;
 mod kill;
 #[path = "behaviour/large_replies.rs"]
 mod large_replies;
+#[path = "behaviour/log_files.rs"]
+mod log_files;
 #[path = "behaviour/looking.rs"]
 mod looking;
 #[path = "support/process.rs"]

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use openraft::RaftMetrics;
 use sampan_protocol::{ErrorCode, QueueId, SetId};
 use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Reader, Spent, StoreError};
 use tokio::sync::{Notify, oneshot};
@@ -18,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use super::request::Refused;
 use super::state::SetState;
 use crate::board::Fault;
-use crate::raft::types::SetRaft;
+use crate::raft::types::{Fatal, SetConfig, SetRaft};
 
 /// When a checkpoint is due: whichever comes first.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,9 @@ const OVERLAY_MAX_FACTOR: u64 = 4;
 const ASKED_COUNT_MAX: usize = 16;
 /// Pause after a checkpoint that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Taking a checkpoint for a snapshot copies nothing: it takes no longer, unless the set has stopped.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(10);
 
 /// What the thread is given to do.
 enum Work {
@@ -265,19 +269,29 @@ impl Checkpoints {
         let upto = state.borrow().purgeable_index(self.policy.log_kept_len);
         let raft = raft.clone();
         tokio::task::spawn_local(async move {
-            let purged = async {
-                raft.trigger().snapshot().await?;
-                match upto {
-                    Some(upto) => raft.trigger().purge_log(upto).await,
-                    None => Ok(()),
-                }
-            };
-            if let Err(error) = purged.await {
+            if let Err(error) = purge(&raft, upto).await {
                 tracing::error!(%set, %error, "purging the log failed");
             }
         });
         Duration::ZERO
     }
+}
+
+/// Has openraft take the checkpoint for its snapshot, and then purge the log up to it: what is in
+/// no snapshot it leaves, without a word, and nobody would ask again for a set at rest.
+async fn purge(raft: &SetRaft, upto: Option<u64>) -> Result<(), Fatal> {
+    raft.trigger().snapshot().await?;
+    let Some(upto) = upto else { return Ok(()) };
+    let has_snapshot = |metrics: &RaftMetrics<SetConfig>| {
+        let taken = metrics.snapshot.as_ref();
+        taken.is_some_and(|taken| taken.index >= upto)
+    };
+    let taken = raft.wait(Some(SNAPSHOT_MAX));
+    if let Err(error) = taken.metrics(has_snapshot, "the snapshot is taken").await {
+        // The next checkpoint's purge takes it along.
+        tracing::debug!(%error, "the log is purged as far as it may be");
+    }
+    raft.trigger().purge_log(upto).await
 }
 
 async fn bring_back(

@@ -61,6 +61,10 @@ pub(crate) struct SetState {
 /// Replicas compare their state hashes after every so many entries.
 const HASH_INTERVAL: u64 = 256;
 
+/// What an entry of Raft itself takes in the log, about. A set that nobody uses has nothing else,
+/// and needs a checkpoint behind it all the same: it would keep the oldest file for ever.
+const BLANK_LEN: u64 = 64;
+
 /// Why a set's state could not be taken up from its store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStateError {
@@ -220,11 +224,13 @@ impl SetState {
 
     pub(crate) fn on_blank(&mut self, id: RaftLogId) {
         self.applied = Some(id);
+        self.log_len += BLANK_LEN;
     }
 
     pub(crate) fn on_membership(&mut self, id: RaftLogId, membership: StoredMembership) {
         self.applied = Some(id);
         self.membership = membership;
+        self.log_len += BLANK_LEN;
     }
 
     /// Applies one entry. When pages are needed, nothing has changed.
