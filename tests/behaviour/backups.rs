@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::broker::{Broker, Setup};
 use crate::cli;
 use crate::client::connect;
+use crate::waiting::within;
 
 const LONG: Duration = Duration::from_secs(3_600);
 /// Queues that nobody touches while the backup is taken.
@@ -274,4 +275,59 @@ async fn a_backup_with_any_file_damaged_is_refused_by_its_name() {
     cli::run(restore(&backup, &data), b"").expect(0);
     let again = cli::run(restore(&backup, &data), b"").expect(2);
     assert!(again.stderr.contains("not empty"), "{again:?}");
+}
+
+/// Two queues that are in different sets.
+async fn apart(broker: &Broker, client: &Client) -> (Queue, Queue) {
+    let mut first: Option<(Queue, u64)> = None;
+    for number in 0..64 {
+        let name = format!("apart-{number}");
+        let queue = create(client, &name).await;
+        let set = broker.json(&["queue", "show", &name]).remove(0)["set"].clone();
+        let set = set.as_u64().unwrap();
+        match first.take() {
+            None => first = Some((queue, set)),
+            Some((before, its_set)) if its_set < set => return (before, queue),
+            Some((before, its_set)) if its_set > set => return (queue, before),
+            same => first = same,
+        }
+    }
+    panic!("all queues are in one set");
+}
+
+#[tokio::test]
+async fn a_message_that_moves_while_a_backup_is_taken_is_in_it_once() {
+    const COUNT: u32 = 20_000;
+    let mut broker = Broker::start(Setup::default());
+    let client = connect(&broker.env()).await;
+    let (from, to) = apart(&broker, &client).await;
+    let (from_name, to_name) = (from.name().to_owned(), to.name().to_owned());
+    send(&from, 0..COUNT).await;
+    broker
+        .cli(&["dead-letter", "redrive", &from_name, "--to", &to_name])
+        .expect(0);
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    within(Duration::from_secs(60), "messages on their way", || {
+        let shown = broker.json(&["queue", "show", &to_name]).remove(0);
+        shown["ready"].as_u64().filter(|ready| *ready > 0)
+    });
+    broker.cli(&["backup", backup.to_str().unwrap()]).expect(0);
+    let left = client.show_queue(&from_name).await.unwrap().counts;
+    assert!(left.ready + left.moving > 0, "the backup came too late");
+    drop((client, from, to));
+    broker.terminate();
+    fs::rename(broker.data(), broker.data().with_extension("old")).unwrap();
+    cli::run(restore(&backup, &broker.data()), b"").expect(0);
+    broker.launch();
+    let client = connect(&broker.env()).await;
+    // The redrive goes on where the backup has it.
+    let shown = || broker.json(&["queue", "show", &from_name]).remove(0);
+    within(Duration::from_secs(120), "the end of the move", || {
+        let shown = shown();
+        (shown["moving"] == 0 && shown["ready"] == 0).then_some(())
+    });
+    let found = drain(&client.queue(&to_name)).await;
+    let missing: Vec<u32> = (0..COUNT).filter(|it| !found.contains(it)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

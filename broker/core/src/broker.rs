@@ -11,6 +11,7 @@
 //! every queue with evicted pages is in `evicted`. Spec: spec/semantics.md, "Time".
 
 mod apply;
+mod hold;
 mod outcome;
 mod peek;
 mod restore;
@@ -19,11 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sampan_protocol::{DeathReason, MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
 
+pub(crate) use hold::Hold;
 pub use peek::PeekError;
 pub use restore::RestoreError;
 
 use crate::catalog::Catalog;
-use crate::frozen::{Frozen, FrozenRow};
+use crate::frozen::{Frozen, FrozenRow, SetRow};
 use crate::limits::RESIDENT_PAGE_COUNT_MAX;
 use crate::queue::{Queue, Redrive};
 use crate::row_key::RowKey;
@@ -72,6 +74,8 @@ pub struct Broker {
     mailing: BTreeSet<QueueId>,
     /// Queues with a redrive that goes on.
     redriving: BTreeSet<QueueId>,
+    /// Whoever takes a backup.
+    hold: Option<Hold>,
 }
 
 impl Default for Broker {
@@ -97,6 +101,7 @@ impl Broker {
             gained: Vec::new(),
             mailing: BTreeSet::new(),
             redriving: BTreeSet::new(),
+            hold: None,
         }
     }
 
@@ -197,7 +202,12 @@ impl Broker {
             kind: RowKey::SET,
             number: 0,
         };
-        rows.push((key, FrozenRow::Set(self.now, self.hash.value())));
+        let set = SetRow {
+            now: self.now,
+            hash: self.hash.value(),
+            hold: self.hold,
+        };
+        rows.push((key, FrozenRow::Set(set)));
         self.catalog.freeze(&mut rows);
         for id in std::mem::take(&mut self.changed) {
             // A queue that is gone again has its rows in `gone`.

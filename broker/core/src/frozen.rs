@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sampan_protocol::{Sent, Timestamp};
 
+use crate::broker::Hold;
 use crate::catalog::{
     CatalogRecord, CatalogRow, ClusterRecord, NodeRecord, Retired, SetRecord, encode_retired,
 };
@@ -29,8 +30,7 @@ const SET_VERSION: u8 = 1;
 #[derive(Debug)]
 pub(crate) enum FrozenRow {
     Gone,
-    /// The set's time and state hash.
-    Set(Timestamp, u64),
+    Set(SetRow),
     Catalog(CatalogRow),
     Record(Arc<CatalogRecord>),
     Cluster(ClusterRecord),
@@ -58,11 +58,7 @@ impl FrozenRow {
         let mut out = Vec::new();
         match self {
             FrozenRow::Gone => return None,
-            FrozenRow::Set(now, hash) => {
-                out.push(SET_VERSION);
-                out.extend_from_slice(&now.0.to_le_bytes());
-                out.extend_from_slice(&hash.to_le_bytes());
-            }
+            FrozenRow::Set(row) => row.encode(&mut out),
             FrozenRow::Catalog(row) => row.encode(&mut out),
             FrozenRow::Record(record) => record.encode(&mut out),
             FrozenRow::Cluster(record) => record.encode(&mut out),
@@ -113,11 +109,34 @@ impl Frozen {
     }
 }
 
-/// A set's time and state hash.
-pub(crate) fn decode_set(row: &[u8]) -> Result<(Timestamp, u64), FieldError> {
-    let mut fields = Fields::new(row);
-    fields.version(SET_VERSION)?;
-    let read = (fields.timestamp()?, fields.u64()?);
-    fields.end()?;
-    Ok(read)
+/// What a set keeps for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetRow {
+    pub(crate) now: Timestamp,
+    pub(crate) hash: u64,
+    pub(crate) hold: Option<Hold>,
+}
+
+impl SetRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (token, until) = self.hold.map_or((0, 0), |hold| (hold.token, hold.until.0));
+        out.push(SET_VERSION);
+        for number in [self.now.0, self.hash, token, until] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = Fields::new(row);
+        fields.version(SET_VERSION)?;
+        let (now, hash) = (fields.timestamp()?, fields.u64()?);
+        let (token, until) = (fields.u64()?, fields.timestamp()?);
+        fields.end()?;
+        let hold = match (token, until.0) {
+            (0, 0) => None,
+            (0, _) => return Err(FieldError::Range),
+            _ => Some(Hold { token, until }),
+        };
+        Ok(SetRow { now, hash, hold })
+    }
 }

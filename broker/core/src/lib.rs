@@ -41,6 +41,7 @@ pub use effect::Effect;
 pub use entry::{Entry, EntryError, FORMAT_VERSION_MAX, FORMAT_VERSION_MIN};
 pub use fields::FieldError;
 pub use frozen::Frozen;
+pub use limits::HOLD_MAX_MS;
 pub use queue::{Arrival, Fate, Peek, Peeked, Redrive, RedriveOrder, RedriveStep};
 pub use reply::{Delivery, Refusal, Reply};
 pub use row_key::RowKey;

@@ -59,5 +59,7 @@ pub const VOTER_COUNT_MAX: usize = 7;
 pub const OUTBOX_COUNT_MAX: u64 = 100_000;
 /// Fresh messages that one step of a redrive lays into pages (replicated).
 pub const REDRIVE_SPAN_MAX: u64 = 4_096;
+/// Longest time for which the settlements of a set are held, in milliseconds (replicated).
+pub const HOLD_MAX_MS: u32 = 300_000;
 /// Queues whose messages one queue takes (replicated).
 pub const LANE_COUNT_MAX: usize = 65_536;

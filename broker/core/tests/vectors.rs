@@ -259,6 +259,10 @@ fn commands() -> Vec<Command> {
     ];
     let catalog = catalog_commands().into_iter().chain(cluster_commands());
     commands.extend(catalog.map(Command::Catalog));
+    commands.push(Command::HoldSettlements {
+        token: 0x77,
+        for_ms: 60_000,
+    });
     commands
 }
 

@@ -3,6 +3,7 @@
 //! Spec: spec/storage.md, "Backup".
 
 mod error;
+mod hold;
 mod manifest;
 mod restore;
 mod settle;

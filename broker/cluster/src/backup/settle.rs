@@ -73,6 +73,9 @@ impl Settlement {
         let mut commands: Vec<Command> = unknown
             .map(|queue| Command::QueueDelete { queue: *queue })
             .collect();
+        // The backup held them itself.
+        let held = broker.settlements_held_by();
+        commands.extend(held.map(|token| Command::HoldSettlements { token, for_ms: 0 }));
         let own = self.records.values().filter(|record| record.set == set);
         for record in own {
             let queue = record.queue;

@@ -2,8 +2,9 @@
 //!
 //! First everything that was acknowledged before the backup began is applied here; then each set
 //! writes a checkpoint, and its snapshot is pinned; then the snapshots are written down, while
-//! everything goes on. Set 0 comes last: so every queue that another set has was in the catalog
-//! before, and no id of one that the restored catalog does not know is ever given again.
+//! everything goes on. Between the first and the last of these checkpoints no message leaves its
+//! queue for another (`hold`). Set 0 comes last: so every queue that another set has was in the
+//! catalog before, and no id of one that the restored catalog does not know is ever given again.
 //!
 //! Invariants: one backup at a time. The manifest is written last: without it there is no backup.
 //! Spec: spec/storage.md, "Backup".
@@ -18,6 +19,7 @@ use sampan_storage::io::{DiskFolder, Folder};
 use sampan_storage::store::{Reader, SnapshotReader, write_backup};
 use tokio::sync::oneshot;
 
+use super::hold::Hold;
 use super::manifest::{Manifest, SetInBackup};
 use crate::data_folder::set_folder;
 use crate::reach::Reach;
@@ -41,6 +43,8 @@ pub(crate) struct BackupSource {
     pub(crate) cluster: u128,
     pub(crate) incarnation: u128,
     pub(crate) release: String,
+    /// Draws the token under which settlements are held.
+    pub(crate) random: fn() -> u64,
     /// The data folder.
     pub(crate) data: PathBuf,
     /// Of all sets, by number.
@@ -78,14 +82,14 @@ impl Backups {
         let path = self.check_path(path)?;
         let sets: Vec<SetId> = reach.board.sets().collect();
         self.check_replicas(reach, &sets)?;
-        for set in &sets {
-            reach.confirm(*set).await?;
-        }
-        let mut readers = Vec::with_capacity(sets.len());
-        for set in sets.iter().rev() {
-            readers.push(self.open(reach, *set).await?);
-        }
-        readers.reverse();
+        let hold = Hold::new(reach, &sets, (self.source.random)());
+        let readers = match hold.begin().await {
+            Ok(()) => self.open_all(reach, &sets).await,
+            Err(refused) => Err(refused),
+        };
+        let released = hold.release().await;
+        let readers = readers?;
+        released?;
         let source = self.source.clone();
         let written = tokio::task::spawn_blocking(move || {
             let written = source.write(&path, readers);
@@ -124,6 +128,23 @@ impl Backups {
                 "node {node} has no replica of set {set}: ask a node that has one of every set"
             ))),
         }
+    }
+
+    /// Pins a checkpoint of each set that has all that was acknowledged before.
+    async fn open_all(
+        &self,
+        reach: &Reach,
+        sets: &[SetId],
+    ) -> Result<Vec<SnapshotReader>, Refused> {
+        for set in sets {
+            reach.confirm(*set).await?;
+        }
+        let mut readers = Vec::with_capacity(sets.len());
+        for set in sets.iter().rev() {
+            readers.push(self.open(reach, *set).await?);
+        }
+        readers.reverse();
+        Ok(readers)
     }
 
     /// Makes the set write down what it has applied, and pins that.

@@ -178,6 +178,7 @@ impl Opening {
             cluster: identity.cluster,
             incarnation: identity.incarnation,
             release: self.options.release.clone(),
+            random: self.options.random,
             data: self.options.folder.path(),
             readers: readers.collect(),
         })

@@ -41,7 +41,8 @@ const ASKED_COUNT_MAX: usize = 16;
 /// Pause after a checkpoint that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Taking a checkpoint for a snapshot copies nothing: it takes no longer, unless the set has stopped.
+/// Taking a checkpoint for a snapshot copies nothing: it takes no longer, unless the set has
+/// stopped.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(10);
 
 /// What the thread is given to do.

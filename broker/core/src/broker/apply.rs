@@ -166,10 +166,13 @@ impl Broker {
                 queue.deliver(*source, arrivals, batch, now, effects)?;
                 Ok(Reply::Done)
             }),
-            Command::Settle { queue, fates } => self.on_queue(*queue, |queue, now| {
-                queue.settle(fates, now, effects);
-                Ok(Reply::Done)
-            }),
+            Command::Settle { queue, fates } => {
+                self.check_settlements()?;
+                self.on_queue(*queue, |queue, now| {
+                    queue.settle(fates, now, effects);
+                    Ok(Reply::Done)
+                })
+            }
             Command::RedriveBegin { queue, order } => self
                 .on_queue(*queue, |queue, now| {
                     queue.redrive_begin(order, now, effects)
@@ -184,6 +187,7 @@ impl Broker {
                 Ok(Reply::Redrive(Box::new(redrive.clone())))
             }),
             Command::QueueDelete { queue } => Ok(self.queue_delete(*queue, effects)),
+            Command::HoldSettlements { token, for_ms } => self.hold_settlements(*token, *for_ms),
             Command::Catalog(command) => {
                 let reply = self.catalog.carry_out(command, self.now);
                 self.catalog_changed |= !matches!(reply, Reply::Refused(_));

@@ -11,7 +11,7 @@ use sampan_protocol::QueueId;
 
 use super::Broker;
 use crate::fields::FieldError;
-use crate::frozen::decode_set;
+use crate::frozen::SetRow;
 use crate::queue::Queue;
 use crate::row_key::RowKey;
 use crate::state_hash::StateHash;
@@ -72,9 +72,10 @@ impl Broker {
 
     fn restore_row(&mut self, key: RowKey, row: &[u8]) -> Result<(), RestoreError> {
         let restored = match key.kind {
-            RowKey::SET => decode_set(row).map(|(now, hash)| {
-                self.now = now;
-                self.hash = StateHash::new(hash);
+            RowKey::SET => SetRow::decode(row).map(|set| {
+                self.now = set.now;
+                self.hash = StateHash::new(set.hash);
+                self.hold = set.hold;
             }),
             RowKey::CATALOG => self.catalog.restore(row),
             RowKey::RECORD => self.catalog.restore_record(key.queue, row),

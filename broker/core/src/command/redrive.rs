@@ -57,7 +57,7 @@ pub(super) fn put_step(step: &RedriveStep, out: &mut Vec<u8>) {
     out.extend_from_slice(&step.cursor.0.to_le_bytes());
     out.extend_from_slice(&step.skipped.to_le_bytes());
     out.push(u8::from(step.is_last));
-    super::put_count(out, step.picks.len());
+    super::codec::put_count(out, step.picks.len());
     for (id, target) in &step.picks {
         out.extend_from_slice(&id.0.to_le_bytes());
         out.extend_from_slice(&target.0.to_le_bytes());

@@ -136,6 +136,10 @@ impl Player {
                 queue,
                 fates: words[2..].iter().map(|word| fate(word)).collect(),
             },
+            "hold" => Command::HoldSettlements {
+                token: words[1].parse().unwrap(),
+                for_ms: milliseconds(words[2]).try_into().unwrap(),
+            },
             "redrive" => Command::RedriveBegin {
                 queue,
                 order: RedriveOrder {
