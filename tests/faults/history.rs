@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Extend,
     /// Giving back.
     Release,
+    /// Of a queue: what was deleted comes back.
+    Rewind,
+    /// Of a queue: all that is there goes to another one.
+    Redrive,
 }
 
 /// What came of it.
@@ -58,6 +62,7 @@ pub(crate) struct Event {
     pub(crate) number: u64,
     /// Of a receive, by the set's clock.
     pub(crate) visible_at_ms: u64,
+    /// Of a receive, by the set's clock; of a rewind the instant asked for.
     pub(crate) sent_at_ms: u64,
     /// Of a send the delay, of a receive and an extension the visibility asked for.
     pub(crate) timeout_ms: u32,

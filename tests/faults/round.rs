@@ -15,7 +15,7 @@ use super::checker::{Case, Past, Still, Violation, check};
 use super::fault::Fault;
 use super::history::{Event, History};
 use super::inject::{Scene, carry_out, lasts};
-use super::load::{self, DEAD, Load, LoadOptions, QUEUES, Stage};
+use super::load::{self, AGAIN, DEAD, Load, LoadOptions, QUEUES, Stage};
 use super::metrics;
 use super::options::Options;
 use super::report::{Availability, Round};
@@ -141,7 +141,8 @@ pub(crate) fn run(
 /// From which queue messages go to which.
 fn moves() -> Vec<(u16, u16)> {
     let sources = load::sent_to().filter(|(_, plan)| plan.gives_up);
-    sources.map(|(index, _)| (index, DEAD)).collect()
+    let given_up = sources.flat_map(|(index, _)| [(index, DEAD), (index, AGAIN)]);
+    given_up.chain([(DEAD, AGAIN)]).collect()
 }
 
 /// Load before, during and after the fault, until the cluster is whole again.

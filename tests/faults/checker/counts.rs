@@ -21,15 +21,20 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Found> {
     }
     if let Some(still) = &case.still {
         let events = &case.events[..still.event_count.min(case.events.len())];
-        for (queue, present) in (0u16..).zip(&still.present) {
+        for queue in 0..case.queue_count {
             if case.moves.iter().any(|(_, target)| *target == queue) {
                 continue;
             }
+            // What was deleted may be there again.
+            let is_rewound = |event: &Event| event.kind == Kind::Rewind && event.queue == queue;
+            if events.iter().any(is_rewound) {
+                continue;
+            }
             // What moves counts in the one queue or in the other.
-            let target = case.target_of(queue);
-            let there = target.and_then(|target| still.present.get(usize::from(target)));
-            let present = present + there.copied().unwrap_or(0);
-            let Bounds { least, most } = Bounds::new(events, queue, target);
+            let queues: Vec<u16> = case.targets_of(queue).chain([queue]).collect();
+            let in_one = |queue: &u16| still.present.get(usize::from(*queue));
+            let present: u64 = queues.iter().filter_map(in_one).sum();
+            let Bounds { least, most } = Bounds::new(events, &queues);
             if !(least..=most).contains(&present) {
                 counts.add(|| format!("queue {queue} has {present} of {least} to {most}"));
             }
@@ -45,12 +50,11 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Of a queue, together with the one that takes what it gives up. Messages are told apart by
-    /// their numbers, which they keep.
-    fn new(events: &[Event], queue: u16, target: Option<u16>) -> Bounds {
+    /// Of some queues together. Messages are told apart by their numbers, which they keep.
+    fn new(events: &[Event], queues: &[u16]) -> Bounds {
         let (mut known, mut perhaps_sent) = (BTreeSet::new(), BTreeSet::new());
         let (mut deleted, mut perhaps_deleted) = (BTreeSet::new(), BTreeSet::new());
-        let is_here = |event: &&Event| event.queue == queue || Some(event.queue) == target;
+        let is_here = |event: &&Event| queues.contains(&event.queue);
         for event in events.iter().filter(is_here) {
             let set = match (event.kind, event.outcome) {
                 (Kind::Receive | Kind::Send, Outcome::Done) => &mut known,

@@ -2,6 +2,7 @@
 
 use super::super::history::{Event, Kind, Outcome};
 use super::index::{Index, Message};
+use super::lives::lives;
 use super::{Case, Found};
 
 const RECEIPT_EXPIRED: u16 = 401;
@@ -9,9 +10,11 @@ const RECEIPT_EXPIRED: u16 = 401;
 pub(super) fn check(_: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
     let mut stays = Found::new("an acknowledged delete stays deleted");
     let mut expired = Found::new("a receipt is valid as long as its visibility lasts");
-    for message in index.messages.values() {
-        check_stays(message, &mut stays);
-        check_expired(message, &mut expired);
+    for ((queue, _), message) in &index.messages {
+        for life in lives(index, *queue, message) {
+            check_stays(&life, &mut stays);
+            check_expired(&life, &mut expired);
+        }
     }
     vec![stays, expired]
 }

@@ -4,6 +4,10 @@ use super::super::history::{Event, Kind, Outcome};
 use super::{Case, Found};
 
 const RECEIPT_EXPIRED: u16 = 401;
+/// What is rewound before is still coming back.
+const QUEUE_BUSY: u16 = 205;
+const REDRIVE_RUNNING: u16 = 209;
+const REWIND_OUT_OF_RANGE: u16 = 408;
 /// A send must get through that long after the last fault.
 const PROGRESS_US: u64 = 10_000_000;
 
@@ -37,6 +41,12 @@ fn is_expected(case: &Case<'_>, event: &Event) -> bool {
             let is_unknown = event.outcome == Outcome::Unknown && !event.is_numbered;
             is_unknown && case.is_disturbed(event.start_us, event.end_us)
         }
+        // Of what is never repeated by itself the caller hears.
+        Kind::Rewind | Kind::Redrive if event.outcome == Outcome::Unknown => {
+            case.is_disturbed(event.start_us, event.end_us)
+        }
+        Kind::Rewind => [REWIND_OUT_OF_RANGE, QUEUE_BUSY].contains(&event.code),
+        Kind::Redrive => event.code == REDRIVE_RUNNING,
         Kind::Receive => false,
     }
 }

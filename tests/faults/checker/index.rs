@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::history::{Event, Kind};
+use super::super::history::{Event, Kind, Outcome};
 
 /// What happened to one message.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Message<'a> {
     /// Successful receives, by receive count.
     pub(super) deliveries: Vec<&'a Event>,
@@ -20,6 +20,8 @@ pub(super) struct Index<'a> {
     pub(super) messages: BTreeMap<(u16, u64), Message<'a>>,
     /// By number; a producer never uses one twice.
     pub(super) sends: BTreeMap<u64, &'a Event>,
+    /// By queue, those that were not refused.
+    rewinds: BTreeMap<u16, Vec<&'a Event>>,
 }
 
 impl<'a> Index<'a> {
@@ -27,11 +29,15 @@ impl<'a> Index<'a> {
         let mut index = Index {
             messages: BTreeMap::new(),
             sends: BTreeMap::new(),
+            rewinds: BTreeMap::new(),
         };
         for event in events {
             if event.kind == Kind::Send {
                 index.sends.insert(event.number, event);
                 continue;
+            }
+            if event.kind == Kind::Rewind && event.outcome != Outcome::Refused {
+                index.rewinds.entry(event.queue).or_default().push(event);
             }
             if event.message == 0 {
                 continue;
@@ -44,7 +50,7 @@ impl<'a> Index<'a> {
                 Kind::Receive => message.deliveries.push(event),
                 Kind::Delete => message.deletes.push(event),
                 Kind::Extend | Kind::Release => message.changes.push(event),
-                Kind::Send => {}
+                Kind::Send | Kind::Rewind | Kind::Redrive => {}
             }
         }
         for message in index.messages.values_mut() {
@@ -53,5 +59,10 @@ impl<'a> Index<'a> {
                 .sort_by_key(|event| (event.receive_count, event.start_us));
         }
         index
+    }
+
+    /// The rewinds of a queue that may have been carried out.
+    pub(super) fn rewinds_of(&self, queue: u16) -> &[&'a Event] {
+        self.rewinds.get(&queue).map_or(&[], Vec::as_slice)
     }
 }

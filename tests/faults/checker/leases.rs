@@ -2,6 +2,7 @@
 
 use super::super::history::{Event, Kind, Outcome};
 use super::index::{Index, Message};
+use super::lives::lives;
 use super::{Case, EARLY_US, Found};
 
 /// The rules, each with what was found.
@@ -21,12 +22,14 @@ pub(super) fn check(case: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
         real: Found::new("no two valid receipts, by real time"),
         steps: Found::new("the receive count rises by one"),
     };
-    for message in index.messages.values() {
-        if let Some(first) = message.deliveries.first() {
-            check_first(case, index, first, &mut rules.steps);
-        }
-        for pair in message.deliveries.windows(2) {
-            check_pair(case, message, (pair[0], pair[1]), &mut rules);
+    for ((queue, _), whole) in &index.messages {
+        for life in lives(index, *queue, whole) {
+            if let Some(first) = life.deliveries.first() {
+                check_first(case, index, first, &mut rules.steps);
+            }
+            for pair in life.deliveries.windows(2) {
+                check_pair(case, &life, (pair[0], pair[1]), &mut rules);
+            }
         }
     }
     vec![

@@ -14,6 +14,7 @@ mod errors;
 mod example;
 mod index;
 mod leases;
+mod lives;
 mod moves;
 mod past;
 mod sends;
@@ -42,7 +43,7 @@ pub(crate) struct Case<'a> {
     /// Numbers of refusals that the fault explains.
     pub(crate) allowed: &'a [u16],
     pub(crate) queue_count: u16,
-    /// Queues that give messages up, and to which.
+    /// Queues whose messages go to others, and to which, over however many queues in between.
     pub(crate) moves: &'a [(u16, u16)],
     /// A look at all queues in between, while no call was under way.
     pub(crate) still: Option<Still>,
@@ -51,9 +52,12 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// The queue that takes what this one gives up.
-    fn target_of(&self, queue: u16) -> Option<u16> {
-        let found = self.moves.iter().find(|(source, _)| *source == queue);
+    /// The queues to which messages of this one go.
+    fn targets_of(&self, queue: u16) -> impl Iterator<Item = u16> + '_ {
+        let found = self
+            .moves
+            .iter()
+            .filter(move |(source, _)| *source == queue);
         found.map(|(_, target)| *target)
     }
 
@@ -118,6 +122,7 @@ pub(crate) fn check(case: &Case<'_>, past: &Past) -> Vec<Violation> {
     found.extend(sends::check(case, &index, past));
     found.extend(moves::check(case, &index));
     found.extend(deletes::check(case, &index));
+    found.extend(lives::check(case, &index));
     found.extend(leases::check(case, &index));
     found.extend(times::check(case, &index));
     found.extend(counts::check(case));

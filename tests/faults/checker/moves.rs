@@ -32,7 +32,7 @@ pub(super) fn check(case: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
     let mut once = Found::new("a message is in one queue at a time");
     let first = first_arrivals(case, index);
     for ((queue, id), message) in &index.messages {
-        if case.target_of(*queue).is_none() {
+        if case.targets_of(*queue).next().is_none() {
             continue;
         }
         let Some(last) = message.deliveries.last() else {

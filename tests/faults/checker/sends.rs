@@ -47,7 +47,7 @@ fn delivered_was_sent(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Found 
             }
             Some(send)
                 if send.queue != delivery.queue
-                    && case.target_of(send.queue) != Some(delivery.queue) =>
+                    && case.targets_of(send.queue).all(|it| it != delivery.queue) =>
             {
                 found.add(|| format!("{number} came out of another queue: {delivery:?}"));
             }

@@ -6,6 +6,7 @@
 
 pub(crate) mod body;
 mod consumer;
+mod overseer;
 mod producer;
 
 use std::collections::BTreeMap;
@@ -36,11 +37,13 @@ pub(crate) struct QueuePlan {
     pub(crate) is_delayed: bool,
     /// Whether it gives messages up to [`DEAD`] after the second receive.
     pub(crate) gives_up: bool,
+    /// Whether what is deleted is kept for a rewind.
+    pub(crate) is_kept: bool,
 }
 
 /// Long enough that a slewed clock is within the slack of the checker, short enough that what
 /// lapses comes back within a round.
-pub(crate) const QUEUES: [QueuePlan; 6] = [
+pub(crate) const QUEUES: [QueuePlan; 8] = [
     plan("first", 5),
     plan("second", 5),
     plan("hasty", 3),
@@ -53,9 +56,20 @@ pub(crate) const QUEUES: [QueuePlan; 6] = [
         ..plan("failing", 3)
     },
     plan("dead", 5),
+    plan("again", 5),
+    QueuePlan {
+        is_kept: true,
+        ..plan("kept", 4)
+    },
 ];
 /// The place of the queue that takes what others give up; nobody sends to it.
 pub(crate) const DEAD: u16 = 5;
+/// The place of the one that takes what is redriven out of that; nobody sends to it either.
+pub(crate) const AGAIN: u16 = 6;
+/// The place of the one that is rewound.
+pub(crate) const KEPT: u16 = 7;
+/// Longer than a round, and shorter than the retention.
+const REWIND_WINDOW: Duration = Duration::from_secs(600);
 /// Receives of a message that comes back before it is given up.
 const RECEIVE_COUNT_MAX: u32 = 2;
 
@@ -65,12 +79,14 @@ const fn plan(name: &'static str, visibility_seconds: u64) -> QueuePlan {
         visibility: Duration::from_secs(visibility_seconds),
         is_delayed: false,
         gives_up: false,
+        is_kept: false,
     }
 }
 
 /// The queues that producers send to.
 pub(crate) fn sent_to() -> impl Iterator<Item = (u16, QueuePlan)> {
-    (0..).zip(QUEUES).filter(|(index, _)| *index != DEAD)
+    let queues = (0..).zip(QUEUES);
+    queues.filter(|(index, _)| *index != DEAD && *index != AGAIN)
 }
 
 /// What everybody does.
@@ -245,6 +261,9 @@ async fn create_queue(client: &Client, plan: QueuePlan) -> Queue {
         options = options.dead_letter_queue(dead);
         options = options.receive_count_max(RECEIVE_COUNT_MAX);
     }
+    if plan.is_kept {
+        options = options.rewind(REWIND_WINDOW);
+    }
     // One that is there already is from an earlier round.
     if let Err(error) = client.create_queue(plan.name, options).await {
         assert_eq!(
@@ -262,7 +281,8 @@ async fn run(options: LoadOptions, shared: Arc<Shared>) {
     let rate = options.rate / (2 * sent_to().count() as u32);
     let mut tasks = Vec::new();
     let client = connect(&options.env, true).await;
-    create_queue(&client, QUEUES[usize::from(DEAD)]).await;
+    let dead = create_queue(&client, QUEUES[usize::from(DEAD)]).await;
+    create_queue(&client, QUEUES[usize::from(AGAIN)]).await;
     for (index, plan) in sent_to() {
         for is_numbered in [false, true] {
             let client = connect(&options.env, is_numbered).await;
@@ -288,6 +308,12 @@ async fn run(options: LoadOptions, shared: Arc<Shared>) {
             tasks.push(tokio::spawn(consumer.run(seed())));
         }
     }
+    let overseer = overseer::Overseer {
+        kept: client.queue(QUEUES[usize::from(KEPT)].name),
+        dead,
+        shared: shared.clone(),
+    };
+    tasks.push(tokio::spawn(overseer.run(seed())));
     for task in tasks {
         task.await.expect("nobody of the load panics");
     }
