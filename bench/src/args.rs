@@ -79,7 +79,7 @@ pub(crate) struct ClusterArguments {
     /// drain: start the nodes again before, so that bodies come from their files.
     #[arg(long)]
     pub(crate) cold: bool,
-    /// delayed: messages; no more than a queue takes delayed ones.
+    /// delayed: messages that come due; with --waiting no more than a queue takes delayed ones.
     #[arg(long, default_value_t = 1_000_000, value_name = "MESSAGES",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(crate) count: u64,
@@ -88,6 +88,10 @@ pub(crate) struct ClusterArguments {
     #[arg(long, default_value_t = 5_000, value_name = "MESSAGES",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) due_rate: u32,
+    /// delayed: further messages, which are due within the day that begins an hour after the window.
+    #[arg(long, default_value_t = 0, value_name = "MESSAGES",
+        value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    pub(crate) waiting: u64,
     /// delayed: how long after the first send the window begins; all must be sent, and the nodes
     /// started again, before.
     #[arg(long, default_value_t = 90, value_name = "SECONDS",
@@ -269,7 +273,7 @@ mod tests {
         assert!(drain.cold);
         let delayed = parse("sampan-bench cluster --workload delayed --count 5").expect("good");
         assert_eq!((delayed.count, delayed.due_rate), (5, 5_000));
-        assert_eq!(delayed.window_after, 90);
+        assert_eq!((delayed.window_after, delayed.waiting), (90, 0));
     }
 
     #[test]

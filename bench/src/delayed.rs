@@ -2,7 +2,7 @@
 //!
 //! All are sent before the window begins, and the nodes are started again while all of them wait.
 //! A message is due when its delay has passed since the broker took it; it has come when its reply
-//! is here.
+//! is here. Others may wait beside them for a time after the end of the run.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,11 @@ use crate::report::{per_second, rounded};
 /// How often the nodes' memory is looked at while messages are due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What waits longer is due within that time...
+const LATER_LEN: Duration = Duration::from_secs(86_400);
+/// ... which begins so long after the window.
+const LATER_AFTER: Duration = Duration::from_secs(3_600);
+
 /// One run.
 pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Delayed> {
     let mut brokers = Brokers::start(arguments).await?;
@@ -29,10 +34,17 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
     let window_at = began_at + Duration::from_secs(arguments.window_after.into());
     let length = Duration::from_secs_f64(count as f64 / rate);
     let bodies = Bodies::new(usize::try_from(arguments.body)?);
-    let mut filling = Filling::new(arguments, count);
-    filling.options = filling.options.delayed_count_max(count);
+    let all = count + arguments.waiting;
+    let mut filling = Filling::new(arguments, all);
+    filling.options = filling.options.delayed_count_max(all);
+    let later_at = window_at + length + LATER_AFTER;
     let message = |number| {
-        let due_at = window_at + length.mul_f64(fraction(number));
+        // They are mixed as evenly as their numbers allow.
+        let is_later = number * count / all == (number + 1) * count / all;
+        let due_at = match is_later {
+            false => window_at + length.mul_f64(fraction(number)),
+            true => later_at + LATER_LEN.mul_f64(fraction(number)),
+        };
         message(&bodies, due_at.saturating_duration_since(Instant::now()))
     };
     let fill = filling.send(&brokers, message).await?;
@@ -66,6 +78,7 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
         restart_s: rounded(restart.as_secs_f64()),
         seconds: rounded(time.as_secs_f64()),
         messages: count,
+        waiting: arguments.waiting,
         msgs_per_s: per_second(count, time),
         lateness_us: lateness.quantiles(),
         server_rss_waiting_bytes: rss_waiting,

@@ -21,6 +21,8 @@ pub(crate) struct Delayed {
     pub(crate) seconds: f64,
     /// Received and confirmed as deleted.
     pub(crate) messages: u64,
+    /// Messages that waited beside them all the time.
+    pub(crate) waiting: u64,
     pub(crate) msgs_per_s: u64,
     /// From when a message was due until it was received, of every message. The broker's times are
     /// whole milliseconds.
@@ -47,7 +49,10 @@ impl Delayed {
             self.server_rss_restarted_bytes >> 20,
             self.server_rss_due_bytes >> 20
         );
-        let messages = format!("{} in {:.2} s", self.messages, self.seconds);
+        let messages = format!(
+            "{} in {:.2} s, {} waiting beside them",
+            self.messages, self.seconds, self.waiting
+        );
         let mut rows = vec![
             ("load", load),
             ("fill", format!("{:.2} s", self.fill_s)),
@@ -83,6 +88,7 @@ mod tests {
             restart_s: 2.0,
             seconds: 200.0,
             messages: 1_000_000,
+            waiting: 0,
             msgs_per_s: 5_000,
             lateness_us: Some(QUANTILES),
             server_rss_waiting_bytes: 1 << 26,
@@ -106,6 +112,7 @@ mod tests {
             "server_rss_due_bytes",
             "server_rss_restarted_bytes",
             "server_rss_waiting_bytes",
+            "waiting",
         ];
         assert_eq!(further_keys(&report), keys);
         let text = table(&report);
