@@ -21,6 +21,10 @@ mod deduplication;
 mod first_line;
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "behaviour/full_queues.rs"]
+mod full_queues;
+#[path = "behaviour/full_storage.rs"]
+mod full_storage;
 #[path = "behaviour/heartbeat.rs"]
 mod heartbeat;
 #[path = "behaviour/idle.rs"]

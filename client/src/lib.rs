@@ -153,7 +153,7 @@ mod watch;
 pub use sampan_protocol::{
     Applied, DeadLetter, DeathReason, ErrorCode, MessageId, MessageState, PeekOf, PeekedMessage,
     QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle, RedriveState,
-    RedriveStatus, SetId, Timestamp, Why, headers,
+    RedriveStatus, SetId, Timestamp, WhenFull, Why, headers,
 };
 
 pub use crate::builder::ClientBuilder;

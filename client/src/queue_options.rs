@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sampan_protocol::{AttributeChanges, QueueId};
+use sampan_protocol::{AttributeChanges, QueueId, WhenFull};
 
 /// Attributes of a queue. What is not named keeps its default in a new queue, and its value in one
 /// that is there. The broker checks the ranges, and refuses with
@@ -79,6 +79,23 @@ impl QueueOptions {
         self
     }
 
+    /// The most bytes of headers, keys and bodies that it holds, in whatever state: 1 to 2^50,
+    /// which is the default. A send that would pass it is refused with
+    /// [`QueueFull`](crate::ErrorCode::QueueFull).
+    #[must_use]
+    pub fn byte_count_max(mut self, bytes: u64) -> Self {
+        self.changes.byte_count_max = Some(bytes);
+        self
+    }
+
+    /// What it does with a send that would pass its most messages or bytes: refuses it, which is
+    /// the default, or gives up its oldest ready messages; then it needs a dead-letter queue.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.changes.when_full = Some(when_full);
+        self
+    }
+
     /// The most messages in flight: 1 to 1,000,000, which is the default. With so many, receives
     /// are refused with [`TooManyInFlight`](crate::ErrorCode::TooManyInFlight).
     #[must_use]
@@ -111,6 +128,7 @@ impl QueueOptions {
         self.changes.dead_letter_queue = Some(0);
         self.changes.receive_count_max = Some(0);
         self.changes.dead_letter_after_ms = Some(0);
+        self.changes.when_full = Some(WhenFull::Refuse);
         self
     }
 

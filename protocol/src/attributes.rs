@@ -10,11 +10,11 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{
-    BODY_LEN_MAX, DEAD_LETTER_AFTER_MIN_MS, DEDUP_WINDOW_DEFAULT_MS, DEDUP_WINDOW_MAX_MS,
-    DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX, MESSAGE_SIZE_MIN, RECEIVE_COUNT_MAX,
-    RECEIVE_WAIT_MAX_MS, REDELIVERY_DELAY_MAX_MS, RETENTION_DEFAULT_MS, RETENTION_MAX_MS,
-    RETENTION_MIN_MS, VISIBILITY_TIMEOUT_DEFAULT_MS, VISIBILITY_TIMEOUT_MAX_MS,
-    VISIBILITY_TIMEOUT_MIN_MS,
+    BODY_LEN_MAX, BYTE_COUNT_MAX, DEAD_LETTER_AFTER_MIN_MS, DEDUP_WINDOW_DEFAULT_MS,
+    DEDUP_WINDOW_MAX_MS, DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX, MESSAGE_COUNT_MAX,
+    MESSAGE_SIZE_MIN, RECEIVE_COUNT_MAX, RECEIVE_WAIT_MAX_MS, REDELIVERY_DELAY_MAX_MS,
+    RETENTION_DEFAULT_MS, RETENTION_MAX_MS, RETENTION_MIN_MS, VISIBILITY_TIMEOUT_DEFAULT_MS,
+    VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use crate::reader::Reader;
 use crate::{DecodeError, ErrorCode, OutOfRange};
@@ -52,6 +52,41 @@ impl Value for bool {
 
     fn to_wire(self) -> u64 {
         self.into()
+    }
+}
+
+/// What a queue does with a send, or with a message of another queue, that has no room in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It refuses it.
+    #[default]
+    Refuse,
+    /// It gives up as many of its oldest ready messages as it takes, to its dead-letter queue.
+    DropOldestToDeadLetter,
+}
+
+impl WhenFull {
+    const ALL: [WhenFull; 2] = [WhenFull::Refuse, WhenFull::DropOldestToDeadLetter];
+
+    /// The word for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            WhenFull::Refuse => "refuse",
+            WhenFull::DropOldestToDeadLetter => "drop-oldest-to-dead-letter",
+        }
+    }
+}
+
+impl Value for WhenFull {
+    fn from_wire(value: u64) -> Option<Self> {
+        WhenFull::ALL.into_iter().find(|it| it.to_wire() == value)
+    }
+
+    fn to_wire(self) -> u64 {
+        match self {
+            WhenFull::Refuse => 0,
+            WhenFull::DropOldestToDeadLetter => 1,
+        }
     }
 }
 
@@ -175,6 +210,10 @@ attributes! {
     /// How long after its send a deleted message is kept, and can be made ready again by a rewind.
     /// 0: what is deleted is gone.
     16 rewind_ms: u64 = 0, 0, RETENTION_MAX_MS;
+    /// Bytes of headers, keys and bodies that it holds, in whatever state.
+    19 byte_count_max: u64 = BYTE_COUNT_MAX, 1, BYTE_COUNT_MAX;
+    /// What it does with a send that would pass `message_count_max` or `byte_count_max`.
+    20 when_full: WhenFull = WhenFull::Refuse, 0, 1;
 }
 
 fn check(what: &str, value: u64, min: u64, max: u64) -> Result<(), OutOfRange> {
@@ -212,6 +251,12 @@ impl QueueAttributes {
             self.receive_count_max.into(),
             0,
             count_max.into(),
+        )?;
+        check(
+            "when_full without dead_letter_queue",
+            self.when_full.to_wire(),
+            0,
+            u64::from(has_target),
         )?;
         match (self.dead_letter_after_ms, has_target) {
             (0, _) => Ok(()),

@@ -28,14 +28,23 @@ pub enum DeathReason {
     ReceiveCount,
     /// It was older than `dead_letter_after_ms`.
     Age,
+    /// It was among the oldest that were ready when the queue was full.
+    Overflow,
 }
 
 impl DeathReason {
+    const ALL: [DeathReason; 3] = [
+        DeathReason::ReceiveCount,
+        DeathReason::Age,
+        DeathReason::Overflow,
+    ];
+
     /// The text of the header.
     pub const fn text(self) -> &'static str {
         match self {
             DeathReason::ReceiveCount => "receive-count",
             DeathReason::Age => "age",
+            DeathReason::Overflow => "overflow",
         }
     }
 
@@ -44,20 +53,20 @@ impl DeathReason {
         match self {
             DeathReason::ReceiveCount => 1,
             DeathReason::Age => 2,
+            // 3 is that of a message that was not given up, but is redriven.
+            DeathReason::Overflow => 4,
         }
     }
 
     /// The reason of a number, when there is one.
     pub fn from_number(number: u8) -> Option<Self> {
-        [DeathReason::ReceiveCount, DeathReason::Age]
-            .into_iter()
-            .find(|reason| reason.number() == number)
+        let mut all = DeathReason::ALL.into_iter();
+        all.find(|reason| reason.number() == number)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [DeathReason::ReceiveCount, DeathReason::Age]
-            .into_iter()
-            .find(|reason| reason.text() == text)
+        let mut all = DeathReason::ALL.into_iter();
+        all.find(|reason| reason.text() == text)
     }
 }
 
@@ -163,7 +172,7 @@ mod tests {
         let first = letter().stamp(&own).unwrap();
         let second = DeadLetter {
             source_queue: "orders".to_owned(),
-            reason: DeathReason::Age,
+            reason: DeathReason::Overflow,
             ..letter()
         };
         let stamped = second.stamp(&first).unwrap();

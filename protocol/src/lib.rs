@@ -30,7 +30,7 @@ mod reader;
 mod redrive;
 mod signature;
 
-pub use attributes::{AttributeChanges, QueueAttributes};
+pub use attributes::{AttributeChanges, QueueAttributes, WhenFull};
 pub use batch::{BatchBuilder, MessageBatch, MessageRecord, NewMessage};
 pub use checksum::checksum;
 pub use dead_letter::{DeadLetter, DeathReason, without_broker_headers};

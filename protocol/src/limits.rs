@@ -69,6 +69,9 @@ pub const DEDUP_WINDOW_MAX_MS: u32 = 86_400_000;
 /// Most messages of one queue, and its `message_count_max` when it names none: no limit in
 /// practice.
 pub const MESSAGE_COUNT_MAX: u64 = 1_000_000_000_000;
+/// Most bytes of messages of one queue, and its `byte_count_max` when it names none: no limit in
+/// practice.
+pub const BYTE_COUNT_MAX: u64 = 1 << 50;
 /// Most messages of one queue in flight at one time.
 pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
 /// Most delayed messages of one queue at one time.

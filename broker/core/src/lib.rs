@@ -27,6 +27,7 @@ mod queue;
 mod reply;
 mod row_changes;
 mod row_key;
+mod share;
 mod state_hash;
 mod timed;
 mod waiters;

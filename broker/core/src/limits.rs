@@ -57,6 +57,9 @@ pub const SET_COUNT_MAX: u32 = 256;
 pub const VOTER_COUNT_MAX: usize = 7;
 /// Messages of a queue that are on their way to another, or that nobody takes (replicated).
 pub const OUTBOX_COUNT_MAX: u64 = 100_000;
+/// Messages that one send to a full queue gives up; one that would need more is refused
+/// (replicated).
+pub const OVERFLOW_COUNT_MAX: u64 = 10_000;
 /// Fresh messages that one step of a redrive lays into pages (replicated).
 pub const REDRIVE_SPAN_MAX: u64 = 4_096;
 /// Longest time for which the settlements of a set are held, in milliseconds (replicated).

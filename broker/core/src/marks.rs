@@ -1,4 +1,5 @@
-//! When messages were sent and how long they are at most, by runs of ids: a bounded list of marks.
+//! When messages were sent, how long they are at most and how many bytes they have together, by
+//! runs of ids: a bounded list of marks.
 //!
 //! An instant and a length per message would be memory that grows with the backlog. A mark speaks
 //! for all ids from its first up to the next mark's. The newest marks span a second; when the list
@@ -6,9 +7,15 @@
 //! the retention. A joined mark keeps the later instant for expiry and the longer length: a message
 //! never expires early, and never passes the length that a receive asked for.
 //!
+//! Messages that are still there when their mark has expired, in flight or delayed, are overdue: a
+//! group of its own.
+//!
 //! Invariants: first ids rise, instants do not fall; marks cover every id that was given, whose
-//! mark has not expired, and which was not purged.
-//! Spec: spec/semantics.md, "Retention"; spec/state.md, "Marks".
+//! mark has not expired, and which was not purged; `live` is the sum over the marks and what is
+//! overdue. Spec: spec/semantics.md, "Retention", "Bytes"; spec/state.md, "Marks".
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -17,6 +24,7 @@ use sampan_protocol::Timestamp;
 use crate::fields::{FieldError, Fields};
 use crate::limits::{MARK_COUNT_MAX, MARK_SPAN_MIN_MS, RETENTION_PRECISION};
 use crate::row_changes::RowChanges;
+use crate::share::{Share, Shares};
 
 const VERSION: u8 = 1;
 /// Marks that joining by age must free; else a step coarser is taken.
@@ -32,6 +40,7 @@ pub(crate) struct Mark {
     pub(crate) last_sent_at: Timestamp,
     /// No content of them is longer than two to this power.
     pub(crate) class: u8,
+    pub(crate) shares: Shares,
 }
 
 impl Mark {
@@ -40,6 +49,7 @@ impl Mark {
         out.push(self.class);
         out.extend_from_slice(&self.sent_at.0.to_le_bytes());
         out.extend_from_slice(&self.last_sent_at.0.to_le_bytes());
+        self.shares.encode(out);
     }
 
     pub(crate) fn decode(first: u64, row: &[u8]) -> Result<Self, FieldError> {
@@ -47,6 +57,7 @@ impl Mark {
         fields.version(VERSION)?;
         let class = fields.u8()?;
         let (sent_at, last_sent_at) = (fields.timestamp()?, fields.timestamp()?);
+        let shares = Shares::decode(&mut fields)?;
         fields.end()?;
         if class > 31 || sent_at > last_sent_at {
             return Err(FieldError::Range);
@@ -56,6 +67,7 @@ impl Mark {
             sent_at,
             last_sent_at,
             class,
+            shares,
         })
     }
 }
@@ -77,20 +89,31 @@ pub(crate) struct Bound {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     marks: VecDeque<Mark>,
+    /// Of messages whose mark has expired.
+    overdue: Shares,
+    /// Of all messages that are there.
+    live: Share,
     changes: RowChanges,
 }
 
 impl Marks {
     /// Takes note of messages from id `first` on, sent now.
-    pub(crate) fn note(&mut self, first: u64, now: Timestamp, class: u8, retention_ms: u64) {
+    pub(crate) fn note(
+        &mut self,
+        first: u64,
+        now: Timestamp,
+        class: u8,
+        retention_ms: u64,
+        content: Share,
+    ) {
+        self.live.add(content);
         if let Some(last) = self.marks.back_mut()
             && last.class == class
             && now.0.saturating_sub(last.sent_at.0) < MARK_SPAN_MIN_MS
         {
-            if last.last_sent_at != now {
-                last.last_sent_at = now;
-                self.changes.on_change(last.first);
-            }
+            last.last_sent_at = now;
+            last.shares.live.add(content);
+            self.changes.on_change(last.first);
             return;
         }
         if self.marks.len() >= MARK_COUNT_MAX {
@@ -101,6 +124,10 @@ impl Marks {
             sent_at: now,
             last_sent_at: now,
             class,
+            shares: Shares {
+                live: content,
+                kept: Share::default(),
+            },
         });
         self.changes.on_change(first);
     }
@@ -208,8 +235,10 @@ impl Marks {
         mark.map_or(next, |mark| mark.first)
     }
 
+    /// The oldest mark has expired: what is left of its messages is overdue.
     pub(crate) fn drop_front(&mut self) {
         if let Some(mark) = self.marks.pop_front() {
+            self.overdue.add(mark.shares);
             self.changes.on_removal(mark.first, true);
         }
     }
@@ -219,6 +248,102 @@ impl Marks {
         while !self.marks.is_empty() {
             self.drop_front();
         }
+        (self.overdue, self.live) = (Shares::default(), Share::default());
+    }
+
+    /// All messages that are there.
+    pub(crate) fn live(&self) -> Share {
+        self.live
+    }
+
+    pub(crate) fn overdue(&self) -> Shares {
+        self.overdue
+    }
+
+    /// All messages that were deleted and are kept.
+    pub(crate) fn kept(&self) -> Share {
+        let marks = self.marks.iter().map(|mark| mark.shares.kept);
+        marks.fold(self.overdue.kept, Share::plus)
+    }
+
+    /// The first id of the mark that speaks for `id`, and the messages that are there of it.
+    pub(crate) fn live_of(&self, id: u64) -> (u64, Share) {
+        let mark = self.marks.get(self.place_of(id));
+        let mark = mark.filter(|mark| mark.first <= id);
+        mark.map_or((0, self.overdue.live), |mark| {
+            (mark.first, mark.shares.live)
+        })
+    }
+
+    /// Messages are gone: what they take along.
+    pub(crate) fn take(&mut self, first: u64, count: u64) -> Share {
+        let taken = self.edit(first, count, |shares, count| shares.live.take(count));
+        self.live = self.live.less(taken);
+        taken
+    }
+
+    /// A message that was taken is back, with as many bytes.
+    pub(crate) fn give_back(&mut self, id: u64, bytes: u64) {
+        let share = Share { count: 1, bytes };
+        self.edit(id, 1, |shares, _| {
+            shares.live.add(share);
+            share
+        });
+        self.live.add(share);
+    }
+
+    /// Messages are deleted and kept.
+    pub(crate) fn keep(&mut self, first: u64, count: u64) {
+        let taken = self.edit(first, count, |shares, count| {
+            let share = shares.live.take(count);
+            shares.kept.add(share);
+            share
+        });
+        self.live = self.live.less(taken);
+    }
+
+    /// Messages that were kept are there again.
+    pub(crate) fn bring_back(&mut self, first: u64, count: u64) {
+        let back = self.edit(first, count, |shares, count| {
+            let share = shares.kept.take(count);
+            shares.live.add(share);
+            share
+        });
+        self.live.add(back);
+    }
+
+    /// Messages that were kept are gone.
+    pub(crate) fn let_go(&mut self, first: u64, count: u64) {
+        self.edit(first, count, |shares, count| shares.kept.take(count));
+    }
+
+    /// Lets `change` work on the shares of each mark that speaks for some of the messages; the sum
+    /// of what it says.
+    fn edit(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut change: impl FnMut(&mut Shares, u64) -> Share,
+    ) -> Share {
+        let (mut id, end) = (first, first + count);
+        let mut next_place = self.marks.partition_point(|mark| mark.first <= id);
+        let mut sum = Share::default();
+        while id < end {
+            let next = self.marks.get(next_place);
+            let until = next.map_or(end, |next| next.first.min(end));
+            let mark = next_place
+                .checked_sub(1)
+                .map(|place| &mut self.marks[place]);
+            sum.add(match mark {
+                None => change(&mut self.overdue, until - id),
+                Some(mark) => {
+                    self.changes.on_change(mark.first);
+                    change(&mut mark.shares, until - id)
+                }
+            });
+            (id, next_place) = (until, next_place + 1);
+        }
+        sum
     }
 
     pub(crate) fn freeze(&mut self, mut each: impl FnMut(u64, Option<Mark>)) {
@@ -244,7 +369,22 @@ impl Marks {
         if !follows || self.marks.len() >= MARK_COUNT_MAX {
             return Err(FieldError::Range);
         }
+        self.add_restored(mark.shares)?;
         self.marks.push_back(mark);
+        Ok(())
+    }
+
+    pub(crate) fn restore_overdue(&mut self, overdue: Shares) -> Result<(), FieldError> {
+        self.overdue = overdue;
+        self.add_restored(overdue)
+    }
+
+    fn add_restored(&mut self, shares: Shares) -> Result<(), FieldError> {
+        let sum = |more, before: u64| before.checked_add(more).ok_or(FieldError::Range);
+        self.live = Share {
+            count: sum(shares.live.count, self.live.count)?,
+            bytes: sum(shares.live.bytes, self.live.bytes)?,
+        };
         Ok(())
     }
 
@@ -257,63 +397,7 @@ impl Marks {
 fn absorb(last: &mut Mark, mark: Mark, changes: &mut RowChanges) {
     last.last_sent_at = mark.last_sent_at;
     last.class = last.class.max(mark.class);
+    last.shares.add(mark.shares);
     changes.on_change(last.first);
     changes.on_removal(mark.first, true);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RETENTION: u64 = 345_600_000;
-
-    /// Sends one message a second for five days and checks every promise about the marks.
-    #[test]
-    fn marks_stay_bounded_and_within_a_500th_of_the_retention() {
-        let mut marks = Marks::default();
-        for second in 0..432_000u64 {
-            let now = Timestamp(second * 1_000);
-            while marks.next_expiry(RETENTION).is_some_and(|at| at <= now) {
-                marks.drop_front();
-            }
-            marks.note(second + 1, now, 10, RETENTION);
-            assert!(marks.count() <= MARK_COUNT_MAX);
-        }
-        for mark in &marks.marks {
-            assert!(mark.last_sent_at.0 - mark.sent_at.0 <= RETENTION / RETENTION_PRECISION);
-        }
-        for age in [10, 100, 1_000, 10_000] {
-            let sent_at = (431_999 - age) * 1_000;
-            let told = marks.sent_at(431_999 - age + 1).unwrap().0;
-            assert!(
-                told <= sent_at && sent_at - told <= age * 1_000 / 8 + 2_000,
-                "age {age} s"
-            );
-        }
-    }
-
-    #[test]
-    fn changing_lengths_do_not_break_the_bound() {
-        let mut marks = Marks::default();
-        for id in 1..100_000u64 {
-            let class = u8::try_from(id % 20).unwrap();
-            marks.note(id, Timestamp(id * 7), class, 60_000);
-            assert!(marks.count() <= MARK_COUNT_MAX);
-            assert!(marks.bound(id).content_len_max >= 1 << class);
-        }
-    }
-
-    #[test]
-    fn a_raised_retention_does_not_break_the_bound() {
-        let mut marks = Marks::default();
-        for id in 1..5_000u64 {
-            marks.note(id, Timestamp(id * 500_000), 3, 60_000 + id * 10);
-            assert!(marks.count() <= MARK_COUNT_MAX);
-        }
-    }
-
-    #[test]
-    fn classes_are_the_next_power_of_two() {
-        assert_eq!([1, 2, 3, 1_024, 1_025].map(class_of), [0, 1, 2, 10, 11]);
-    }
 }

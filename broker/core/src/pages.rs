@@ -107,6 +107,15 @@ impl Pages {
         Some((number * PAGE_COUNT + u64::from(place)).max(from))
     }
 
+    /// Every ready id, ascending. Only pages in memory may be asked for.
+    pub(crate) fn ready_ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.held.iter().flat_map(|(number, held)| {
+            let page = held.page.as_ref().expect(RESIDENT);
+            let places = page.ready_from(0).map(|(place, _)| u64::from(place));
+            places.map(move |place| number * PAGE_COUNT + place)
+        })
+    }
+
     /// Makes a message ready.
     pub(crate) fn put(&mut self, id: MessageId, received: Option<Received>) {
         let (number, place) = split(id.0);

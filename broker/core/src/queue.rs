@@ -25,6 +25,7 @@ mod receive;
 mod redrive;
 mod resting;
 mod rewinding;
+mod room;
 mod rows;
 mod schedule;
 mod send;
@@ -272,6 +273,7 @@ impl Queue {
             moving: self.outbox.count() - self.outbox.undeliverable_count(),
             undeliverable: self.outbox.undeliverable_count(),
             rewindable: self.kept.message_count(),
+            bytes: self.held().bytes,
         }
     }
 

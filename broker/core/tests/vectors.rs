@@ -21,7 +21,7 @@ use sampan_core::{
 use sampan_protocol::{
     AttributeChanges, BatchBuilder, DeathReason, Handles, MessageBatch, MessageId, NewMessage,
     ProducerNumber, ProducerSession, QueueAttributes, QueueId, ReceiptHandle, RedriveFilter, SetId,
-    Timestamp,
+    Timestamp, WhenFull,
 };
 
 const QUEUE: QueueId = QueueId(1);
@@ -315,6 +315,8 @@ fn broker() -> (Broker, [u64; 3]) {
         dead_letter_queue: 9,
         receive_count_max: 1,
         rewind_ms: 3_600_000,
+        byte_count_max: 1 << 30,
+        when_full: WhenFull::DropOldestToDeadLetter,
         ..attributes
     };
     let received = handles_of(&replies[3]);

@@ -8,6 +8,7 @@ use crate::name::put_name;
 use crate::reader::Reader;
 use crate::{
     AttributeChanges, DecodeError, ErrorCode, Name, QueueAttributes, QueueId, SetId, Timestamp,
+    WhenFull,
 };
 
 /// The payload of the request is the queue's name and nothing else.
@@ -39,6 +40,9 @@ pub struct QueueCounts {
     pub undeliverable: u64,
     /// Deleted, and a rewind can make them ready again.
     pub rewindable: u64,
+    /// Bytes of headers, keys and bodies of all but those that were deleted; after sends of mixed
+    /// lengths, about.
+    pub bytes: u64,
 }
 
 /// Why a receive gets nothing now.
@@ -90,6 +94,20 @@ impl QueueDescription {
         }
     }
 
+    /// Whether the queue has no room for one more message.
+    pub fn is_full(&self) -> bool {
+        let (attributes, counts) = (&self.attributes, &self.counts);
+        let leaving = counts.moving + counts.undeliverable;
+        let here = counts.ready + counts.delayed + counts.in_flight;
+        let (count, bytes) = match attributes.when_full {
+            WhenFull::Refuse => (here + leaving, counts.bytes),
+            // What leaves does not count, and how many bytes of all that is, is not told.
+            WhenFull::DropOldestToDeadLetter if leaving > 0 => (here, 0),
+            WhenFull::DropOldestToDeadLetter => (here, counts.bytes),
+        };
+        count >= attributes.message_count_max || bytes >= attributes.byte_count_max
+    }
+
     pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
         let id = QueueId(reader.take_u64("queue id")?);
@@ -131,6 +149,7 @@ impl QueueDescription {
         out.put_u64_le(self.counts.moving);
         out.put_u64_le(self.counts.undeliverable);
         out.put_u64_le(self.counts.rewindable);
+        out.put_u64_le(self.counts.bytes);
         put_name(&self.name, out);
         put_name(&self.dead_letter_queue, out);
         AttributeChanges::from(self.attributes).encode(out);
@@ -157,6 +176,7 @@ fn take_counts(reader: &mut Reader) -> Result<QueueCounts, DecodeError> {
         moving: reader.take_u64("moving count")?,
         undeliverable: reader.take_u64("undeliverable count")?,
         rewindable: reader.take_u64("rewindable count")?,
+        bytes: reader.take_u64("byte count")?,
     })
 }
 
@@ -176,9 +196,8 @@ fn take_attributes(reader: &mut Reader) -> Result<QueueAttributes, DecodeError> 
 mod tests {
     use super::*;
 
-    #[test]
-    fn why_names_the_first_thing_that_stands_in_the_way() {
-        let mut queue = QueueDescription {
+    fn queue() -> QueueDescription {
+        QueueDescription {
             name: "orders".to_owned(),
             id: QueueId(1),
             set: SetId(1),
@@ -186,7 +205,28 @@ mod tests {
             attributes: QueueAttributes::default(),
             counts: QueueCounts::default(),
             dead_letter_queue: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_queue_is_full_by_messages_or_by_bytes_and_what_leaves_counts_only_where_sends_are_refused()
+    {
+        let mut queue = queue();
+        (queue.attributes.message_count_max, queue.counts.ready) = (3, 2);
+        (queue.attributes.byte_count_max, queue.counts.bytes) = (100, 99);
+        assert!(!queue.is_full());
+        queue.counts.moving = 1;
+        assert!(queue.is_full());
+        queue.attributes.when_full = WhenFull::DropOldestToDeadLetter;
+        assert!(!queue.is_full());
+        queue.counts.moving = 0;
+        queue.counts.bytes = 100;
+        assert!(queue.is_full());
+    }
+
+    #[test]
+    fn why_names_the_first_thing_that_stands_in_the_way() {
+        let mut queue = queue();
         assert_eq!(queue.why(), Why::Empty);
         queue.counts.in_flight = 2;
         queue.counts.visible_at = Some(Timestamp(9));

@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use sampan_protocol::{
     Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord, PeekedMessage,
-    QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send, headers,
+    QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send, WhenFull,
+    headers,
 };
 
 use crate::vector::Value;
@@ -244,6 +245,9 @@ impl Lines {
         named("dead_letter_after_ms", changes.dead_letter_after_ms);
         named("dedup_window_ms", changes.dedup_window_ms.map(u64::from));
         named("rewind_ms", changes.rewind_ms);
+        named("byte_count_max", changes.byte_count_max);
+        let drops = |it| u64::from(it == WhenFull::DropOldestToDeadLetter);
+        named("when_full", changes.when_full.map(drops));
     }
 
     fn send(&mut self, send: &Send) {
@@ -337,6 +341,7 @@ impl Lines {
         self.push("moving", description.counts.moving);
         self.push("undeliverable", description.counts.undeliverable);
         self.push("rewindable", description.counts.rewindable);
+        self.push("bytes", description.counts.bytes);
         self.push_text("name", &description.name);
         self.push_text("dead_letter_queue_name", &description.dead_letter_queue);
         self.changes(&description.attributes.into());

@@ -11,7 +11,7 @@ use sampan_protocol::{
     AttributeChanges, BatchBuilder, ChangeVisibility, ErrorCode, ErrorReply, FrameDecoder,
     FrameHeader, Handles, Hello, MessageId, Name, NewMessage, ProducerNumber, ProducerSession,
     QueueAttributes, QueueList, ReceiptHandle, Receive, Reply, Request, RouteReply, Send, Sent,
-    SetId,
+    SetId, WhenFull,
 };
 
 use crate::strategies::{batch, changes, name, producer, reply, request};
@@ -240,7 +240,16 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         retention_ms: Some(retention_ms),
         ..unchanged
     };
+    let with_bytes = |bytes, when_full, dead_letter_queue| AttributeChanges {
+        byte_count_max: Some(bytes),
+        when_full: Some(when_full),
+        dead_letter_queue: Some(dead_letter_queue),
+        ..unchanged
+    };
+    let drop_oldest = WhenFull::DropOldestToDeadLetter;
     for right in [
+        with_bytes(1, WhenFull::Refuse, 0),
+        with_bytes(1 << 50, drop_oldest, 7),
         with_rewind(0, 60_000),
         with_rewind(60_000, 60_000),
         with_window(0),
@@ -262,6 +271,9 @@ fn attributes_are_refused_just_outside_of_their_ranges() {
         assert!(apply(right).is_ok(), "{right:?}");
     }
     for wrong in [
+        with_bytes(0, WhenFull::Refuse, 0),
+        with_bytes((1 << 50) + 1, WhenFull::Refuse, 0),
+        with_bytes(1, drop_oldest, 0),
         with_rewind(60_001, 60_000),
         with_rest(0, 1),
         with_rest(2, 1),

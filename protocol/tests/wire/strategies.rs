@@ -15,7 +15,8 @@ use sampan_protocol::{
     ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate, QueueDescription,
     QueueId, QueueList, QueueListPage, QueueRewind, QueueSet, ReceiptHandle, Receive,
     ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState, RedriveStatus, Reply,
-    Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, checksum, headers,
+    Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, WhenFull,
+    checksum, headers,
 };
 
 pub(crate) fn name() -> impl Strategy<Value = Name> {
@@ -29,7 +30,9 @@ pub(crate) fn changes() -> impl Strategy<Value = AttributeChanges> {
     let second = (option::of(any::<bool>()), short(), short(), short());
     let counts = (long(), long(), long());
     let dead = (long(), short(), long(), long());
-    (first, second, counts, dead).prop_map(|(first, second, counts, dead)| AttributeChanges {
+    let full = (long(), option::of(any::<bool>()));
+    let all = (first, second, counts, dead, full);
+    all.prop_map(|(first, second, counts, dead, full)| AttributeChanges {
         visibility_timeout_ms: first.0,
         retention_ms: first.1,
         delay_ms: first.2,
@@ -46,6 +49,11 @@ pub(crate) fn changes() -> impl Strategy<Value = AttributeChanges> {
         dead_letter_after_ms: dead.2,
         dedup_window_ms: second.3,
         rewind_ms: dead.3,
+        byte_count_max: full.0,
+        when_full: full.1.map(|drops| match drops {
+            false => WhenFull::Refuse,
+            true => WhenFull::DropOldestToDeadLetter,
+        }),
     })
 }
 
@@ -119,7 +127,7 @@ pub(crate) fn receive() -> impl Strategy<Value = Receive> {
 
 pub(crate) fn redrive() -> impl Strategy<Value = Redrive> {
     let header = (".{0,20}", vec(any::<u8>(), 0..4_097));
-    let filter = (any::<u64>(), 0..3_u8, "[a-z]{0,64}", header);
+    let filter = (any::<u64>(), 0..5_u8, "[a-z]{0,64}", header);
     let asked = (name(), name(), any::<u32>(), any::<bool>());
     (filter, asked).prop_map(|(filter, asked)| {
         let (header_name, mut header_value) = filter.3;
@@ -264,7 +272,7 @@ pub(crate) fn attributes() -> impl Strategy<Value = QueueAttributes> {
 
 pub(crate) fn description() -> impl Strategy<Value = QueueDescription> {
     let at = || option::of((1..u64::MAX).prop_map(Timestamp));
-    let counts = (any::<[u64; 6]>(), [at(), at(), at()]);
+    let counts = (any::<[u64; 7]>(), [at(), at(), at()]);
     (
         [name(), name()],
         any::<[u64; 2]>(),
@@ -279,7 +287,15 @@ pub(crate) fn description() -> impl Strategy<Value = QueueDescription> {
                 set,
                 attributes,
                 (
-                    [ready, delayed, in_flight, moving, undeliverable, rewindable],
+                    [
+                        ready,
+                        delayed,
+                        in_flight,
+                        moving,
+                        undeliverable,
+                        rewindable,
+                        bytes,
+                    ],
                     [oldest_at, due_at, visible_at],
                 ),
             )| {
@@ -299,6 +315,7 @@ pub(crate) fn description() -> impl Strategy<Value = QueueDescription> {
                         moving,
                         undeliverable,
                         rewindable,
+                        bytes,
                     },
                     dead_letter_queue: dead_letter_queue.to_string(),
                 }

@@ -69,6 +69,11 @@ impl Broker {
             };
             let needs = needs.entry(id).or_default();
             match command {
+                Command::Send { batch, .. } | Command::Deliver { batch, .. } => {
+                    queue.need_for_send(batch, now, needs);
+                }
+                Command::QueueSet { attributes, .. } => queue.need_for_set(attributes, needs),
+                Command::Rewind { .. } => queue.need_for_rewind(needs),
                 Command::Receive { count_max, .. } => {
                     queue.need_for_receive(*count_max, now, needs)
                 }

@@ -12,7 +12,6 @@ use sampan_protocol::{DeathReason, MessageId, Timestamp};
 
 use super::{Queue, Space};
 use crate::effect::Effect;
-use crate::page::Received;
 
 impl Space {
     /// Where the sweep goes on, and until where the messages there are of one mark; none when it
@@ -109,15 +108,8 @@ impl Queue {
             if count == 0 {
                 return false;
             }
-            let mut taken: Vec<(MessageId, Option<Received>)> = Vec::new();
-            self.pages.take_lowest(base, end, count, |id, received| {
-                taken.push((id, received));
-            });
-            if taken.is_empty() && !is_delayed {
-                let until = self.fresh_first.max(end.min(self.fresh_first + count));
-                taken.extend((self.fresh_first..until).map(|id| (MessageId(id), None)));
-                self.fresh_first = until;
-            }
+            let fresh_end = if is_delayed { 0 } else { end };
+            let taken = self.take_ready(base, end, fresh_end, count);
             if taken.is_empty() {
                 return true;
             }

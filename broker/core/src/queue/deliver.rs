@@ -18,6 +18,7 @@ use crate::limits::LANE_COUNT_MAX;
 use crate::marks::class_of;
 use crate::reply::Refusal;
 use crate::row_changes::RowChanges;
+use crate::share::Share;
 
 const VERSION: u8 = 1;
 
@@ -93,7 +94,11 @@ impl Queue {
     ) -> Result<(), Refusal> {
         let highest = self.lanes.highest(source);
         let is_new = |arrival: &&Arrival| arrival.number > highest;
-        self.check_arrival(source, arrivals.iter().filter(is_new).count() as u64)?;
+        let records = batch.records().zip(arrivals);
+        let new = records.filter(|(_, arrival)| is_new(arrival));
+        let more = new.map(|(record, _)| Share::one(record.content_len()));
+        let surplus = self.check_arrival(source, more.fold(Share::default(), Share::plus))?;
+        self.give_way(surplus, now, effects);
         for ((index, record), arrival) in (0u16..).zip(batch.records()).zip(arrivals) {
             if is_new(&arrival) {
                 self.take_in(index, &record, *arrival, batch, now, effects);
@@ -105,24 +110,21 @@ impl Queue {
         Ok(())
     }
 
-    fn check_arrival(&self, source: QueueId, count: u64) -> Result<(), Refusal> {
-        let count_max = self.attributes.message_count_max;
-        if count == 0 {
-            return Ok(());
+    /// Passes when the messages can be taken: how many others must be given up first.
+    fn check_arrival(&self, source: QueueId, more: Share) -> Result<u64, Refusal> {
+        if more.count == 0 {
+            return Ok(0);
         }
         if self.attributes.is_paused {
             let text = "a paused queue takes no messages of other queues".to_owned();
             return Err(Refusal::with_text(ErrorCode::QueueBusy, text));
         }
-        if self.message_count() + count > count_max {
-            let text = format!("the queue holds at most {count_max} messages");
-            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
-        }
+        let surplus = self.surplus(more)?;
         if !self.lanes.has_room_for(source) {
             let text = format!("a queue takes messages of at most {LANE_COUNT_MAX} others");
             return Err(Refusal::with_text(ErrorCode::QueueFull, text));
         }
-        Ok(())
+        Ok(surplus)
     }
 
     fn take_in(
@@ -134,11 +136,15 @@ impl Queue {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let class = class_of(record.content_len());
+        let (class, share) = (
+            class_of(record.content_len()),
+            Share::one(record.content_len()),
+        );
+        let retention_ms = self.attributes.retention_ms;
         let first = MessageId(self.immediate.next);
         self.immediate
             .marks
-            .note(first.0, now, class, self.attributes.retention_ms);
+            .note(first.0, now, class, retention_ms, share);
         self.immediate.next += 1;
         self.flags.gained = true;
         self.trace.on_arrival(first, arrival.sent_at);

@@ -8,6 +8,7 @@
 use sampan_protocol::{MessageId, Timestamp};
 
 use super::Queue;
+use super::room::both;
 use super::trace::Removals;
 use crate::effect::Effect;
 use crate::leases::Lease;
@@ -47,12 +48,8 @@ impl Queue {
             return false;
         }
         if self.fresh_first < end {
-            self.trace.on_removed(
-                effects,
-                self.id,
-                MessageId(self.fresh_first),
-                end - self.fresh_first,
-            );
+            let first = MessageId(self.fresh_first);
+            self.remove(first, end - first.0, effects);
             self.fresh_first = end;
         }
         self.immediate.marks.drop_front();
@@ -88,7 +85,8 @@ impl Queue {
         work: &mut u64,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let mut removals = Removals::new(&mut self.trace, effects, self.id);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id)
+            .with_shares(both(&mut self.immediate, &mut self.delayed));
         while *work > 0 {
             let taken = self.pages.take_lowest(base, end, *work, |id, _| {
                 removals.push(id);

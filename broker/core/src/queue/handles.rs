@@ -6,6 +6,7 @@
 use sampan_protocol::{DeathReason, HandleResults, Handles, MessageId, Timestamp};
 
 use super::Queue;
+use super::room::both;
 use super::trace::Removals;
 use crate::effect::Effect;
 use crate::leases::Lease;
@@ -22,7 +23,8 @@ impl Queue {
             return self.delete_and_keep(handles, now, effects);
         }
         let mut failures = Vec::new();
-        let mut removals = Removals::new(&mut self.trace, effects, self.id);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id)
+            .with_shares(both(&mut self.immediate, &mut self.delayed));
         self.leases.for_each(
             handles,
             now,
@@ -109,7 +111,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) {
         if self.space_of(id).has_expired(id) {
-            self.trace.on_removed(effects, self.id, id, 1);
+            self.remove(id, 1, effects);
         } else if self.is_too_old(id, now) {
             self.bury(id, received, DeathReason::Age, now, effects);
         } else {

@@ -10,6 +10,8 @@
 //!   back;
 //! - a release or a change of visibility to 0 touches the page of the message. A lease made in the
 //!   same entry came from a page named here, or from the fresh range with no page left at all;
+//! - a send or a delivery to a queue that makes room takes the lowest pages until it has given up
+//!   enough. How much the queue holds by then is not known before, so it is taken for the most;
 //! - a purge touches the pages of the next ids: those of ids given in the same entry are here;
 //! - a delayed message that is made ready touches its page;
 //! - a step of a redrive touches the pages of its messages and those of what is fresh up to its
@@ -19,10 +21,11 @@
 
 use std::collections::BTreeSet;
 
-use sampan_protocol::{Handles, MessageId, Timestamp};
+use sampan_protocol::{Handles, MessageBatch, MessageId, QueueAttributes, Timestamp, WhenFull};
 
 use super::{Fate, Queue, RedriveStep, Space};
-use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
+use crate::limits::{DUE_WORK_MAX, OVERFLOW_COUNT_MAX, PAGE_COUNT};
+use crate::share::Share;
 
 /// The evicted pages of one queue that one entry could touch.
 #[derive(Debug, Default)]
@@ -30,6 +33,30 @@ pub(crate) struct Needs {
     pub(crate) pages: BTreeSet<u64>,
     /// Messages that the receives of the entry ask for, and that redrives take before them.
     wanted: u64,
+    /// What the entry may add: sends, deliveries, and what comes back.
+    added: Share,
+    /// The lowest limits under which the queue makes room, by changes of the entry.
+    limits: Option<Share>,
+    /// Sends and deliveries.
+    send_count: u64,
+    /// Messages that these give up.
+    overflow: u64,
+}
+
+impl Needs {
+    fn note_limits(&mut self, attributes: &QueueAttributes) {
+        if attributes.when_full == WhenFull::Refuse {
+            return;
+        }
+        let before = self.limits.unwrap_or(Share {
+            count: u64::MAX,
+            bytes: u64::MAX,
+        });
+        self.limits = Some(Share {
+            count: before.count.min(attributes.message_count_max),
+            bytes: before.bytes.min(attributes.byte_count_max),
+        });
+    }
 }
 
 impl Queue {
@@ -97,13 +124,59 @@ impl Queue {
 
     /// Pages that redriven messages come back to.
     pub(crate) fn need_for_fates(&self, fates: &[(u64, Fate)], needs: &mut Needs) {
-        self.coming_back(fates)
-            .for_each(|id| self.need_page(id.0 / PAGE_COUNT, needs));
+        for id in self.coming_back(fates) {
+            self.need_page(id.0 / PAGE_COUNT, needs);
+            needs.added.add(Share {
+                count: 1,
+                bytes: self.outbox.bytes(),
+            });
+        }
     }
 
     /// Pages that a receive touches, together with the receives before it.
     pub(crate) fn need_for_receive(&self, count_max: u16, now: Timestamp, needs: &mut Needs) {
         needs.wanted += u64::from(count_max);
+        self.need_lowest(now, needs);
+    }
+
+    /// Attributes that a send behind finds.
+    pub(crate) fn need_for_set(&self, attributes: &QueueAttributes, needs: &mut Needs) {
+        needs.note_limits(attributes);
+    }
+
+    /// What a send behind finds more of.
+    pub(crate) fn need_for_rewind(&self, needs: &mut Needs) {
+        needs.added.add(self.returnable());
+    }
+
+    /// Pages of the messages that a send, or a delivery, could give up.
+    pub(crate) fn need_for_send(&self, batch: &MessageBatch, now: Timestamp, needs: &mut Needs) {
+        let records = batch.records();
+        let more = records.map(|record| Share::one(record.content_len()));
+        needs.added = more.fold(needs.added, Share::plus);
+        needs.send_count += 1;
+        needs.note_limits(&self.attributes);
+        let Some(limits) = needs.limits else {
+            return;
+        };
+        let coming_back = match self.is_rewinding() {
+            true => self.returnable(),
+            false => Share::default(),
+        };
+        let over = self.here().plus(coming_back).plus(needs.added).less(limits);
+        let most = needs.send_count * OVERFLOW_COUNT_MAX;
+        needs.overflow = match over.bytes {
+            0 => needs.overflow.max(over.count.min(most)),
+            _ => most,
+        };
+        if needs.overflow > 0 {
+            self.need_lowest(now, needs);
+        }
+    }
+
+    /// The lowest pages, until they have what the entry takes from there.
+    fn need_lowest(&self, now: Timestamp, needs: &mut Needs) {
+        let wanted = needs.wanted + needs.overflow;
         let ends = [&self.immediate, &self.delayed].map(|space| self.leaving_until(space, now));
         let leaves = |page: u64| {
             let is_delayed = page >= self.delayed.base / PAGE_COUNT;
@@ -111,7 +184,7 @@ impl Queue {
         };
         let (mut staying, mut all) = (0, 0);
         for (page, ready_count) in self.pages.directory_below(u64::MAX) {
-            if staying >= needs.wanted || all >= needs.wanted + DUE_WORK_MAX {
+            if staying >= wanted || all >= wanted + DUE_WORK_MAX {
                 return;
             }
             self.need_page(page, needs);

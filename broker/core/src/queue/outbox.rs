@@ -1,16 +1,18 @@
 //! Messages that a queue has given up and that are on their way to another.
 //!
-//! A letter is a reference: the body stays where it is until the other queue has the message, and
-//! somebody says so. Letters of a queue are numbered in the order in which it gave them up; those
-//! for one target are its lane. The target remembers the highest number that it took, so a repeat
-//! changes nothing there, and a letter goes when it is settled here.
+//! A letter is a reference, and has its message's share of bytes: the body stays where it is until
+//! the other queue has the message, and somebody says so. Letters of a queue are numbered in the
+//! order in which it gave them up; those for one target are its lane. The target remembers the
+//! highest number that it took, so a repeat changes nothing there, and a letter goes when it is
+//! settled here.
 //!
 //! A letter whose target is gone is kept, in the lane of nobody, until the queue is given another
 //! dead-letter queue. That of a message that is redriven, and not given up, ends: the message is
 //! ready again.
 //!
 //! Invariants: a message is in the outbox or elsewhere in its queue, never in both; numbers rise
-//! and are not given again; `lanes` has each letter once. Spec: spec/semantics.md, "Dead letters".
+//! and are not given again; `lanes` has each letter once, and `bytes` is the sum over them.
+//! Spec: spec/semantics.md, "Dead letters".
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +30,8 @@ use crate::timed::Timed;
 const NOBODY: QueueId = QueueId(0);
 /// Stands for a message that was not given up, but is redriven.
 const REDRIVEN: u8 = 3;
+/// No message has more, in rows.
+const BYTES_MAX: u64 = 1 << 31;
 
 /// A message on its way. Its instant in the table is when the queue gave it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(crate) struct Letter {
     pub(crate) receive_count: u32,
     /// Why it was given up; none of one that is redriven.
     pub(crate) reason: Option<DeathReason>,
+    /// The bytes that it took along from its mark.
+    pub(crate) bytes: u64,
 }
 
 impl Value for Letter {
@@ -46,6 +52,7 @@ impl Value for Letter {
         out.extend_from_slice(&self.target.0.to_le_bytes());
         out.extend_from_slice(&self.receive_count.to_le_bytes());
         out.push(self.reason.map_or(REDRIVEN, DeathReason::number));
+        out.extend_from_slice(&self.bytes.to_le_bytes());
     }
 
     fn decode(fields: &mut Fields<'_>) -> Result<Self, FieldError> {
@@ -56,7 +63,8 @@ impl Value for Letter {
             REDRIVEN => None,
             number => Some(DeathReason::from_number(number).ok_or(FieldError::Range)?),
         };
-        if id.0 >= 1 << 63 {
+        let bytes = fields.u64()?;
+        if id.0 >= 1 << 63 || bytes > BYTES_MAX {
             return Err(FieldError::Range);
         }
         Ok(Letter {
@@ -64,6 +72,7 @@ impl Value for Letter {
             target,
             receive_count,
             reason,
+            bytes,
         })
     }
 }
@@ -83,6 +92,8 @@ pub(super) struct Outbox {
     pub(super) table: Timed<Letter>,
     /// The number of the next letter; from 1.
     pub(super) next: u64,
+    /// Of all letters.
+    bytes: u64,
     lanes: BTreeMap<QueueId, BTreeSet<u64>>,
 }
 
@@ -91,12 +102,18 @@ impl Outbox {
         Outbox {
             table: Timed::new(),
             next,
+            bytes: 0,
             lanes: BTreeMap::new(),
         }
     }
 
     pub(super) fn count(&self) -> u64 {
         self.table.live_count()
+    }
+
+    /// The bytes of all messages on their way.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn undeliverable_count(&self) -> u64 {
@@ -111,12 +128,14 @@ impl Outbox {
     fn push(&mut self, letter: Letter, dead_at: Timestamp) {
         let number = self.next;
         self.next += 1;
+        self.bytes += letter.bytes;
         self.table.extend(number, 1, dead_at, |_| letter);
         self.lanes.entry(letter.target).or_default().insert(number);
     }
 
     fn take(&mut self, number: u64) -> Option<(Letter, Timestamp)> {
         let slot = self.table.take(number)?;
+        self.bytes -= slot.value.bytes;
         if let Some(lane) = self.lanes.get_mut(&slot.value.target) {
             lane.remove(&number);
             if lane.is_empty() {
@@ -126,13 +145,15 @@ impl Outbox {
         Some((slot.value, slot.at))
     }
 
-    /// Makes the lanes of a table that was read.
+    /// Makes the lanes and the sum of a table that was read.
     pub(super) fn index(&mut self) {
         let mut lanes: BTreeMap<QueueId, BTreeSet<u64>> = BTreeMap::new();
+        let mut bytes = 0;
         for (number, slot) in self.table.slots_from(0) {
             lanes.entry(slot.value.target).or_default().insert(number);
+            bytes += slot.value.bytes;
         }
-        self.lanes = lanes;
+        (self.lanes, self.bytes) = (lanes, bytes);
     }
 }
 
@@ -167,6 +188,7 @@ impl Queue {
             target,
             receive_count: received.map_or(0, |received| received.receive_count),
             reason: Some(reason),
+            bytes: self.take_share(id),
         };
         self.address(letter, now, effects);
     }
@@ -216,6 +238,8 @@ impl Queue {
             match fate {
                 Fate::Delivered => self.trace.on_removed(effects, self.id, letter.id, 1),
                 Fate::Undeliverable if letter.reason.is_none() => {
+                    self.marks_of(letter.id)
+                        .give_back(letter.id.0, letter.bytes);
                     self.come_home(letter.id, now, effects);
                 }
                 Fate::Undeliverable => {

@@ -48,6 +48,14 @@ impl Purged {
         }
     }
 
+    /// The id that was next, of the space of `id`.
+    pub(super) fn next_of(&self, id: MessageId) -> u64 {
+        match id.is_delayed() {
+            true => self.delayed,
+            false => self.immediate,
+        }
+    }
+
     /// Whether a page is buried.
     pub(super) fn covers_page(&self, page_number: u64) -> bool {
         let delayed_base = MessageId::DELAYED_BIT / PAGE_COUNT;
@@ -140,8 +148,7 @@ impl Queue {
             && let Some((first, end)) = self.kept.take_dropped()
         {
             let first_id = MessageId(first);
-            self.trace
-                .on_removed(effects, self.id, first_id, end - first);
+            self.remove_kept(first_id, end - first, effects);
             *work -= 1;
         }
         self.purged.at = now;

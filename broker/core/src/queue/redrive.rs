@@ -274,6 +274,7 @@ impl Queue {
                 target: *target,
                 receive_count: received.map_or(0, |received| received.receive_count),
                 reason: None,
+                bytes: self.take_share(*id),
             };
             self.address(letter, now, effects);
         }

@@ -69,12 +69,12 @@ impl Queue {
             false => end,
         };
         if first < kept_from {
-            let count = kept_from - first;
-            self.trace
-                .on_removed(effects, self.id, MessageId(first), count);
+            self.remove(MessageId(first), kept_from - first, effects);
         }
         if kept_from < end {
-            self.trace.on_kept(MessageId(kept_from), end - kept_from);
+            let (first, count) = (MessageId(kept_from), end - kept_from);
+            self.marks_of(first).keep(first.0, count);
+            self.trace.on_kept(first, count);
         }
     }
 
@@ -87,6 +87,7 @@ impl Queue {
         let mut count = 0;
         if let Some(first) = self.kept.rewind(from, self.fresh_first, now) {
             count = count_before - self.kept.message_count();
+            self.immediate.marks.bring_back(first, count);
             self.trace.on_rewound(MessageId(first), count);
             self.fresh_first = first;
             self.flags.gained = true;
@@ -100,6 +101,11 @@ impl Queue {
         }
         let returning = self.kept.returning().map(|(first, end)| end - first);
         Ok(count + returning.sum::<u64>())
+    }
+
+    /// Whether messages of a rewind are coming back.
+    pub(super) fn is_rewinding(&self) -> bool {
+        self.kept.state().rewind.is_some()
     }
 
     fn check_rewind(&self, to: Timestamp, now: Timestamp) -> Result<(), Refusal> {
@@ -116,7 +122,7 @@ impl Queue {
                  deleted messages for {window_ms} ms"
             ));
         }
-        if self.kept.state().rewind.is_some() {
+        if self.is_rewinding() {
             let text = "messages of the rewind before are still coming back".to_owned();
             return Err(Refusal::with_text(ErrorCode::QueueBusy, text));
         }
@@ -160,8 +166,7 @@ impl Queue {
                 && at <= now
             {
                 let count = self.kept.let_go(first, end);
-                self.trace
-                    .on_removed(effects, self.id, MessageId(first), count);
+                self.remove_kept(MessageId(first), count, effects);
                 *work -= 1;
             }
         }
@@ -173,6 +178,8 @@ impl Queue {
             && let Some((first, end)) = self.kept.take_returning(*work, now)
         {
             *work -= end - first;
+            self.marks_of(MessageId(first))
+                .bring_back(first, end - first);
             for id in first..end {
                 self.come_back(MessageId(id), None, now, effects);
             }

@@ -11,6 +11,7 @@ use super::producers::Producers;
 use super::purge::{Purged, covers_chunk};
 use super::resting::Resting;
 use super::rewinding::{Kept, KeptState};
+use super::room::both;
 use super::{Queue, Space};
 use crate::fields::{FieldError, Fields, put_text};
 use crate::frozen::FrozenRow;
@@ -18,6 +19,7 @@ use crate::leases::Leases;
 use crate::limits::LEASE_NUMBER_MAX;
 use crate::marks::Mark;
 use crate::row_key::RowKey;
+use crate::share::Shares;
 
 const VERSION: u8 = 1;
 /// Numbers of producers and keys lie below these: so many were never given, and sums of them fit.
@@ -45,6 +47,8 @@ pub(crate) struct QueueRow {
     keys_next: u64,
     purged: Purged,
     kept: KeptState,
+    /// Without a delay and with one.
+    overdue: [Shares; 2],
 }
 
 impl QueueRow {
@@ -75,6 +79,7 @@ impl QueueRow {
             out.extend_from_slice(&number.to_le_bytes());
         }
         self.kept.encode(out);
+        self.overdue.iter().for_each(|shares| shares.encode(out));
         put_text(out, &self.name);
     }
 
@@ -106,6 +111,7 @@ impl QueueRow {
                 at: fields.timestamp()?,
             },
             kept: KeptState::decode(&mut fields)?,
+            overdue: [Shares::decode(&mut fields)?, Shares::decode(&mut fields)?],
             name: fields.text()?.to_owned(),
         };
         fields.end()?;
@@ -159,6 +165,7 @@ impl Queue {
             keys_next: self.keys.next(),
             purged: self.purged,
             kept: self.kept.state(),
+            overdue: [&self.immediate, &self.delayed].map(|space| space.marks.overdue()),
         }
     }
 
@@ -307,6 +314,10 @@ impl Queue {
         queue.keys = Keys::new(row.keys_first, row.keys_next);
         queue.purged = row.purged;
         queue.kept = Kept::new(row.kept);
+        let marks = both(&mut queue.immediate, &mut queue.delayed);
+        for (marks, overdue) in marks.into_iter().zip(row.overdue) {
+            marks.restore_overdue(overdue)?;
+        }
         Ok(queue)
     }
 
@@ -383,7 +394,7 @@ impl Queue {
             .is_none_or(|last| last < self.outbox.next);
         let whole = self.producers.is_whole() && self.keys.is_whole() && self.kept.is_whole();
         let redrive = self.redrives.fits([self.immediate.next, self.delayed.next]);
-        let whole = whole && redrive;
+        let whole = whole && redrive && self.shares_fit();
         if leases && waiting && resting && letters && whole {
             self.outbox.index();
             Ok(())

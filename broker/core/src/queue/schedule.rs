@@ -33,7 +33,7 @@ impl Queue {
             }
         });
         match delay_ms {
-            None => self.trace.on_removed(effects, self.id, id, 1),
+            None => self.remove(id, 1, effects),
             Some(0) => self.come_back(id, None, now, effects),
             Some(_) => (),
         }

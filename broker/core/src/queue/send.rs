@@ -15,12 +15,14 @@ use super::{Delayed, Queue};
 use crate::effect::Effect;
 use crate::marks::class_of;
 use crate::reply::Refusal;
+use crate::share::Share;
 
 /// What a look over the whole table of a batch tells.
 #[derive(Default)]
 struct Survey {
     content_len_max: usize,
-    delayed_count: u64,
+    immediate: Share,
+    delayed: Share,
     has_keys: bool,
 }
 
@@ -55,20 +57,16 @@ impl Queue {
         if survey.has_keys && self.attributes.dedup_window_ms > 0 {
             return self.send_keyed(batch, now, effects);
         }
-        let count = batch.count() as u64;
-        self.check_room(count, survey.delayed_count)?;
+        let (immediate, delayed) = (survey.immediate, survey.delayed);
+        let surplus = self.check_room(immediate.plus(delayed), delayed.count)?;
+        self.give_way(surplus, now, effects);
         let class = class_of(survey.content_len_max);
-        self.note_marks(
-            count - survey.delayed_count,
-            survey.delayed_count,
-            class,
-            now,
-        );
-        if survey.delayed_count > 0 {
+        self.note_marks(immediate, delayed, class, now);
+        if delayed.count > 0 {
             return Ok(self.send_by_delay(batch, now, effects));
         }
-        let first = self.give_immediate(count);
-        let count = u32::try_from(count).expect("a batch has at most 256 messages");
+        let first = self.give_immediate(immediate.count);
+        let count = u32::try_from(immediate.count).expect("a batch has at most 256 messages");
         self.store(
             effects,
             batch,
@@ -84,40 +82,23 @@ impl Queue {
         })
     }
 
-    /// Passes when the queue can hold so many more messages, and so many delayed ones among them.
-    pub(super) fn check_room(&self, count: u64, delayed_count: u64) -> Result<(), Refusal> {
-        let (delayed_max, count_max) = (
-            self.attributes.delayed_count_max,
-            self.attributes.message_count_max,
-        );
-        if count > 0 && self.message_count() + count > count_max {
-            let text = format!("the queue holds at most {count_max} messages");
-            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
-        }
-        if delayed_count > 0 && delayed_count + self.delayed_count() > delayed_max {
-            let text = format!("a queue holds at most {delayed_max} delayed messages");
-            return Err(Refusal::with_text(ErrorCode::TooManyDelayed, text));
-        }
-        Ok(())
-    }
-
     /// Notes that messages of a class are about to get the next ids.
     pub(super) fn note_marks(
         &mut self,
-        immediate_count: u64,
-        delayed_count: u64,
+        immediate: Share,
+        delayed: Share,
         class: u8,
         now: Timestamp,
     ) {
         let retention_ms = self.attributes.retention_ms;
-        if immediate_count > 0 {
+        if immediate.count > 0 {
             let marks = &mut self.immediate.marks;
-            marks.note(self.immediate.next, now, class, retention_ms);
+            marks.note(self.immediate.next, now, class, retention_ms, immediate);
             self.flags.gained = true;
         }
-        if delayed_count > 0 {
+        if delayed.count > 0 {
             let marks = &mut self.delayed.marks;
-            marks.note(self.delayed.next, now, class, retention_ms);
+            marks.note(self.delayed.next, now, class, retention_ms, delayed);
         }
     }
 
@@ -238,7 +219,11 @@ fn survey(batch: &MessageBatch, attributes: &QueueAttributes) -> Result<Survey, 
             return Err(Refusal::with_text(ErrorCode::DelayOutOfRange, text));
         }
         survey.has_keys |= record.dedup_key_len > 0;
-        survey.delayed_count += u64::from(delay_ms > 0);
+        let share = match delay_ms {
+            0 => &mut survey.immediate,
+            _ => &mut survey.delayed,
+        };
+        share.add(Share::one(record.content_len()));
         survey.content_len_max = survey.content_len_max.max(record.content_len());
     }
     Ok(survey)

@@ -16,6 +16,7 @@ use super::send::{Run, delay_of};
 use crate::effect::Effect;
 use crate::marks::class_of;
 use crate::reply::Refusal;
+use crate::share::Share;
 
 /// What is to become of one message of a batch.
 enum Fate {
@@ -31,8 +32,8 @@ enum Fate {
 #[derive(Default)]
 struct Plan {
     fates: Vec<Fate>,
-    immediate_count: u64,
-    delayed_count: u64,
+    immediate: Share,
+    delayed: Share,
     key_count: u64,
     content_len_max: usize,
 }
@@ -46,12 +47,13 @@ impl Queue {
     ) -> Result<Sent, Refusal> {
         self.keys.forget(self.attributes.dedup_window_ms, now);
         let plan = self.plan(batch);
-        let (immediate_count, delayed_count) = (plan.immediate_count, plan.delayed_count);
-        self.check_room(immediate_count + delayed_count, delayed_count)?;
+        let (immediate, delayed) = (plan.immediate, plan.delayed);
+        let surplus = self.check_room(immediate.plus(delayed), delayed.count)?;
         self.keys.check_room(plan.key_count)?;
+        self.give_way(surplus, now, effects);
         self.keys.make_room(plan.key_count);
         let class = class_of(plan.content_len_max);
-        self.note_marks(immediate_count, delayed_count, class, now);
+        self.note_marks(immediate, delayed, class, now);
         let mut ids: Vec<MessageId> = Vec::with_capacity(plan.fates.len());
         let mut runs = Vec::new();
         for (index, fate) in (0u16..).zip(plan.fates) {
@@ -88,10 +90,11 @@ impl Queue {
                 continue;
             }
             let delay_ms = delay_of(&record, &self.attributes);
-            match delay_ms {
-                0 => plan.immediate_count += 1,
-                _ => plan.delayed_count += 1,
-            }
+            let share = match delay_ms {
+                0 => &mut plan.immediate,
+                _ => &mut plan.delayed,
+            };
+            share.add(Share::one(record.content_len()));
             if let Some(key) = key {
                 places.insert(key, place);
                 plan.key_count += 1;

@@ -9,6 +9,7 @@
 use sampan_protocol::{MessageId, QueueId, Timestamp};
 
 use crate::effect::{Effect, push_removed};
+use crate::marks::Marks;
 use crate::state_hash::StateHash;
 
 /// What happened to the messages of a run; the highest bits of its word.
@@ -103,12 +104,15 @@ pub(super) struct Removals<'a> {
     trace: &'a mut Trace,
     effects: &'a mut Vec<Effect>,
     queue: QueueId,
+    /// Of both id spaces, for messages that take their shares along.
+    marks: Option<[&'a mut Marks; 2]>,
     /// The run at hand, up to `end`; empty before the first message.
     first: MessageId,
     end: MessageId,
 }
 
 impl<'a> Removals<'a> {
+    /// Of messages that have no shares any more.
     pub(super) fn new(
         trace: &'a mut Trace,
         effects: &'a mut Vec<Effect>,
@@ -118,8 +122,17 @@ impl<'a> Removals<'a> {
             trace,
             effects,
             queue,
+            marks: None,
             first: MessageId(0),
             end: MessageId(0),
+        }
+    }
+
+    /// Of messages that take their shares along.
+    pub(super) fn with_shares(self, marks: [&'a mut Marks; 2]) -> Removals<'a> {
+        Removals {
+            marks: Some(marks),
+            ..self
         }
     }
 
@@ -134,6 +147,9 @@ impl<'a> Removals<'a> {
     fn tell(&mut self) {
         let count = self.end.0 - self.first.0;
         if count > 0 {
+            if let Some(marks) = &mut self.marks {
+                marks[usize::from(self.first.is_delayed())].take(self.first.0, count);
+            }
             self.trace
                 .on_removed(self.effects, self.queue, self.first, count);
         }

@@ -30,10 +30,17 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
-    /// Whether the broker gave the message up in the entry at hand.
+    /// Whether the broker gave the message up in the entry at hand, but not to make room.
     pub(crate) fn is_given_up(&self, id: u64) -> bool {
         let letter = self.given_up.get(&id);
-        letter.is_some_and(|letter| letter.reason.is_some())
+        let reason = letter.and_then(|letter| letter.reason);
+        reason.is_some_and(|reason| reason != DeathReason::Overflow)
+    }
+
+    /// Whether it did so to make room.
+    pub(crate) fn gave_way(&self, id: u64) -> bool {
+        let letter = self.given_up.get(&id);
+        letter.is_some_and(|letter| letter.reason == Some(DeathReason::Overflow))
     }
 }
 
@@ -139,14 +146,17 @@ impl Naive {
                 .is_none_or(|highest| arrival.number > *highest)
         };
         let new: Vec<Arrival> = arrivals.iter().filter(is_new).copied().collect();
-        let count = (self.messages.len() + new.len()) as u64;
         if !new.is_empty() && self.attributes.is_paused {
             return assert_refused(reply, ErrorCode::QueueBusy);
         }
-        if !new.is_empty() && count > self.attributes.message_count_max {
+        let records = batch.records().zip(arrivals);
+        let stored = records.filter(|(_, arrival)| new.contains(arrival));
+        let bytes = stored.map(|(record, _)| record.content_len() as u64).sum();
+        let Some(surplus) = self.surplus(new.len() as u64, bytes, reply) else {
             return assert_refused(reply, ErrorCode::QueueFull);
-        }
+        };
         assert_eq!(*reply, Reply::Done);
+        self.give_way(surplus);
         for (arrival, record) in arrivals.iter().zip(batch.records()) {
             if !new.contains(arrival) {
                 continue;

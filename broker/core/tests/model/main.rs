@@ -16,6 +16,7 @@ mod operations;
 mod producers;
 mod redrive;
 mod rewinding;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -349,6 +350,16 @@ impl Run {
                 naive.counts()
             );
             assert_eq!(counts.rewindable, naive.kept.messages.len() as u64);
+            let [least, most] = naive.bytes_of(naive.count() as u64);
+            let bytes = counts.bytes;
+            assert!(
+                (least..=most).contains(&bytes),
+                "{bytes} of {least} to {most}"
+            );
+            assert_eq!(
+                self.stored.broker.counts(*queue).map(|it| it.bytes),
+                Some(bytes)
+            );
             let letters = self.plain.letters(*queue, other(*queue), usize::MAX);
             naive.compare_mail(&letters, (counts.moving, counts.undeliverable));
             let receivable = if naive.attributes.is_paused {

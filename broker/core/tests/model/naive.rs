@@ -57,6 +57,7 @@ pub(crate) struct Naive {
     pub(crate) attributes: QueueAttributes,
     retention_longest: u64,
     pub(crate) content_longest: u64,
+    pub(crate) content_shortest: u64,
     pub(crate) messages: BTreeMap<u64, Message>,
     /// Ready ids in the order of handing out: those that came back before the fresh ones.
     pub(crate) ready: BTreeSet<(bool, u64)>,
@@ -93,6 +94,7 @@ impl Naive {
             attributes,
             retention_longest: attributes.retention_ms,
             content_longest: 1,
+            content_shortest: u64::MAX,
             messages: BTreeMap::new(),
             ready: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -201,6 +203,7 @@ impl Naive {
     /// A message that was sent now, or came.
     pub(crate) fn store(&mut self, id: u64, content_len: u64, state: State) {
         self.content_longest = self.content_longest.max(content_len);
+        self.content_shortest = self.content_shortest.min(content_len);
         let message = Message {
             sent_at: self.now,
             content_len,
@@ -352,7 +355,6 @@ impl Naive {
             MessageRecord::DELAY_DEFAULT => self.attributes.delay_ms,
             delay_ms => delay_ms,
         };
-        let count_max = self.attributes.message_count_max;
         if batch.body_len_max() > self.attributes.message_size_max {
             return assert_refused(reply, ErrorCode::MessageTooLarge);
         }
@@ -366,15 +368,17 @@ impl Naive {
         let stored = self.to_store(batch);
         let to_store = || batch.records().zip(&stored).filter(|(_, stored)| **stored);
         let count = to_store().count() as u64;
-        if count > 0 && self.messages.len() as u64 + count > count_max {
+        let bytes = to_store().map(|(record, _)| record.content_len() as u64);
+        let Some(surplus) = self.surplus(count, bytes.sum(), reply) else {
             return assert_refused(reply, ErrorCode::QueueFull);
-        }
+        };
         let delayed = to_store().filter(|(record, _)| delay_of(record) > 0);
         let delayed = delayed.count() as u64;
         if delayed > 0 && self.delayed_count + delayed > self.attributes.delayed_count_max {
             return assert_refused(reply, ErrorCode::TooManyDelayed);
         }
         let delays: Vec<u64> = batch.records().map(|record| delay_of(&record)).collect();
+        self.give_way(surplus);
         let mut ids = Vec::new();
         let messages = batch.messages(0).zip(stored);
         for (((record, start), is_stored), delay_ms) in messages.zip(delays) {

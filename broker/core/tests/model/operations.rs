@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use sampan_core::Command;
 use sampan_protocol::{
     BatchBuilder, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber, QueueAttributes,
-    QueueId, ReceiptHandle,
+    QueueId, ReceiptHandle, WhenFull,
 };
 
 static BODY: [u8; 5_000] = [7; 5_000];
@@ -23,6 +23,8 @@ pub(crate) struct Profile {
     pub(crate) keyed: u32,
     /// How many different keys there are.
     pub(crate) key_count: u32,
+    /// Content of every message, when all are alike.
+    pub(crate) content_len: Option<usize>,
     /// The longest pause between two entries, in milliseconds.
     pub(crate) pause_max: u64,
 }
@@ -34,6 +36,7 @@ impl Profile {
             delayed: *[0, 100, 600].choose(random).unwrap(),
             keyed: *[0, 300, 900].choose(random).unwrap(),
             key_count: *[3, 300, 100_000].choose(random).unwrap(),
+            content_len: *[None, Some(20), Some(300)].choose(random).unwrap(),
             pause_max: *[3, 2_000, 40_000, 20_000_000].choose(random).unwrap(),
         }
     }
@@ -60,6 +63,10 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
             .choose(random)
             .unwrap(),
     };
+    let when_full = match target.is_some() && random.random() {
+        true => WhenFull::DropOldestToDeadLetter,
+        false => WhenFull::Refuse,
+    };
     let retention_ms = *[60_000, 600_000, 86_400_000].choose(random).unwrap();
     QueueAttributes {
         dead_letter_queue: target.map_or(0, |target| target.0),
@@ -67,13 +74,17 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
         dead_letter_after_ms: policy.1,
         visibility_timeout_ms: random.random_range(1_000..60_000),
         retention_ms,
+        byte_count_max: *[1 << 50, 1 << 50, 20_000, 3_000].choose(random).unwrap(),
+        when_full,
         rewind_ms: *[0, 0, 5_000, 60_000, retention_ms].choose(random).unwrap(),
         delay_ms: *[0, 0, 0, 5_000].choose(random).unwrap(),
         message_size_max: *[4_096, 4_096, 4_096, 50].choose(random).unwrap(),
         is_paused: random.random_ratio(1, 8),
         redelivery_delay_min_ms: rest.0,
         redelivery_delay_max_ms: rest.1,
-        message_count_max: *[1_000_000_000, 1_000_000_000, 500].choose(random).unwrap(),
+        message_count_max: *[1_000_000_000, 1_000_000_000, 500, 60]
+            .choose(random)
+            .unwrap(),
         in_flight_count_max: *[1_000_000, 1_000_000, 100].choose(random).unwrap(),
         delayed_count_max: *[1_000_000, 1_000_000, 1_000_000, 0].choose(random).unwrap(),
         receive_wait_ms: 0,
@@ -101,12 +112,18 @@ fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
             2 => Some(random.random_range(1..20_000)),
             _ => Some(random.random_range(1..60_002)),
         };
-        let headers = Bytes::from_static(&BODY[..random.random_range(0..2) * 30]);
-        let body = Bytes::from_static(&BODY[..len]);
         let dedup_key = match with_keys && random.random_ratio(3, 4) {
             true => Bytes::from(random.random_range(0..profile.key_count).to_string()),
             false => Bytes::new(),
         };
+        let (headers_len, len) = match profile.content_len {
+            None => (random.random_range(0..2) * 30, len),
+            // One that is too long is refused.
+            Some(_) if len > 4_096 => (0, len),
+            Some(content_len) => (0, content_len - dedup_key.len()),
+        };
+        let headers = Bytes::from_static(&BODY[..headers_len]);
+        let body = Bytes::from_static(&BODY[..len]);
         builder
             .push(NewMessage {
                 body,

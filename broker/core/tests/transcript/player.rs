@@ -47,6 +47,7 @@ impl Player {
             ["state", queue] => vec![self.state(queue)],
             ["redriving", queue] => self.redriving(QueueId(queue.parse().unwrap())),
             ["kept", queue] => vec![self.kept(queue)],
+            ["bytes", queue] => vec![self.bytes(queue)],
             ["letters", queue] => self.letters(QueueId(queue.parse().unwrap())),
             ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
@@ -302,6 +303,11 @@ impl Player {
     fn kept(&self, queue: &str) -> String {
         let counts = self.broker.counts(QueueId(queue.parse().unwrap()));
         format!("rewindable {}", counts.unwrap().rewindable)
+    }
+
+    fn bytes(&self, queue: &str) -> String {
+        let counts = self.broker.counts(QueueId(queue.parse().unwrap()));
+        format!("bytes {}", counts.unwrap().bytes)
     }
 
     fn checkpoint(&mut self, resident_page_count_max: usize) -> Vec<String> {

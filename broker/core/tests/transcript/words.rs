@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sampan_protocol::{
     AttributeChanges, BatchBuilder, MessageBatch, MessageId, NewMessage, ProducerNumber,
-    ProducerSession, QueueAttributes, Timestamp,
+    ProducerSession, QueueAttributes, Timestamp, WhenFull,
 };
 
 /// Transcripts count time from here.
@@ -61,6 +61,11 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
         dead_letter_after_ms: option(words, "after"),
         dedup_window_ms: short("window"),
         rewind_ms: option(words, "rewind"),
+        byte_count_max: option(words, "bytes"),
+        when_full: option(words, "full").map(|drops| match drops {
+            0 => WhenFull::Refuse,
+            _ => WhenFull::DropOldestToDeadLetter,
+        }),
     }
 }
 

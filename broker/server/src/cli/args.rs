@@ -22,7 +22,7 @@ use super::size;
 pub(crate) use cluster::ClusterVerb;
 pub(crate) use dead_letter::{DeadLetterVerb, ReasonArgument, RedriveArguments};
 pub(crate) use message::MessageVerb;
-pub(crate) use queue::{AttributeArguments, PeekState, QueueVerb};
+pub(crate) use queue::{AttributeArguments, PeekState, QueueVerb, WhenFullArgument};
 
 /// Most sets of a cluster, that of the catalog among them.
 pub(crate) const SET_COUNT_MAX: i64 = 256;

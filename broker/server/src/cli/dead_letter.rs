@@ -62,6 +62,7 @@ fn asked(queue: &Queue, arguments: &RedriveArguments) -> Redrive {
         redrive = redrive.reason(match reason {
             ReasonArgument::ReceiveCount => DeathReason::ReceiveCount,
             ReasonArgument::Age => DeathReason::Age,
+            ReasonArgument::Overflow => DeathReason::Overflow,
         });
     }
     if let Some(source) = &arguments.source {

@@ -1,11 +1,11 @@
 //! `sampan queue`: create, set, pause, resume, show, why, list, peek, purge, rewind, delete.
 
-use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, Why};
+use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, WhenFull, Why};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::{AttributeArguments, Format, QueueVerb};
+use super::args::{AttributeArguments, Format, QueueVerb, WhenFullArgument};
 use super::duration::format_ms;
 use super::failure::Failure;
 use super::output::Output;
@@ -117,6 +117,15 @@ fn plain_options(attributes: &AttributeArguments) -> QueueOptions {
     if let Some(count) = attributes.max_messages {
         options = options.message_count_max(count);
     }
+    if let Some(bytes) = attributes.max_bytes {
+        options = options.byte_count_max(bytes);
+    }
+    if let Some(when_full) = attributes.when_full {
+        options = options.when_full(match when_full {
+            WhenFullArgument::Refuse => WhenFull::Refuse,
+            WhenFullArgument::DropOldestToDeadLetter => WhenFull::DropOldestToDeadLetter,
+        });
+    }
     if let Some(count) = attributes.max_in_flight {
         options = options.in_flight_count_max(count);
     }
@@ -172,7 +181,18 @@ fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
         Why::HiddenUntil(at) => Some(at.0),
         _ => None,
     };
-    output.either(&text, &json!({ "why": reason, "until_ms": until_ms }))
+    let (is_full, when_full) = (queue.is_full(), queue.attributes.when_full);
+    let sends = match (is_full, when_full) {
+        (false, _) => "",
+        (true, WhenFull::Refuse) => "; it is full, and sends are refused",
+        (true, WhenFull::DropOldestToDeadLetter) => {
+            "; it is full, and sends drive the oldest to its dead-letter queue"
+        }
+    };
+    output.either(
+        &format!("{text}{sends}"),
+        &json!({ "why": reason, "until_ms": until_ms, "full": is_full }),
+    )
 }
 
 /// In UTC, to the millisecond. What no calendar reaches is told in milliseconds.
@@ -215,6 +235,8 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "redelivery_delay_min_ms": attributes.redelivery_delay_min_ms,
         "redelivery_delay_max_ms": attributes.redelivery_delay_max_ms,
         "max_messages": attributes.message_count_max,
+        "max_bytes": attributes.byte_count_max,
+        "when_full": attributes.when_full.text(),
         "max_in_flight": attributes.in_flight_count_max,
         "max_delayed": attributes.delayed_count_max,
         "dead_letter_queue": queue.dead_letter_queue,
@@ -231,6 +253,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "moving": counts.moving,
         "undeliverable": counts.undeliverable,
         "rewindable": counts.rewindable,
+        "bytes": counts.bytes,
     })
 }
 
@@ -260,6 +283,8 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("wait", format_ms(attributes.receive_wait_ms.into())),
         row("redelivery-delay", redelivery_delay),
         row("max-messages", attributes.message_count_max.to_string()),
+        row("max-bytes", size::format(attributes.byte_count_max)),
+        row("when-full", attributes.when_full.text().to_owned()),
         row("max-in-flight", attributes.in_flight_count_max.to_string()),
         row("max-delayed", attributes.delayed_count_max.to_string()),
         row("dedup-window", format_ms(attributes.dedup_window_ms.into())),
@@ -277,6 +302,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("moving", counts.moving.to_string()),
         row("undeliverable", counts.undeliverable.to_string()),
         row("rewindable", counts.rewindable.to_string()),
+        row("bytes", counts.bytes.to_string()),
     ]
 }
 
@@ -334,9 +360,13 @@ mod tests {
         let text = "2 delayed and 1 in flight; nothing is ready before 2023-11-14T22:13:20.5Z\n";
         assert_eq!(told(&queue), text);
         let json = printed(Format::Json, |output| why(&queue, output));
-        assert_eq!(json, "{\"until_ms\":1700000000500,\"why\":\"hidden\"}\n");
+        let expected = "{\"full\":false,\"until_ms\":1700000000500,\"why\":\"hidden\"}\n";
+        assert_eq!(json, expected);
         queue.attributes.is_paused = true;
         assert_eq!(told(&queue), "the queue is paused\n");
+        queue.attributes.message_count_max = 3;
+        let text = "the queue is paused; it is full, and sends are refused\n";
+        assert_eq!(told(&queue), text);
     }
 
     #[test]
@@ -350,6 +380,8 @@ mod tests {
             "wait                500ms",
             "ready               3",
             "redelivery-delay    0s..0s",
+            "max-bytes           1024TiB",
+            "when-full           refuse",
             "max-in-flight       1000000",
             "dedup-window        5m",
             "rewind              0s",

@@ -1,4 +1,4 @@
-//! Sizes in bytes as people write them: `512`, `64KiB`, `1MiB`.
+//! Sizes in bytes as people write them: `512`, `64KiB`, `1MiB`, `10GiB`.
 //!
 //! Only units of 1,024 exist here. `1KB` is refused, not rounded: half of the users mean 1,000.
 
@@ -8,7 +8,8 @@ use sampan_protocol::limits::BODY_LEN_MAX;
 pub(crate) const NUMBERED_BODY_LEN_MIN: u32 = 16;
 
 /// Units by the bytes in one, the largest first.
-const UNITS: [(&str, u32); 4] = [
+const UNITS: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
     ("KiB", 1 << 10),
@@ -20,22 +21,33 @@ const UNITS: [(&str, u32); 4] = [
 pub(crate) enum SizeError {
     #[error("expected a whole number of bytes, for example 512, 64KiB or 1MiB")]
     NoNumber,
-    #[error("unknown unit {0:?}: the units are B, KiB, MiB and GiB, or none for bytes")]
+    #[error("unknown unit {0:?}: the units are B, KiB, MiB, GiB and TiB, or none for bytes")]
     UnknownUnit(String),
     #[error("too large: at most 4294967295 bytes")]
     TooLarge,
+    #[error("too large: at most 18446744073709551615 bytes")]
+    MuchTooLarge,
     #[error("a body here has {NUMBERED_BODY_LEN_MIN} to {BODY_LEN_MAX} bytes")]
     BodyOutOfRange,
 }
 
-/// Reads a size.
+/// Reads a size below 4 GiB.
 pub(crate) fn parse(text: &str) -> Result<u32, SizeError> {
+    let len = match parse_long(text) {
+        Err(SizeError::MuchTooLarge) => u64::MAX,
+        len => len?,
+    };
+    len.try_into().map_err(|_| SizeError::TooLarge)
+}
+
+/// Reads a size of any length.
+pub(crate) fn parse_long(text: &str) -> Result<u64, SizeError> {
     let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits_len);
     if number.is_empty() {
         return Err(SizeError::NoNumber);
     }
-    let number: u32 = number.parse().map_err(|_| SizeError::TooLarge)?;
+    let number: u64 = number.parse().map_err(|_| SizeError::MuchTooLarge)?;
     let each = match unit {
         "" => 1,
         _ => UNITS
@@ -44,7 +56,7 @@ pub(crate) fn parse(text: &str) -> Result<u32, SizeError> {
             .map(|(_, each)| *each)
             .ok_or_else(|| SizeError::UnknownUnit(unit.to_owned()))?,
     };
-    number.checked_mul(each).ok_or(SizeError::TooLarge)
+    number.checked_mul(each).ok_or(SizeError::MuchTooLarge)
 }
 
 /// Reads the length of a body that carries its number and checksum.
@@ -60,11 +72,12 @@ pub(crate) fn parse_body(text: &str) -> Result<u32, SizeError> {
 }
 
 /// Writes a size in the largest unit that leaves no fraction.
-pub(crate) fn format(len: u32) -> String {
+pub(crate) fn format(len: impl Into<u64>) -> String {
+    let len: u64 = len.into();
     let (unit, each) = UNITS
         .iter()
         .find(|(_, each)| len != 0 && len.is_multiple_of(*each))
-        .unwrap_or(&UNITS[3]);
+        .unwrap_or(&UNITS[UNITS.len() - 1]);
     format!("{}{unit}", len / each)
 }
 
@@ -84,6 +97,19 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(len), "{text}");
         }
+    }
+
+    #[test]
+    fn long_sizes_reach_beyond_four_gibibytes() {
+        assert_eq!(parse_long("4GiB"), Ok(1 << 32));
+        assert_eq!(parse_long("1024TiB"), Ok(1 << 50));
+        let too_large = [
+            parse_long("16777216TiB"),
+            parse_long("18446744073709551616"),
+        ];
+        assert_eq!(too_large, [const { Err(SizeError::MuchTooLarge) }; 2]);
+        assert_eq!(parse("16777216TiB"), Err(SizeError::TooLarge));
+        assert_eq!(format(1_u64 << 50), "1024TiB");
     }
 
     #[test]
@@ -115,7 +141,7 @@ mod tests {
             (65_536, "64KiB"),
             (1 << 20, "1MiB"),
         ] {
-            assert_eq!(format(len), text);
+            assert_eq!(format(len), text, "{len}");
             assert_eq!(parse(text), Ok(len));
         }
     }

@@ -58,6 +58,8 @@ pub(crate) enum ReasonArgument {
     ReceiveCount,
     /// It was too old.
     Age,
+    /// It made room in a full queue.
+    Overflow,
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

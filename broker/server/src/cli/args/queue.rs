@@ -19,8 +19,8 @@ pub(crate) enum QueueVerb {
     /// Change attributes of a queue; those not named stay as they are.
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
         ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
-         "max_messages", "max_in_flight", "max_delayed", "paused", "dead_letter_queue",
-         "max_receives", "dead_letter_after", "dedup_window", "rewind"])))]
+         "max_messages", "max_bytes", "when_full", "max_in_flight", "max_delayed", "paused",
+         "dead_letter_queue", "max_receives", "dead_letter_after", "dedup_window", "rewind"])))]
     Set {
         /// The queue.
         name: String,
@@ -101,6 +101,15 @@ pub(crate) enum PeekState {
     InFlight,
 }
 
+/// What a full queue does with a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenFullArgument {
+    /// Refuse it.
+    Refuse,
+    /// Give up as many of the oldest ready messages as it takes, to the dead-letter queue.
+    DropOldestToDeadLetter,
+}
+
 /// Attributes of a queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AttributeArguments {
@@ -126,6 +135,13 @@ pub(crate) struct AttributeArguments {
     /// Most messages, in whatever state; with so many, sends are refused.
     #[arg(long, value_name = "N")]
     pub(crate) max_messages: Option<u64>,
+    /// Most bytes of headers, keys and bodies, in whatever state, for example 10GiB; a send that
+    /// would pass it is refused.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_long)]
+    pub(crate) max_bytes: Option<u64>,
+    /// What to do with a send that would pass --max-messages or --max-bytes.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) when_full: Option<WhenFullArgument>,
     /// Most messages in flight; with so many, receives are refused.
     #[arg(long, value_name = "N")]
     pub(crate) max_in_flight: Option<u64>,

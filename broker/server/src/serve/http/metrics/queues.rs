@@ -13,6 +13,7 @@ struct Row {
     set: String,
     /// In the order of [`STATES`].
     counts: [u64; STATES.len()],
+    bytes: u64,
     oldest_age_ms: u64,
 }
 
@@ -58,6 +59,12 @@ pub(super) fn add(text: &mut Text, mut queues: Vec<QueueMetrics>) {
             text.sample("", &labels, count);
         }
     }
+    let help = "Bytes of messages, in whatever state.";
+    text.family("sampan_queue_bytes", Kind::Gauge, help);
+    for row in &rows {
+        let labels = [("queue", row.name.as_str()), ("set", &row.set)];
+        text.sample("", &labels, row.bytes);
+    }
     let help = "Age of the oldest ready message; 0 without one.";
     text.family("sampan_queue_oldest_age_seconds", Kind::Gauge, help);
     for row in &rows {
@@ -72,6 +79,7 @@ fn row(queue: QueueMetrics) -> Row {
         oldest_age_ms: oldest_age_ms(&queue),
         set: queue.set.0.to_string(),
         counts: by_state(&queue.counts),
+        bytes: queue.counts.bytes,
         name: queue.name,
     }
 }
@@ -80,6 +88,7 @@ fn together(row: Row, queue: &QueueMetrics) -> Row {
     let more = by_state(&queue.counts);
     Row {
         counts: std::array::from_fn(|place| row.counts[place] + more[place]),
+        bytes: row.bytes.saturating_add(queue.counts.bytes),
         oldest_age_ms: row.oldest_age_ms.max(oldest_age_ms(queue)),
         ..row
     }

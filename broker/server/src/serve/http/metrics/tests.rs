@@ -38,6 +38,7 @@ fn queue(name: &str, ready: u64, age_ms: u64) -> QueueMetrics {
             delayed: 1,
             in_flight: 0,
             moving: 2,
+            bytes: ready * 10,
             oldest_at: (ready > 0).then_some(Timestamp(10_000 - age_ms)),
             ..QueueCounts::default()
         },
@@ -97,6 +98,7 @@ fn every_figure_of_a_node_is_there_with_its_unit() {
         "sampan_set_overlay_bytes{set=\"2\"} 5",
         "sampan_queue_messages{queue=\"orders\",set=\"2\",state=\"ready\"} 7",
         "sampan_queue_messages{queue=\"orders\",set=\"2\",state=\"moving\"} 2",
+        "sampan_queue_bytes{queue=\"orders\",set=\"2\"} 70",
         "sampan_queue_oldest_age_seconds{queue=\"orders\",set=\"2\"} 2.500",
         "sampan_queues 1",
         "sampan_queues_unlabelled 0",
@@ -126,6 +128,7 @@ fn only_so_many_queues_have_series_and_the_rest_is_summed() {
         "sampan_queues_unlabelled 3",
         "sampan_queue_messages{queue=\"\",set=\"\",state=\"ready\"} 3",
         "sampan_queue_messages{queue=\"\",set=\"\",state=\"delayed\"} 3",
+        "sampan_queue_bytes{queue=\"\",set=\"\"} 30",
         "sampan_queue_oldest_age_seconds{queue=\"\",set=\"\"} 1.002",
         "sampan_queue_messages{queue=\"q00999\",set=\"2\",state=\"ready\"} 1",
     ] {
