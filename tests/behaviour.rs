@@ -7,6 +7,8 @@
 mod backups;
 #[path = "support/broker.rs"]
 mod broker;
+#[path = "behaviour/calendar.rs"]
+mod calendar;
 #[path = "support/cli.rs"]
 mod cli;
 #[path = "support/client.rs"]

@@ -26,7 +26,7 @@ impl QueueOptions {
         self
     }
 
-    /// How long a message is kept: 1 minute to 15 days. Default 4 days.
+    /// How long a message is kept: 1 minute to 400 days. Default 4 days.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.changes.retention_ms = Some(millis(retention));
@@ -104,8 +104,8 @@ impl QueueOptions {
         self
     }
 
-    /// The most delayed messages: 0 to 1,000,000, which is the default. With so many, sends with a
-    /// delay are refused with [`TooManyDelayed`](crate::ErrorCode::TooManyDelayed).
+    /// The most delayed messages: 0 to 100,000,000, which is the default. With so many, sends with
+    /// a delay are refused with [`TooManyDelayed`](crate::ErrorCode::TooManyDelayed).
     #[must_use]
     pub fn delayed_count_max(mut self, count: u64) -> Self {
         self.changes.delayed_count_max = Some(count);

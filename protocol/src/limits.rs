@@ -40,8 +40,8 @@ pub const VISIBILITY_TIMEOUT_MAX_MS: u32 = 43_200_000;
 pub const VISIBILITY_TIMEOUT_DEFAULT_MS: u32 = 30_000;
 /// Shortest retention: 1 minute.
 pub const RETENTION_MIN_MS: u64 = 60_000;
-/// Longest retention: 15 days.
-pub const RETENTION_MAX_MS: u64 = 1_296_000_000;
+/// Longest retention, and so the longest delay: 400 days.
+pub const RETENTION_MAX_MS: u64 = 34_560_000_000;
 /// Retention of a queue that names none: 4 days.
 pub const RETENTION_DEFAULT_MS: u64 = 345_600_000;
 /// Smallest `message_size_max` of a queue.
@@ -75,7 +75,7 @@ pub const BYTE_COUNT_MAX: u64 = 1 << 50;
 /// Most messages of one queue in flight at one time.
 pub const IN_FLIGHT_COUNT_MAX: u64 = 1_000_000;
 /// Most delayed messages of one queue at one time.
-pub const DELAYED_COUNT_MAX: u64 = 1_000_000;
+pub const DELAYED_COUNT_MAX: u64 = 100_000_000;
 /// Largest `receive_count_max` of a queue.
 pub const RECEIVE_COUNT_MAX: u32 = 1_000;
 /// Shortest `dead_letter_after_ms` of a queue: 1 second.

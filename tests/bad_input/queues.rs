@@ -55,7 +55,7 @@ fn attributes_out_of_range_are_refused_with_the_range_and_leave_the_queue_as_it_
         ("--visibility-timeout", "0s", "1000"),
         ("--visibility-timeout", "13h", "43200000"),
         ("--retention", "59s", "60000"),
-        ("--retention", "16d", "1296000000"),
+        ("--retention", "401d", "34560000000"),
         ("--delay", "5d", "345600000"),
         ("--max-message-size", "2MiB", "1048576"),
         ("--wait", "31s", "30000"),

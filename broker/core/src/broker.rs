@@ -8,12 +8,13 @@
 //! it, so that an idle set with ten thousand queues costs one comparison per entry.
 //!
 //! Invariants: time never falls; `deadlines` has each queue's next deadline and nothing else;
-//! every queue with evicted pages is in `evicted`. Spec: spec/semantics.md, "Time".
+//! every queue with evicted rows is in `evicted`. Spec: spec/semantics.md, "Time".
 
 mod apply;
 mod hold;
 mod outcome;
 mod peek;
+mod residency;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,6 @@ pub use restore::RestoreError;
 
 use crate::catalog::Catalog;
 use crate::frozen::{Frozen, FrozenRow, SetRow};
-use crate::limits::RESIDENT_PAGE_COUNT_MAX;
 use crate::queue::{Queue, Redrive};
 use crate::row_key::RowKey;
 use crate::state_hash::StateHash;
@@ -66,7 +66,7 @@ pub struct Broker {
     frozen: Vec<QueueId>,
     /// Rows of queues that were removed since the last freeze.
     gone: Vec<RowKey>,
-    /// Queues that have pages which are not in memory.
+    /// Queues that have rows which are not in memory.
     evicted: BTreeSet<QueueId>,
     /// Queues that gained ready messages in the entry at hand.
     gained: Vec<QueueId>,
@@ -219,66 +219,6 @@ impl Broker {
             }
         }
         Frozen::new(rows)
-    }
-
-    /// The last freeze is durable: pages over the budget leave memory.
-    pub fn checkpointed(&mut self) {
-        self.checkpointed_with(RESIDENT_PAGE_COUNT_MAX);
-    }
-
-    /// [`Broker::checkpointed`] with another budget of pages; 0 evicts all that is stored.
-    pub fn checkpointed_with(&mut self, resident_page_count_max: usize) {
-        for id in std::mem::take(&mut self.frozen) {
-            if let Some(queue) = self.queues.get_mut(&id) {
-                queue.pages_mut().on_checkpoint();
-            }
-        }
-        let resident: usize = self
-            .queues
-            .values()
-            .map(|queue| queue.pages().resident_count())
-            .sum();
-        let mut excess = resident.saturating_sub(resident_page_count_max);
-        // First round: each queue keeps its lowest page, which is received from next.
-        for kept in [1, 0] {
-            for (id, queue) in &mut self.queues {
-                if excess == 0 {
-                    return;
-                }
-                excess -= queue.pages_mut().evict(excess, kept);
-                if queue.pages().evicted_count() > 0 {
-                    self.evicted.insert(*id);
-                }
-            }
-        }
-    }
-
-    /// Pages in memory.
-    pub fn resident_page_count(&self) -> usize {
-        self.queues
-            .values()
-            .map(|queue| queue.pages().resident_count())
-            .sum()
-    }
-
-    /// Takes in a row that [`Need`] named. A row that is not needed any more changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The row is damaged, or not the one that was stored.
-    pub fn supply(&mut self, key: RowKey, row: &[u8]) -> Result<(), RestoreError> {
-        let Some(queue) = self.queues.get_mut(&key.queue) else {
-            return Ok(());
-        };
-        if key.kind != RowKey::PAGE {
-            return Err(RestoreError::Unexpected { key });
-        }
-        let supplied = queue.pages_mut().supply(key.number, row);
-        supplied.map_err(|source| RestoreError::Damaged { key, source })?;
-        if queue.pages().evicted_count() == 0 {
-            self.evicted.remove(&key.queue);
-        }
-        Ok(())
     }
 
     #[cfg(test)]

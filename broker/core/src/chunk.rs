@@ -4,7 +4,8 @@
 //! quarters are dead, so that a lone survivor does not hold the room of 64.
 //!
 //! `deadline` is a lower bound: taking a slot leaves it, for an exact minimum would cost a scan per
-//! delete. It is part of the row, because it decides in which order replicas do due work.
+//! delete. It is part of the row, because it decides in which order replicas do due work. Of
+//! delayed messages it is exact, for whoever changes one of them tightens it.
 //!
 //! Invariants: `live` is a subset of `laid`; one slot per bit of `laid`, in order; `deadline` is at
 //! or before every live slot's instant. Spec: spec/state.md, "Chunks".
@@ -19,6 +20,9 @@ pub(crate) const CHUNK_COUNT: u64 = 64;
 
 /// What a chunk holds for each number, beside its instant.
 pub(crate) trait Value: Copy {
+    /// Whether chunks of it may leave memory.
+    const HAS_DIRECTORY: bool = false;
+
     fn encode(&self, out: &mut Vec<u8>);
     fn decode(fields: &mut Fields<'_>) -> Result<Self, FieldError>;
 }
@@ -126,6 +130,17 @@ impl<T: Value> Chunk<T> {
         self.live &= !due;
         self.deadline = deadline;
         u64::from(due.count_ones())
+    }
+
+    /// Makes the deadline exact again.
+    pub(crate) fn tighten(&mut self) {
+        let earliest = self.slots().map(|(_, slot)| slot.at).min();
+        self.deadline = earliest.unwrap_or(Timestamp(u64::MAX));
+    }
+
+    /// Whether every live slot lies below an offset.
+    pub(crate) fn ends_below(&self, offset: u64) -> bool {
+        offset >= CHUNK_COUNT || self.live >> offset == 0
     }
 
     pub(crate) fn is_sparse(&self) -> bool {

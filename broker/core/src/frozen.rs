@@ -24,6 +24,7 @@ use crate::queue::{
     Delayed, KeptRow, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply,
 };
 use crate::row_key::RowKey;
+use crate::timed::ChunkDirectory;
 
 const SET_VERSION: u8 = 1;
 
@@ -41,6 +42,7 @@ pub(crate) enum FrozenRow {
     Mark(Mark),
     Directory(Directory),
     Leases(Arc<Chunk<Lease>>),
+    DelayedDirectory(ChunkDirectory),
     Delayed(Arc<Chunk<Delayed>>),
     Letters(Arc<Chunk<Letter>>),
     /// The highest number that was judged.
@@ -68,6 +70,7 @@ impl FrozenRow {
             FrozenRow::Queue(row) => row.encode(&mut out),
             FrozenRow::Mark(mark) => mark.encode(&mut out),
             FrozenRow::Directory(directory) => directory.encode(&mut out),
+            FrozenRow::DelayedDirectory(directory) => directory.encode(&mut out),
             FrozenRow::Leases(chunk) => chunk.encode(&mut out),
             FrozenRow::Delayed(chunk) => chunk.encode(&mut out),
             FrozenRow::Letters(chunk) => chunk.encode(&mut out),

@@ -32,6 +32,8 @@ pub const MARK_SPAN_MIN_MS: u64 = 1_000;
 pub const PAGE_COUNT: u64 = 4_096;
 /// Pages of one set that stay in memory over a checkpoint.
 pub const RESIDENT_PAGE_COUNT_MAX: usize = 1_024;
+/// Chunks of 64 delayed messages of one set that stay in memory over a checkpoint: some 10 MiB.
+pub const RESIDENT_CHUNK_COUNT_MAX: usize = 16_384;
 /// Pages that are not in memory and that one look at ready messages may read: 768 KiB at the
 /// worst. It then ends early.
 pub const PEEK_PAGE_COUNT_MAX: usize = 16;
@@ -39,6 +41,8 @@ pub const PEEK_PAGE_COUNT_MAX: usize = 16;
 pub const ENTRY_COMMAND_COUNT_MAX: usize = 65_536;
 /// Lease numbers lie below this; with the tag they stay below 2^63.
 pub const LEASE_NUMBER_MAX: u64 = 1 << 48;
+/// Messages of a queue that rest; a further one does not (replicated).
+pub const RESTING_COUNT_MAX: u64 = 1_000_000;
 /// Runs of ids of deleted messages that a queue keeps for a rewind; a delete that would make one
 /// more is for good (replicated).
 pub const KEPT_RUN_COUNT_MAX: usize = 262_144;

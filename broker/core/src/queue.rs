@@ -2,7 +2,8 @@
 //!
 //! Messages that were never handed out and have no delay are one range of ids, so a backlog of any
 //! length is two numbers. Whatever came back or fell due lies in pages, what is in flight in
-//! leases, what is delayed in a table of its own. Bodies are elsewhere.
+//! leases, what is delayed in a table of its own, of which only what is due soon need be in memory
+//! (`timed`). Bodies are elsewhere.
 //!
 //! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
 //! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
@@ -38,7 +39,7 @@ pub(crate) use deliver::encode_lane;
 pub(crate) use needs::Needs;
 pub use outbox::Fate;
 pub(crate) use outbox::Letter;
-pub(crate) use peek::{Look, PageRows};
+pub(crate) use peek::{Look, LookRows};
 pub use peek::{Peek, Peeked};
 pub(crate) use producers::{Producer, encode_reply};
 pub use redrive::{Redrive, RedriveOrder, RedriveStep};
@@ -55,6 +56,7 @@ use crate::fields::{FieldError, Fields};
 use crate::leases::Leases;
 use crate::marks::Marks;
 use crate::pages::Pages;
+use crate::row_key::RowKey;
 use crate::timed::Timed;
 use deduplication::Keys;
 use deliver::Lanes;
@@ -146,6 +148,8 @@ pub(crate) struct Flags {
 pub(crate) struct Delayed;
 
 impl Value for Delayed {
+    const HAS_DIRECTORY: bool = true;
+
     fn encode(&self, _: &mut Vec<u8>) {}
 
     fn decode(_: &mut Fields<'_>) -> Result<Self, FieldError> {
@@ -223,6 +227,35 @@ impl Queue {
         &mut self.pages
     }
 
+    /// The delayed messages that were not sent back.
+    pub(crate) fn waiting(&self) -> &Timed<Delayed> {
+        &self.waiting
+    }
+
+    pub(crate) fn waiting_mut(&mut self) -> &mut Timed<Delayed> {
+        &mut self.waiting
+    }
+
+    /// Whether a part of it is not in memory.
+    pub(crate) fn has_evicted(&self) -> bool {
+        self.pages.evicted_count() > 0 || self.waiting.evicted_count() > 0
+    }
+
+    /// The last freeze is durable.
+    pub(crate) fn on_checkpoint(&mut self) {
+        self.pages.on_checkpoint();
+        self.waiting.on_checkpoint();
+    }
+
+    /// Takes in the row of a page or chunk that is not in memory.
+    pub(crate) fn supply(&mut self, key: RowKey, row: &[u8]) -> Result<(), FieldError> {
+        match key.kind {
+            RowKey::PAGE => self.pages.supply(key.number, row),
+            RowKey::DELAYED => self.waiting.supply(key.number, row, self.delayed.next),
+            other => Err(FieldError::Kind(other)),
+        }
+    }
+
     /// Hash of what happened since it was asked for last, if anything did.
     pub(crate) fn take_trace(&mut self) -> Option<u64> {
         self.trace.take()
@@ -262,7 +295,8 @@ impl Queue {
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
-        let (due, rested) = (self.waiting.earliest(), self.resting.table.earliest());
+        // Of delayed messages every deadline is exact.
+        let (due, rested) = (self.waiting.next_deadline(), self.resting.table.earliest());
         QueueCounts {
             ready: self.ready_count(),
             delayed: self.delayed_count(),
@@ -317,7 +351,7 @@ impl Queue {
     pub(crate) fn held_count(&self) -> usize {
         self.pages.resident_count()
             + self.leases.table.chunk_count()
-            + self.waiting.chunk_count()
+            + self.waiting.resident_count()
             + self.resting.table.chunk_count()
             + self.outbox.table.chunk_count()
             + self.immediate.marks.count()

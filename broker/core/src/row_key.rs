@@ -43,8 +43,6 @@ impl RowKey {
     pub const DIRECTORY: u8 = 0x12;
     /// 64 lease numbers: messages in flight.
     pub const LEASES: u8 = 0x13;
-    /// 64 ids of delayed messages.
-    pub const DELAYED: u8 = 0x14;
     /// A session of a producer: which numbers the queue has stored.
     pub const PRODUCER: u8 = 0x15;
     /// 64 numbers of messages that rest.
@@ -57,12 +55,16 @@ impl RowKey {
     pub const LANE: u8 = 0x19;
     /// 64 deduplication keys.
     pub const KEYS: u8 = 0x18;
+    /// What is known of each of 256 chunks of delayed messages without reading them.
+    pub const DELAYED_DIRECTORY: u8 = 0x1d;
     /// The newest redrive of a queue.
     pub const REDRIVE: u8 = 0x1b;
     /// The reply to a numbered send whose ids are in no order.
     pub const REPLY: u8 = 0x1f;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
+    /// 64 ids of delayed messages.
+    pub const DELAYED: u8 = 0x81;
 
     /// Whether the row is read only when `Need` asks for it. [`crate::Broker::restore`] takes no
     /// harm from such rows, but does without them.

@@ -4,13 +4,16 @@
 //! is 16,000 instead of a million, and a receive of 256 touches four of them. The price: a chunk
 //! whose deadline is only a lower bound wakes the set once in vain.
 //!
-//! Chunks are shared with a freeze and copied when they change afterwards.
+//! Chunks are shared with a freeze and copied when they change afterwards. Those of what is delayed
+//! may leave memory: `eviction`.
 //!
 //! Chunks of what was purged are buried: out of sight for everything but `take_buried`.
 //!
 //! Invariants: no chunk is empty; `deadlines` has exactly one element per chunk that is not buried,
 //! its own deadline; `live_count` is the sum over these; no number is both buried and not.
 //! Spec: spec/state.md, "Chunks"; spec/semantics.md, "Purge".
+
+mod eviction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,16 +23,46 @@ use sampan_protocol::Timestamp;
 use crate::chunk::{CHUNK_COUNT, Chunk, Slot, Value};
 use crate::fields::FieldError;
 use crate::row_changes::RowChanges;
+pub(crate) use eviction::ChunkDirectory;
+
+const RESIDENT: &str = "the chunks an entry touches were made resident before it is applied";
 
 #[derive(Debug)]
 struct Held<T> {
-    chunk: Arc<Chunk<T>>,
-    /// Its element in `deadlines`; none while it is new.
-    indexed: Option<Timestamp>,
+    /// `None` while evicted.
+    chunk: Option<Arc<Chunk<T>>>,
+    /// The chunk's; its element in `deadlines` unless it is buried.
+    deadline: Timestamp,
+    /// The chunk's.
+    live_count: u8,
     /// It is listed in `changes`.
     changed: bool,
     /// A freeze has seen it.
     stored: bool,
+    /// In the last freeze, which is not durable yet.
+    frozen: bool,
+}
+
+impl<T: Value> Held<T> {
+    fn new() -> Self {
+        let chunk = Chunk::new();
+        Held {
+            deadline: chunk.deadline(),
+            chunk: Some(Arc::new(chunk)),
+            live_count: 0,
+            changed: false,
+            stored: false,
+            frozen: false,
+        }
+    }
+
+    fn chunk(&self) -> &Arc<Chunk<T>> {
+        self.chunk.as_ref().expect(RESIDENT)
+    }
+
+    fn chunk_mut(&mut self) -> &mut Chunk<T> {
+        Arc::make_mut(self.chunk.as_mut().expect(RESIDENT))
+    }
 }
 
 #[derive(Debug)]
@@ -37,8 +70,14 @@ pub(crate) struct Timed<T> {
     chunks: BTreeMap<u64, Held<T>>,
     deadlines: BTreeSet<(Timestamp, u64)>,
     live_count: u64,
+    evicted_count: usize,
     buried: BTreeMap<u64, Held<T>>,
+    buried_evicted_count: usize,
     changes: RowChanges,
+    /// Directory rows that differ; of a table that has a directory.
+    directory_changes: BTreeSet<u64>,
+    /// Chunks of the last freeze, while it is not durable.
+    frozen: Vec<u64>,
 }
 
 impl<T: Value> Timed<T> {
@@ -47,8 +86,12 @@ impl<T: Value> Timed<T> {
             chunks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             live_count: 0,
+            evicted_count: 0,
             buried: BTreeMap::new(),
+            buried_evicted_count: 0,
             changes: RowChanges::default(),
+            directory_changes: BTreeSet::new(),
+            frozen: Vec::new(),
         }
     }
 
@@ -69,7 +112,7 @@ impl<T: Value> Timed<T> {
             if earliest.is_some_and(|earliest| earliest <= *at) {
                 break;
             }
-            let chunk = self.chunks.get(chunk_number).map(|held| &held.chunk);
+            let chunk = self.chunks.get(chunk_number).map(Held::chunk);
             let slots = chunk.into_iter().flat_map(|chunk| chunk.slots());
             earliest = slots.map(|(_, slot)| slot.at).chain(earliest).min();
         }
@@ -89,19 +132,14 @@ impl<T: Value> Timed<T> {
         while number < end {
             let chunk_number = number / CHUNK_COUNT;
             let until = end.min((chunk_number + 1) * CHUNK_COUNT);
-            let held = self.chunks.entry(chunk_number).or_insert_with(|| Held {
-                chunk: Arc::new(Chunk::new()),
-                indexed: None,
-                changed: false,
-                stored: false,
+            let held = self.chunks.entry(chunk_number).or_insert_with(|| {
+                let held = Held::new();
+                self.deadlines.insert((held.deadline, chunk_number));
+                held
             });
-            let skipped = number - first;
-            Arc::make_mut(&mut held.chunk).push(
-                number % CHUNK_COUNT,
-                until - number,
-                at,
-                |index| make(skipped + index),
-            );
+            let (offset, skipped) = (number % CHUNK_COUNT, number - first);
+            let make = |index| make(skipped + index);
+            held.chunk_mut().push(offset, until - number, at, make);
             self.settle(chunk_number);
             number = until;
         }
@@ -109,10 +147,8 @@ impl<T: Value> Timed<T> {
     }
 
     pub(crate) fn peek(&self, number: u64) -> Option<&Slot<T>> {
-        self.chunks
-            .get(&(number / CHUNK_COUNT))?
-            .chunk
-            .peek(number % CHUNK_COUNT)
+        let held = self.chunks.get(&(number / CHUNK_COUNT))?;
+        held.chunk().peek(number % CHUNK_COUNT)
     }
 
     /// Takes one number, when it is there.
@@ -127,7 +163,7 @@ impl<T: Value> Timed<T> {
     pub(crate) fn slots_from(&self, first: u64) -> impl Iterator<Item = (u64, Slot<T>)> + '_ {
         let chunks = self.chunks.range(first / CHUNK_COUNT..);
         let slots = chunks.flat_map(|(chunk_number, held)| {
-            let slots = held.chunk.slots();
+            let slots = held.chunk().slots();
             slots.map(move |(offset, slot)| (chunk_number * CHUNK_COUNT + offset, slot))
         });
         slots.skip_while(move |(number, _)| *number < first)
@@ -145,7 +181,7 @@ impl<T: Value> Timed<T> {
         change: impl FnOnce(&mut Chunk<T>) -> R,
     ) -> Option<R> {
         let held = self.chunks.get_mut(&chunk_number)?;
-        let chunk = Arc::make_mut(&mut held.chunk);
+        let chunk = held.chunk_mut();
         let before = chunk.live_count();
         let result = change(chunk);
         self.live_count = self.live_count - before + chunk.live_count();
@@ -181,7 +217,7 @@ impl<T: Value> Timed<T> {
                 return;
             }
             let mut taken = 0;
-            let chunk = self.chunks.get(chunk_number).map(|held| &held.chunk);
+            let chunk = self.chunks.get(chunk_number).map(Held::chunk);
             for (offset, slot) in chunk.iter().flat_map(|chunk| chunk.slots()) {
                 if slot.at <= now {
                     taken += 1;
@@ -208,6 +244,7 @@ impl<T: Value> Timed<T> {
         } else {
             self.buried.extend(chunks);
         }
+        self.buried_evicted_count += std::mem::take(&mut self.evicted_count);
         self.deadlines.clear();
         self.live_count = 0;
     }
@@ -222,10 +259,10 @@ impl<T: Value> Timed<T> {
             && let Some((chunk_number, held)) = self.buried.pop_first()
         {
             let first = chunk_number * CHUNK_COUNT;
-            let slots = held.chunk.slots();
+            let slots = held.chunk().slots();
             slots.for_each(|(offset, slot)| each(first + offset, slot));
-            self.changes.on_removal(chunk_number, held.stored);
-            *work = work.saturating_sub(held.chunk.live_count());
+            self.on_removal(chunk_number, held.stored);
+            *work = work.saturating_sub(u64::from(held.live_count));
         }
     }
 
@@ -234,29 +271,32 @@ impl<T: Value> Timed<T> {
         let Some(held) = self.chunks.get_mut(&chunk_number) else {
             return;
         };
-        if held.chunk.live_count() == 0 {
-            if let Some(at) = held.indexed {
-                self.deadlines.remove(&(at, chunk_number));
-            }
-            self.changes.on_removal(chunk_number, held.stored);
+        let (live_count, deadline) = (held.chunk().live_count(), held.chunk().deadline());
+        if live_count == 0 {
+            let stored = held.stored;
+            self.deadlines.remove(&(held.deadline, chunk_number));
             self.chunks.remove(&chunk_number);
-            return;
+            return self.on_removal(chunk_number, stored);
         }
-        if held.chunk.is_sparse() {
-            Arc::make_mut(&mut held.chunk).compact();
+        if held.chunk().is_sparse() {
+            held.chunk_mut().compact();
+        }
+        held.live_count = u8::try_from(live_count).expect("a chunk is small");
+        if held.deadline != deadline {
+            self.deadlines.remove(&(held.deadline, chunk_number));
+            self.deadlines.insert((deadline, chunk_number));
+            held.deadline = deadline;
         }
         if !held.changed {
             held.changed = true;
             self.changes.on_change(chunk_number);
+            self.note_in_directory(chunk_number);
         }
-        let deadline = held.chunk.deadline();
-        if held.indexed != Some(deadline) {
-            if let Some(at) = held.indexed {
-                self.deadlines.remove(&(at, chunk_number));
-            }
-            self.deadlines.insert((deadline, chunk_number));
-            held.indexed = Some(deadline);
-        }
+    }
+
+    fn on_removal(&mut self, chunk_number: u64, stored: bool) {
+        self.changes.on_removal(chunk_number, stored);
+        self.note_in_directory(chunk_number);
     }
 
     /// Hands over the chunks that changed since the last freeze; `None` for those that are gone.
@@ -273,7 +313,11 @@ impl<T: Value> Timed<T> {
             let held = held.expect("what is listed as changed exists");
             held.changed = false;
             held.stored = true;
-            each(chunk_number, Some(Arc::clone(&held.chunk)));
+            if T::HAS_DIRECTORY {
+                held.frozen = true;
+                self.frozen.push(chunk_number);
+            }
+            each(chunk_number, Some(Arc::clone(held.chunk())));
         }
     }
 
@@ -294,28 +338,37 @@ impl<T: Value> Timed<T> {
         if chunk_number > u64::MAX / CHUNK_COUNT - 1 || self.chunks.contains_key(&chunk_number) {
             return Err(FieldError::Range);
         }
-        let (live_count, deadline) = (chunk.live_count(), chunk.deadline());
         let held = Held {
-            chunk: Arc::new(chunk),
-            indexed: Some(deadline),
+            deadline: chunk.deadline(),
+            live_count: u8::try_from(chunk.live_count()).expect("a chunk is small"),
+            chunk: Some(Arc::new(chunk)),
             changed: false,
             stored: true,
+            frozen: false,
         };
-        if is_buried {
-            self.buried.insert(chunk_number, held);
-            return Ok(());
-        }
-        self.live_count += live_count;
-        self.deadlines.insert((deadline, chunk_number));
-        self.chunks.insert(chunk_number, held);
+        self.take_in(chunk_number, held, is_buried);
         Ok(())
+    }
+
+    /// Adds a chunk that was stored.
+    fn take_in(&mut self, chunk_number: u64, held: Held<T>, is_buried: bool) {
+        let is_evicted = usize::from(held.chunk.is_none());
+        if is_buried {
+            self.buried_evicted_count += is_evicted;
+            self.buried.insert(chunk_number, held);
+            return;
+        }
+        self.evicted_count += is_evicted;
+        self.live_count += u64::from(held.live_count);
+        self.deadlines.insert((held.deadline, chunk_number));
+        self.chunks.insert(chunk_number, held);
     }
 
     /// The highest number that has a slot.
     pub(crate) fn last_number(&self) -> Option<u64> {
         let (chunk_number, held) = self.chunks.last_key_value()?;
-        held.chunk
-            .slots()
+        let slots = held.chunk().slots();
+        slots
             .last()
             .map(|(offset, _)| chunk_number * CHUNK_COUNT + offset)
     }
@@ -328,91 +381,4 @@ impl<T: Value> Timed<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fields::Fields;
-
-    impl Value for u8 {
-        fn encode(&self, out: &mut Vec<u8>) {
-            out.push(*self);
-        }
-        fn decode(fields: &mut Fields<'_>) -> Result<Self, FieldError> {
-            fields.u8()
-        }
-    }
-
-    fn take(timed: &mut Timed<u8>, number: u64) -> Option<Slot<u8>> {
-        timed
-            .edit(number / CHUNK_COUNT, |chunk| {
-                chunk.take(number % CHUNK_COUNT)
-            })
-            .flatten()
-    }
-
-    #[test]
-    fn an_emptied_chunk_leaves_nothing_behind() {
-        let mut timed = Timed::new();
-        timed.extend(60, 10, Timestamp(5), |_| 1);
-        assert_eq!((timed.chunk_count(), timed.live_count()), (2, 10));
-        for number in 60..70 {
-            assert!(take(&mut timed, number).is_some());
-            assert!(take(&mut timed, number).is_none());
-        }
-        assert_eq!((timed.chunk_count(), timed.live_count()), (0, 0));
-        timed.freeze(|number, _| panic!("chunk {number} came and went unseen"));
-    }
-
-    #[test]
-    fn a_lone_survivor_gives_back_the_room_of_the_others() {
-        let mut timed = Timed::new();
-        timed.extend(0, 64, Timestamp(5), |index| u8::try_from(index).unwrap());
-        (0..63).for_each(|number| assert!(take(&mut timed, number).is_some()));
-        assert_eq!(timed.chunks[&0].chunk.room(), 1);
-        assert_eq!(take(&mut timed, 63).map(|slot| slot.value), Some(63));
-    }
-
-    #[test]
-    fn a_frozen_chunk_is_not_changed_by_later_work() {
-        let mut timed = Timed::new();
-        timed.extend(0, 3, Timestamp(5), |_| 1);
-        let mut frozen = Vec::new();
-        timed.freeze(|number, chunk| frozen.push((number, chunk)));
-        assert!(take(&mut timed, 1).is_some());
-        assert_eq!(
-            frozen[0].1.as_ref().map(|chunk| chunk.live_count()),
-            Some(3)
-        );
-        let mut later = Vec::new();
-        timed.freeze(|number, chunk| later.push((number, chunk.map(|chunk| chunk.live_count()))));
-        assert_eq!(later, [(0, Some(2))]);
-    }
-
-    #[test]
-    fn due_work_stops_when_it_is_used_up_and_goes_on_later() {
-        let mut timed = Timed::new();
-        timed.extend(0, 640, Timestamp(5), |_| 1);
-        let mut work = 100;
-        let mut count = 0;
-        timed.peek_due(Timestamp(5), work, |_, _| count += 1);
-        assert_eq!(count, 128);
-        timed.take_due(Timestamp(5), &mut work, |_, _| count -= 1);
-        assert_eq!((count, work, timed.live_count()), (0, 0, 512));
-        assert_eq!(timed.next_deadline(), Some(Timestamp(5)));
-    }
-
-    #[test]
-    fn a_chunk_row_comes_back() {
-        let mut chunk = Chunk::new();
-        chunk.push(3, 9, Timestamp(77), |index| u8::try_from(index).unwrap());
-        chunk.take(5);
-        let mut row = Vec::new();
-        chunk.encode(&mut row);
-        let back = Chunk::<u8>::decode(&row).unwrap();
-        assert_eq!(
-            back.slots().collect::<Vec<_>>(),
-            chunk.slots().collect::<Vec<_>>()
-        );
-        assert_eq!(back.deadline(), Timestamp(77));
-        assert!(Chunk::<u8>::decode(&row[..row.len() - 1]).is_err());
-    }
-}
+mod tests;

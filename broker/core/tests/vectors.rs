@@ -432,6 +432,7 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::MARK,
         RowKey::DIRECTORY,
         RowKey::LEASES,
+        RowKey::DELAYED_DIRECTORY,
         RowKey::DELAYED,
         RowKey::PRODUCER,
         RowKey::RESTING,

@@ -111,9 +111,8 @@ impl Settlement {
             commands,
         };
         while let Err(need) = broker.apply(&entry, &mut effects, &mut replies) {
-            for key in need.0 {
-                let row = store.reader().read_row(key);
-                let row = row.map_err(|error| RestoreError::Store(set, error))?;
+            let rows = store.reader().read_rows(&need.0);
+            for (key, row) in rows.map_err(|error| RestoreError::Store(set, error))? {
                 let row = row.unwrap_or_default();
                 let supplied = broker.supply(key, &row);
                 supplied.map_err(|error| RestoreError::Rows(set, error))?;

@@ -61,11 +61,7 @@ impl StateMachine {
 
     async fn supply(&self, need: Need) -> io::Result<()> {
         let reader = self.state.borrow().reader();
-        let read = move || {
-            let row = |key| reader.read_row(key).map(|row| (key, row));
-            need.0.into_iter().map(row).collect::<Result<Vec<_>, _>>()
-        };
-        let joined = tokio::task::spawn_blocking(read).await;
+        let joined = tokio::task::spawn_blocking(move || reader.read_rows(&need.0)).await;
         let rows = joined
             .map_err(io::Error::other)?
             .map_err(io::Error::other)?;

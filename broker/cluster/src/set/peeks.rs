@@ -64,12 +64,8 @@ impl Peeks {
         let read = self.read.clone();
         tokio::task::spawn_local(async move {
             let keys = look.need.0.clone();
-            let rows = move || {
-                let row = |key| reader.read_row(key).map(|row| (key, row));
-                keys.into_iter().map(row).collect::<Result<Rows, _>>()
-            };
             // A thread that panics takes the process along; one that never began has read nothing.
-            let rows = tokio::task::spawn_blocking(rows).await;
+            let rows = tokio::task::spawn_blocking(move || reader.read_rows(&keys)).await;
             *read.borrow_mut() = Some((look, rows.unwrap_or_else(|_| Ok(Vec::new()))));
             wake.notify_one();
         });

@@ -159,12 +159,8 @@ impl Relay {
 
     async fn read_rows(&self, need: Need) -> Result<Rows, Refused> {
         let reader = self.state.borrow().reader();
-        let rows = move || {
-            let row = |key| reader.read_row(key).map(|row| (key, row));
-            need.0.into_iter().map(row).collect::<Result<Rows, _>>()
-        };
         // A thread that panics takes the process along; one that never began has read nothing.
-        let rows = tokio::task::spawn_blocking(rows).await;
+        let rows = tokio::task::spawn_blocking(move || reader.read_rows(&need.0)).await;
         rows.unwrap_or_else(|_| Ok(Rows::new())).map_err(|error| {
             let error = &error as &dyn std::error::Error;
             tracing::error!(set = %self.set, error, "pages could not be read for a redrive");

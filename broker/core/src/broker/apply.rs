@@ -26,7 +26,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// Pages are missing; then nothing was changed and nothing was added to the lists.
+    /// Rows are missing; then nothing was changed and nothing was added to the lists.
     pub fn apply(
         &mut self,
         entry: &Entry,
@@ -51,7 +51,7 @@ impl Broker {
         Ok(())
     }
 
-    /// The pages that the entry could touch and that are not here.
+    /// The rows that the entry could touch and that are not here.
     fn missing_rows(&self, entry: &Entry, now: Timestamp) -> Vec<RowKey> {
         if self.evicted.is_empty() {
             return Vec::new();
@@ -88,12 +88,12 @@ impl Broker {
             }
         }
         let rows = needs.into_iter().flat_map(|(queue, needs)| {
-            let key = move |number| RowKey {
+            let key = move |(kind, number)| RowKey {
                 queue,
-                kind: RowKey::PAGE,
+                kind,
                 number,
             };
-            needs.pages.into_iter().map(key)
+            needs.rows.into_iter().map(key)
         });
         rows.collect()
     }

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use sampan_protocol::{MessageId, QueueId};
 
 use super::{Broker, Need, RestoreError};
-use crate::page::Page;
-use crate::queue::{Look, PageRows, Peek, Peeked, Queue};
+use crate::queue::{Look, LookRows, Peek, Peeked, Queue};
 use crate::row_key::RowKey;
 
 /// Why nothing can be said of a queue's messages.
@@ -13,7 +12,7 @@ use crate::row_key::RowKey;
 pub enum PeekError {
     /// There is no such queue.
     QueueNotFound,
-    /// Pages are not in memory: read these rows and look again with them.
+    /// Rows are not in memory: read these rows and look again with them.
     Need(Need),
     /// A row is damaged.
     Damaged(RestoreError),
@@ -33,7 +32,7 @@ impl Broker {
         ask: &Peek,
         rows: &[(RowKey, Option<Bytes>)],
     ) -> Result<Vec<Peeked>, PeekError> {
-        self.look(queue, rows, |queue, pages| queue.peek(ask, pages))
+        self.look(queue, rows, |queue, rows| queue.peek(ask, rows))
     }
 
     /// The ready messages of a queue behind `ask.id` in the order of their ids, up to where `ends`
@@ -49,32 +48,29 @@ impl Broker {
         ends: [MessageId; 2],
         rows: &[(RowKey, Option<Bytes>)],
     ) -> Result<Vec<Peeked>, PeekError> {
-        self.look(queue, rows, |queue, pages| {
-            queue.look_by_id(ask, ends, pages)
-        })
+        self.look(queue, rows, |queue, rows| queue.look_by_id(ask, ends, rows))
     }
 
     fn look(
         &self,
         id: QueueId,
         rows: &[(RowKey, Option<Bytes>)],
-        look: impl for<'a> FnOnce(&'a Queue, &'a PageRows) -> Look<'a>,
+        look: impl for<'a> FnOnce(&'a Queue, &'a LookRows) -> Look<'a>,
     ) -> Result<Vec<Peeked>, PeekError> {
         let queue = self.queues.get(&id).ok_or(PeekError::QueueNotFound)?;
-        let mut pages = PageRows::new();
+        let mut look_rows = LookRows::default();
         for (key, row) in rows {
-            let page = row.as_ref().map(|row| Page::decode(row)).transpose();
             let damaged = |source| RestoreError::Damaged { key: *key, source };
-            let page = page.map_err(|source| PeekError::Damaged(damaged(source)))?;
-            pages.insert(key.number, page);
+            let pushed = look_rows.push(*key, row.as_deref());
+            pushed.map_err(|source| PeekError::Damaged(damaged(source)))?;
         }
-        let look = look(queue, &pages);
+        let look = look(queue, &look_rows);
         if look.needs.is_empty() {
             return Ok(look.messages);
         }
-        let keys = look.needs.into_iter().map(|number| RowKey {
+        let keys = look.needs.into_iter().map(|(kind, number)| RowKey {
             queue: id,
-            kind: RowKey::PAGE,
+            kind,
             number,
         });
         Err(PeekError::Need(Need(keys.collect())))

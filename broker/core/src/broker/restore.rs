@@ -1,7 +1,8 @@
 //! A set's state from its rows, as the newest durable checkpoint left them.
 //!
 //! Rows are read in the order of their keys, so a queue's own row comes before all that hang on it.
-//! Pages are not needed: the directory says what is on them, and `Need` asks for them.
+//! Pages and chunks of delayed messages are not needed: directories say what is in them, and `Need`
+//! asks for them.
 //! Spec: spec/state.md, "State rows".
 
 use std::collections::BTreeSet;
@@ -114,7 +115,7 @@ impl Broker {
             if queue.flags.redriving {
                 redriving.insert(*id);
             }
-            if queue.pages().evicted_count() > 0 {
+            if queue.has_evicted() {
                 evicted.insert(*id);
             }
         }

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use sampan_protocol::limits::BATCH_COUNT_MAX;
-use sampan_protocol::limits::{DELAYED_COUNT_MAX, IN_FLIGHT_COUNT_MAX};
+use sampan_protocol::limits::IN_FLIGHT_COUNT_MAX;
 use sampan_protocol::{BatchBuilder, ErrorCode, MessageBatch, MessageId, NewMessage, PeekOf};
 
 use super::*;
 use crate::limits::{DUE_WORK_MAX, PAGE_COUNT, PEEK_PAGE_COUNT_MAX};
 use crate::{Command, Effect, Entry, Peek, Reply};
+
+mod calendar;
 
 const QUEUE: QueueId = QueueId(1);
 const BATCH: u64 = BATCH_COUNT_MAX as u64;
@@ -155,8 +157,18 @@ fn a_full_queue_gives_fewer_and_then_refuses_to_give() {
 fn a_batch_that_would_pass_the_limit_of_delayed_messages_is_refused_whole() {
     let mut broker = broker();
     let batch = batch(Some(5_000));
+    let delayed_count_max = 20 * BATCH - 1;
+    let attributes = QueueAttributes {
+        delayed_count_max,
+        ..QueueAttributes::default()
+    };
+    let set = Command::QueueSet {
+        queue: QUEUE,
+        attributes,
+    };
+    assert_eq!(apply(&mut broker, 1_000, set), Reply::Done);
     let mut sent = 0;
-    while sent + BATCH <= DELAYED_COUNT_MAX {
+    while sent + BATCH <= delayed_count_max {
         let send = Command::Send {
             queue: QUEUE,
             producer: None,

@@ -1,6 +1,7 @@
-//! Which evicted pages an entry could touch: found out before anything is changed.
+//! Which evicted rows an entry could touch: found out before anything is changed.
 //!
-//! The answer may name a page too many (a receive can stop early by length), never one too few:
+//! Of pages the answer may name one too many (a receive can stop early by length), never one too
+//! few:
 //! - due work touches the pages of what lapses, has rested or falls due, and the lowest ones that
 //!   expire or are given up;
 //! - a receive takes the lowest pages until it has enough; due work removes at most its budget from
@@ -17,20 +18,27 @@
 //! - a step of a redrive touches the pages of its messages and those of what is fresh up to its
 //!   cursor; a redriven message that comes back touches its page, and so did the step.
 //!
-//! Spec: spec/state.md, "Pages".
+//! And of chunks of delayed messages: due work touches those with a deadline that has come and
+//! those that are buried, a send with a delay (its own, or the queue's by then) and a purge the one
+//! of the next id, another instant the message's.
+//!
+//! Spec: spec/state.md, "Rows that leave memory".
 
 use std::collections::BTreeSet;
 
 use sampan_protocol::{Handles, MessageBatch, MessageId, QueueAttributes, Timestamp, WhenFull};
 
 use super::{Fate, Queue, RedriveStep, Space};
+use crate::chunk::CHUNK_COUNT;
 use crate::limits::{DUE_WORK_MAX, OVERFLOW_COUNT_MAX, PAGE_COUNT};
+use crate::row_key::RowKey;
 use crate::share::Share;
 
-/// The evicted pages of one queue that one entry could touch.
+/// The evicted rows of one queue that one entry could touch.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
-    pub(crate) pages: BTreeSet<u64>,
+    /// Kinds and numbers.
+    pub(crate) rows: BTreeSet<(u8, u64)>,
     /// Messages that the receives of the entry ask for, and that redrives take before them.
     wanted: u64,
     /// What the entry may add: sends, deliveries, and what comes back.
@@ -60,7 +68,7 @@ impl Needs {
 }
 
 impl Queue {
-    /// Pages that due work touches.
+    /// Rows that due work touches.
     pub(crate) fn need_for_due(&self, now: Timestamp, needs: &mut Needs) {
         if self.next_deadline().is_none_or(|at| at > now) {
             return;
@@ -83,9 +91,12 @@ impl Queue {
             cleared += ready_count;
             self.need_page(page, needs);
         }
-        self.waiting.peek_due(now, DUE_WORK_MAX, |id, _| {
-            self.need_page(id / PAGE_COUNT, needs)
+        self.waiting.due_chunks(now, DUE_WORK_MAX, |chunk| {
+            self.need_chunk(chunk, needs);
+            self.need_page(chunk * CHUNK_COUNT / PAGE_COUNT, needs);
         });
+        self.waiting
+            .buried_chunks(DUE_WORK_MAX, |chunk| self.need_chunk(chunk, needs));
         for page in self.pages_of_returning() {
             self.need_page(page, needs);
         }
@@ -96,15 +107,17 @@ impl Queue {
         }
     }
 
-    /// Pages that a purge touches.
+    /// Rows that a purge touches.
     pub(crate) fn need_for_purge(&self, needs: &mut Needs) {
+        self.need_chunk(self.delayed.next / CHUNK_COUNT, needs);
         for next in [self.immediate.next, self.delayed.next] {
             self.need_page(next / PAGE_COUNT, needs);
         }
     }
 
-    /// The page that a delayed message would be on.
+    /// Where a delayed message is, and where it would be when ready.
     pub(crate) fn need_for_message(&self, id: MessageId, needs: &mut Needs) {
+        self.need_chunk(id.0 / CHUNK_COUNT, needs);
         self.need_page(id.0 / PAGE_COUNT, needs);
     }
 
@@ -141,6 +154,9 @@ impl Queue {
 
     /// Attributes that a send behind finds.
     pub(crate) fn need_for_set(&self, attributes: &QueueAttributes, needs: &mut Needs) {
+        if attributes.delay_ms > 0 {
+            self.need_chunk(self.delayed.next / CHUNK_COUNT, needs);
+        }
         needs.note_limits(attributes);
     }
 
@@ -149,8 +165,12 @@ impl Queue {
         needs.added.add(self.returnable());
     }
 
-    /// Pages of the messages that a send, or a delivery, could give up.
+    /// The chunk that the next delayed message goes to, if a send has one, and the pages of the
+    /// messages that a send, or a delivery, could give up.
     pub(crate) fn need_for_send(&self, batch: &MessageBatch, now: Timestamp, needs: &mut Needs) {
+        if batch.has_delays() || self.attributes.delay_ms > 0 {
+            self.need_chunk(self.delayed.next / CHUNK_COUNT, needs);
+        }
         let records = batch.records();
         let more = records.map(|record| Share::one(record.content_len()));
         needs.added = more.fold(needs.added, Share::plus);
@@ -197,7 +217,13 @@ impl Queue {
 
     fn need_page(&self, page: u64, needs: &mut Needs) {
         if self.pages.is_evicted(page) {
-            needs.pages.insert(page);
+            needs.rows.insert((RowKey::PAGE, page));
+        }
+    }
+
+    fn need_chunk(&self, chunk: u64, needs: &mut Needs) {
+        if self.waiting.is_evicted(chunk) {
+            needs.rows.insert((RowKey::DELAYED, chunk));
         }
     }
 

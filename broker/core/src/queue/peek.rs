@@ -1,8 +1,9 @@
 //! Looking at messages without receiving them: nothing changes.
 //!
-//! Pages that are not in memory are not taken in for this, for nobody would evict them again: the
-//! caller reads their rows and gives them along for one look. At most [`PEEK_PAGE_COUNT_MAX`], so a
-//! look at ready messages may end early.
+//! Pages and chunks that are not in memory are not taken in for this, for nobody would evict them
+//! again: the caller reads their rows and gives them along for one look. At most
+//! [`PEEK_PAGE_COUNT_MAX`] pages, so a look at ready messages may end early; of chunks no more than
+//! messages are wanted, and one.
 //!
 //! Leases and rests are in the order of their own numbers, so a look at those goes through all of
 //! them: some milliseconds with a million messages in flight. An index by id would cost every
@@ -13,11 +14,13 @@ use std::collections::BTreeMap;
 use sampan_protocol::limits::{BODY_LEN_MAX, HEADERS_LEN_MAX, KEY_LEN_MAX};
 use sampan_protocol::{MessageId, MessageState, PeekOf, Timestamp};
 
-use super::Queue;
-use crate::chunk::Slot;
+use super::{Delayed, Queue};
+use crate::chunk::{CHUNK_COUNT, Chunk, Slot};
+use crate::fields::FieldError;
 use crate::leases::Lease;
 use crate::limits::{PAGE_COUNT, PEEK_PAGE_COUNT_MAX};
 use crate::page::{Page, Received};
+use crate::row_key::RowKey;
 
 /// What a peek asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,24 +80,45 @@ impl Peeked {
     }
 }
 
-/// Rows of pages that are not in memory, by their number; `None` for one that is gone.
-pub(crate) type PageRows = BTreeMap<u64, Option<Page>>;
+/// Rows that are not in memory, by their number; `None` for one that is gone.
+#[derive(Default)]
+pub(crate) struct LookRows {
+    pages: BTreeMap<u64, Option<Page>>,
+    chunks: BTreeMap<u64, Option<Chunk<Delayed>>>,
+}
+
+impl LookRows {
+    pub(crate) fn push(&mut self, key: RowKey, row: Option<&[u8]>) -> Result<(), FieldError> {
+        match key.kind {
+            RowKey::PAGE => {
+                let page = row.map(Page::decode).transpose()?;
+                self.pages.insert(key.number, page);
+            }
+            RowKey::DELAYED => {
+                let chunk = row.map(Chunk::decode).transpose()?;
+                self.chunks.insert(key.number, chunk);
+            }
+            other => return Err(FieldError::Kind(other)),
+        }
+        Ok(())
+    }
+}
 
 /// A look in the making.
 pub(crate) struct Look<'a> {
     queue: &'a Queue,
-    rows: &'a PageRows,
+    rows: &'a LookRows,
     count_left: usize,
     len_left: u64,
     pub(crate) messages: Vec<Peeked>,
-    /// Pages that are needed before anything can be said.
-    pub(crate) needs: Vec<u64>,
+    /// Kinds and numbers of the rows that are needed before anything can be said.
+    pub(crate) needs: Vec<(u8, u64)>,
     /// Pages used that are not in memory.
     read_count: usize,
 }
 
 impl<'a> Look<'a> {
-    fn new(queue: &'a Queue, ask: &Peek, rows: &'a PageRows) -> Self {
+    fn new(queue: &'a Queue, ask: &Peek, rows: &'a LookRows) -> Self {
         Look {
             queue,
             rows,
@@ -107,7 +131,7 @@ impl<'a> Look<'a> {
     }
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
     /// As `push_pages`, of a range that may be empty.
     fn push_range(&mut self, from: u64, until: u64) -> bool {
         from >= until || self.push_pages(from, until)
@@ -148,11 +172,11 @@ impl Look<'_> {
             }
             let first = number * PAGE_COUNT;
             let place = from.saturating_sub(first);
-            let page = match (page, self.rows.get(&number)) {
+            let page = match (page, self.rows.pages.get(&number)) {
                 (Some(page), _) | (None, Some(Some(page))) => page,
                 (None, Some(None)) => continue,
                 (None, None) => {
-                    self.needs.push(number);
+                    self.needs.push((RowKey::PAGE, number));
                     // Of a page that begins before, nobody knows how much is wanted.
                     if place == 0 {
                         let ready_count = usize::try_from(ready_count).unwrap_or(usize::MAX);
@@ -172,16 +196,64 @@ impl Look<'_> {
         }
         true
     }
+
+    /// A chunk that is not in memory, if it was read and is not gone; asks for it when it was not.
+    fn row_of_chunk(&mut self, number: u64) -> Option<&'a Chunk<Delayed>> {
+        let row = self.rows.chunks.get(&number);
+        if row.is_none() {
+            self.needs.push((RowKey::DELAYED, number));
+        }
+        row?.as_ref()
+    }
+
+    /// The message of an id, if it waits for its delay.
+    fn find_one_waiting(&mut self, id: MessageId) -> Option<Peeked> {
+        let chunk_number = id.0 / CHUNK_COUNT;
+        let (number, _, chunk) = self.queue.waiting.chunks_from(chunk_number).next()?;
+        if number != chunk_number {
+            return None;
+        }
+        let chunk = chunk.or_else(|| self.row_of_chunk(number))?;
+        let slot = chunk.peek(id.0 % CHUNK_COUNT)?;
+        Some(Peeked::delayed(id.0, slot.at))
+    }
+
+    /// Adds to `found` the first messages behind `after` that wait for their delay.
+    fn find_waiting(&mut self, after: MessageId, found: &mut BTreeMap<u64, Peeked>) {
+        let (behind, mut left) = (after.0.saturating_add(1), self.count_left);
+        for (number, live_count, chunk) in self.queue.waiting.chunks_from(behind / CHUNK_COUNT) {
+            if left == 0 {
+                return;
+            }
+            let first = number * CHUNK_COUNT;
+            let Some(chunk) = chunk.or_else(|| self.row_of_chunk(number)) else {
+                // Of a chunk that begins before, nobody knows how much is wanted.
+                if first >= behind && !self.rows.chunks.contains_key(&number) {
+                    let live_count = usize::try_from(live_count).unwrap_or(usize::MAX);
+                    left = left.saturating_sub(live_count);
+                }
+                continue;
+            };
+            let slots = chunk
+                .slots()
+                .map(|(offset, slot)| (first + offset, slot.at));
+            let wanted = slots.filter(|(id, _)| *id >= behind).take(left);
+            let delayed = wanted.map(|(id, at)| (id, Peeked::delayed(id, at)));
+            let count_before = found.len();
+            found.extend(delayed);
+            left -= found.len() - count_before;
+        }
+    }
 }
 
 impl Queue {
     /// Looks at messages, with `rows` for pages that are not in memory.
-    pub(crate) fn peek<'a>(&'a self, ask: &Peek, rows: &'a PageRows) -> Look<'a> {
+    pub(crate) fn peek<'a>(&'a self, ask: &Peek, rows: &'a LookRows) -> Look<'a> {
         let mut look = Look::new(self, ask, rows);
         let count = look.count_left;
         match ask.of {
             PeekOf::Ready => self.peek_ready(ask.id, &mut look),
-            PeekOf::Delayed => look.push_all(self.delayed_behind(ask.id, count)),
+            PeekOf::Delayed => self.peek_delayed(ask.id, &mut look),
             PeekOf::InFlight => look.push_all(self.in_flight_behind(ask.id, count)),
             PeekOf::Message => self.peek_message(ask.id, &mut look),
         }
@@ -209,7 +281,7 @@ impl Queue {
         &'a self,
         ask: &Peek,
         ends: [MessageId; 2],
-        rows: &'a PageRows,
+        rows: &'a LookRows,
     ) -> Look<'a> {
         let mut look = Look::new(self, ask, rows);
         let (behind, base) = (ask.id.0.saturating_add(1), self.delayed.base);
@@ -228,14 +300,16 @@ impl Queue {
         look
     }
 
-    fn delayed_behind(&self, after: MessageId, count: usize) -> impl Iterator<Item = Peeked> {
+    fn peek_delayed(&self, after: MessageId, look: &mut Look<'_>) {
+        let mut found = self.resting_behind(after, look.count_left);
+        look.find_waiting(after, &mut found);
+        look.push_all(found.into_values());
+    }
+
+    fn resting_behind(&self, after: MessageId, count: usize) -> BTreeMap<u64, Peeked> {
         let resting = self.resting.table.slots();
         let resting = resting.map(|slot| Peeked::leased(MessageState::Resting, &slot));
-        let mut found = lowest_behind(after, count, resting);
-        let waiting = self.waiting.slots_from(after.0.saturating_add(1));
-        let waiting = waiting.take(count);
-        found.extend(waiting.map(|(id, slot)| (id, Peeked::delayed(id, slot.at))));
-        found.into_values()
+        lowest_behind(after, count, resting)
     }
 
     fn in_flight_behind(&self, after: MessageId, count: usize) -> impl Iterator<Item = Peeked> {
@@ -250,8 +324,8 @@ impl Queue {
             look.push(Peeked::ready(id.0, None));
             return;
         }
-        if let Some(slot) = self.waiting.peek(id.0) {
-            look.push(Peeked::delayed(id.0, slot.at));
+        if let Some(waiting) = look.find_one_waiting(id) {
+            look.push(waiting);
             return;
         }
         look.push_pages(id.0, id.0.saturating_add(1));
@@ -259,7 +333,7 @@ impl Queue {
             return;
         }
         let before = MessageId(id.0.saturating_sub(1));
-        let hidden = self.delayed_behind(before, 1);
+        let hidden = self.resting_behind(before, 1).into_values();
         let hidden = hidden.chain(self.in_flight_behind(before, 1));
         let found = hidden.filter(|message| message.id == id).last();
         look.push_all(found);

@@ -10,6 +10,7 @@ use super::Queue;
 use super::handles::past_of;
 use crate::effect::Effect;
 use crate::leases::Lease;
+use crate::limits::RESTING_COUNT_MAX;
 use crate::page::Received;
 use crate::timed::Timed;
 
@@ -45,7 +46,8 @@ impl Queue {
             return self.bury(lease.id, past, DeathReason::ReceiveCount, now, effects);
         }
         let rest_ms = rest_ms(&self.attributes, lease.id, lease.receive_count);
-        let has_room = self.delayed_count() < self.attributes.delayed_count_max;
+        let has_room = self.delayed_count() < self.attributes.delayed_count_max
+            && self.resting.table.live_count() < RESTING_COUNT_MAX;
         if rest_ms == 0 || !has_room || has_expired {
             return self.come_back(lease.id, past, now, effects);
         }

@@ -210,6 +210,10 @@ impl Queue {
         self.leases.freeze(|number, chunk| {
             push(RowKey::LEASES, number, chunk.map(FrozenRow::Leases));
         });
+        self.waiting.freeze_directory(|number, directory| {
+            let row = directory.map(FrozenRow::DelayedDirectory);
+            push(RowKey::DELAYED_DIRECTORY, number, row);
+        });
         self.waiting.freeze(|number, chunk| {
             push(RowKey::DELAYED, number, chunk.map(FrozenRow::Delayed));
         });
@@ -260,6 +264,10 @@ impl Queue {
             .table
             .row_numbers()
             .for_each(|number| push(RowKey::LEASES, number));
+        self.waiting
+            .directory_numbers()
+            .iter()
+            .for_each(|number| push(RowKey::DELAYED_DIRECTORY, *number));
         self.waiting
             .row_numbers()
             .for_each(|number| push(RowKey::DELAYED, number));
@@ -344,9 +352,9 @@ impl Queue {
                 let is_buried = covers_chunk(self.purged.lease, key.number);
                 self.leases.table.restore_row(key.number, row, is_buried)
             }
-            RowKey::DELAYED => {
-                let is_buried = covers_chunk(self.purged.delayed, key.number);
-                self.waiting.restore_row(key.number, row, is_buried)
+            RowKey::DELAYED_DIRECTORY => {
+                let is_buried = |chunk| covers_chunk(self.purged.delayed, chunk);
+                self.waiting.restore_directory(key.number, row, is_buried)
             }
             RowKey::RESTING => {
                 let is_buried = covers_chunk(self.purged.rest, key.number);
@@ -365,8 +373,7 @@ impl Queue {
                 self.kept.restore_row(key.number, row, next)
             }
             RowKey::REPLY => self.producers.restore_reply(key.number, row),
-            RowKey::PAGE => self.pages.supply(key.number, row),
-            other => Err(FieldError::Kind(other)),
+            _ => self.supply(key, row),
         }
     }
 
@@ -378,10 +385,7 @@ impl Queue {
             .table
             .last_number()
             .is_none_or(|last| last < self.leases.next);
-        let waiting = self
-            .waiting
-            .last_number()
-            .is_none_or(|last| last < self.delayed.next);
+        let waiting = self.waiting.lies_in(self.delayed.base, self.delayed.next);
         let resting = self
             .resting
             .table

@@ -31,6 +31,7 @@ impl Queue {
                 None | Some(0) => drop(chunk.take(offset)),
                 Some(delay_ms) => chunk.move_to(offset, now.after_ms(delay_ms)),
             }
+            chunk.tighten();
         });
         match delay_ms {
             None => self.remove(id, 1, effects),

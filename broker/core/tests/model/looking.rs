@@ -3,16 +3,20 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use sampan_core::{Peek, PeekError, Peeked};
+use sampan_core::{Broker, Peek, PeekError, Peeked};
 use sampan_protocol::{MessageId, PeekOf, QueueId};
 
 use crate::Stored;
 use crate::naive::Naive;
 
+fn resident_counts(broker: &Broker) -> [usize; 2] {
+    [broker.resident_page_count(), broker.resident_chunk_count()]
+}
+
 impl Stored {
     /// A look, with the rows that it asks for. Nothing is taken in by it.
     fn look(&mut self, queue: QueueId, ask: &Peek) -> Vec<Peeked> {
-        let resident_count = self.broker.resident_page_count();
+        let before = resident_counts(&self.broker);
         let looked = match self.broker.peek(queue, ask, &[]) {
             Err(PeekError::Need(need)) => {
                 self.needs += 1;
@@ -22,7 +26,7 @@ impl Stored {
             }
             looked => looked,
         };
-        assert_eq!(self.broker.resident_page_count(), resident_count);
+        assert_eq!(resident_counts(&self.broker), before);
         looked.unwrap()
     }
 

@@ -45,14 +45,14 @@ struct Stored {
 }
 
 impl Stored {
-    fn checkpoint(&mut self, resident_page_count_max: usize) {
+    fn checkpoint(&mut self, resident_count_max: usize) {
         for (key, row) in self.broker.freeze().into_rows() {
             match row {
                 Some(row) => drop(self.rows.insert(key, row)),
                 None => drop(self.rows.remove(&key)),
             }
         }
-        self.broker.checkpointed_with(resident_page_count_max);
+        self.broker.checkpointed_with(resident_count_max);
     }
 
     fn restore(&mut self, with_pages: bool) {
@@ -84,7 +84,7 @@ impl Stored {
                 self.broker.supply(key, &self.rows[&key]).unwrap();
             }
             let again = self.broker.apply(entry, &mut effects, &mut replies);
-            assert_eq!(again, Ok(()), "the first answer named every page");
+            assert_eq!(again, Ok(()), "the first answer named every row");
         }
         (effects, replies)
     }
@@ -227,7 +227,8 @@ impl Run {
                 let target = Some(DEAD_LETTERS).filter(|target| *target != queue);
                 let id = naive.random_id(random);
                 let handles = &naive.handles;
-                operations::command(random, profile, queue, target, producer, handles, id)
+                let profile = profile.within(naive.attributes.retention_ms);
+                operations::command(random, &profile, queue, target, producer, handles, id)
             })
             .collect();
         for (from, relay) in &mut self.relays {
@@ -458,5 +459,5 @@ fn the_broker_does_what_the_naive_model_does() {
             panic!("repeat with: SAMPAN_MODEL_SEED={seed} cargo test -p sampan-core --test model")
         });
     }
-    assert!(needs > 0, "no case ever needed an evicted page");
+    assert!(needs > 0, "no case ever needed an evicted row");
 }

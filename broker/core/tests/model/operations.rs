@@ -25,6 +25,8 @@ pub(crate) struct Profile {
     pub(crate) key_count: u32,
     /// Content of every message, when all are alike.
     pub(crate) content_len: Option<usize>,
+    /// The longest delay, in milliseconds; hardly longer than the queue's retention.
+    pub(crate) delay_max: u64,
     /// The longest pause between two entries, in milliseconds.
     pub(crate) pause_max: u64,
 }
@@ -37,7 +39,20 @@ impl Profile {
             keyed: *[0, 300, 900].choose(random).unwrap(),
             key_count: *[3, 300, 100_000].choose(random).unwrap(),
             content_len: *[None, Some(20), Some(300)].choose(random).unwrap(),
-            pause_max: *[3, 2_000, 40_000, 20_000_000].choose(random).unwrap(),
+            delay_max: *[20_000, 60_002, 90_000_000, u64::MAX]
+                .choose(random)
+                .unwrap(),
+            pause_max: *[3, 2_000, 40_000, 20_000_000, 3_000_000_000]
+                .choose(random)
+                .unwrap(),
+        }
+    }
+
+    /// As it is towards a queue of this retention.
+    pub(crate) fn within(self, retention_ms: u64) -> Self {
+        Profile {
+            delay_max: self.delay_max.min(retention_ms + 2),
+            ..self
         }
     }
 
@@ -67,7 +82,9 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
         true => WhenFull::DropOldestToDeadLetter,
         false => WhenFull::Refuse,
     };
-    let retention_ms = *[60_000, 600_000, 86_400_000].choose(random).unwrap();
+    let retention_ms = *[60_000, 600_000, 86_400_000, 34_560_000_000]
+        .choose(random)
+        .unwrap();
     QueueAttributes {
         dead_letter_queue: target.map_or(0, |target| target.0),
         receive_count_max: policy.0,
@@ -110,7 +127,7 @@ fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
             0 => None,
             1 => Some(0),
             2 => Some(random.random_range(1..20_000)),
-            _ => Some(random.random_range(1..60_002)),
+            _ => Some(random.random_range(1..profile.delay_max)),
         };
         let dedup_key = match with_keys && random.random_ratio(3, 4) {
             true => Bytes::from(random.random_range(0..profile.key_count).to_string()),
@@ -193,16 +210,19 @@ pub(crate) fn command(
             visibility_timeout_ms: *[0, 0, 1_000, 70_000].choose(random).unwrap(),
             handles: handles(random, profile, given),
         },
-        91..95 => Command::Release {
+        91..94 => Command::Release {
             queue,
             handles: handles(random, profile, given),
         },
-        95..98 => Command::Reschedule {
+        94..98 => Command::Reschedule {
             queue,
             id: MessageId(id),
-            delay_ms: *[None, Some(0), Some(1), Some(9_000), Some(60_001)]
-                .choose(random)
-                .unwrap(),
+            delay_ms: match random.random_range(0..6) {
+                0 => None,
+                1 => Some(0),
+                2 => Some(random.random_range(1..10_000)),
+                _ => Some(random.random_range(1..profile.delay_max)),
+            },
         },
         98 if random.random_ratio(1, 2) => Command::Purge { queue },
         _ => Command::QueueSet {

@@ -194,7 +194,11 @@ impl Player {
         let (mut effects, mut replies, mut out) = (Vec::new(), Vec::new(), Vec::new());
         while let Err(need) = self.broker.apply(&entry, &mut effects, &mut replies) {
             for key in need.0 {
-                out.push(format!("needs page {} of queue {}", key.number, key.queue));
+                let kind = kind_name(key.kind);
+                out.push(format!(
+                    "needs {kind} {} of queue {}",
+                    key.number, key.queue
+                ));
                 self.broker.supply(key, &self.rows[&key]).unwrap();
             }
         }
@@ -310,7 +314,7 @@ impl Player {
         format!("bytes {}", counts.unwrap().bytes)
     }
 
-    fn checkpoint(&mut self, resident_page_count_max: usize) -> Vec<String> {
+    fn checkpoint(&mut self, resident_count_max: usize) -> Vec<String> {
         let mut out = Vec::new();
         for (key, row) in self.broker.freeze().into_rows() {
             let kind = kind_name(key.kind);
@@ -325,7 +329,7 @@ impl Player {
                 None => (),
             }
         }
-        self.broker.checkpointed_with(resident_page_count_max);
+        self.broker.checkpointed_with(resident_count_max);
         out
     }
 
@@ -350,6 +354,7 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::MARK => "mark",
         RowKey::DIRECTORY => "directory",
         RowKey::LEASES => "leases",
+        RowKey::DELAYED_DIRECTORY => "delayed directory",
         RowKey::DELAYED => "delayed",
         RowKey::PRODUCER => "producer",
         RowKey::RESTING => "resting",

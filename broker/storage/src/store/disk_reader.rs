@@ -23,7 +23,7 @@ use super::extent_cache::ExtentCache;
 use super::extent_entry::{EXTENT_KEY_LEN, ExtentEntry, Place, extent_key};
 use super::index::{EXTENTS, Indexed, REMOVALS, ROWS};
 use super::options::{INDEX_FILE, READAHEAD_LEN};
-use super::reader::StoredMessage;
+use super::reader::{ReadRow, StoredMessage};
 use super::seal::{Table, unseal};
 use super::segment_extent::Extent;
 use super::segment_header::segment_name;
@@ -96,16 +96,19 @@ impl DiskReader {
     }
 
     /// The state row under `key`.
-    pub(super) fn read_row(&self, key: RowKey) -> Result<Option<Bytes>, StoreError> {
+    pub(super) fn read_rows(&self, keys: &[RowKey]) -> Result<Vec<ReadRow>, StoreError> {
         self.shared.check_latch()?;
         self.shared.index.read(|transaction| {
             let table = transaction.open_table(ROWS).indexed()?;
-            let key = key.encode();
-            let Some(value) = table.get(&key).indexed()? else {
-                return Ok(None);
+            let read = |key: &RowKey| {
+                let bytes = key.encode();
+                let Some(value) = table.get(&bytes).indexed()? else {
+                    return Ok((*key, None));
+                };
+                let content = unseal(Table::Rows, &bytes, value.value())?;
+                Ok((*key, Some(Bytes::copy_from_slice(content))))
             };
-            let content = unseal(Table::Rows, &key, value.value())?;
-            Ok(Some(Bytes::copy_from_slice(content)))
+            keys.iter().map(read).collect()
         })
     }
 

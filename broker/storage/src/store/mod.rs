@@ -71,7 +71,7 @@ pub use options::{
     SNAPSHOT_MARK_SPACING, SNAPSHOT_SYNC_LEN, StoreIdentity, StoreOptions, VALUE_LEN_MAX,
 };
 pub use queue_store::{Retired, SegmentStats, Spent, Store};
-pub use reader::{Reader, StoredMessage};
+pub use reader::{ReadRow, Reader, StoredMessage};
 pub use segment_extent::{EXTENT_HEADER_LEN, EXTENT_RECORD_LEN};
 pub use segment_header::{SEGMENT_FORMAT, SEGMENT_HEADER_LEN, segment_name};
 pub use snapshot_id::SnapshotId;

@@ -36,7 +36,7 @@ pub struct Recovered {
     /// The membership that was given with it.
     pub membership: Vec<u8>,
     /// The state rows, in the order of their keys, without paged ones: those are read by
-    /// [`Reader::read_row`](super::Reader::read_row) when the core needs them.
+    /// [`Reader::read_rows`](super::Reader::read_rows) when the core needs them.
     pub rows: Vec<(RowKey, Bytes)>,
     /// Segment files and generations that nobody could account for, under their new names.
     pub quarantined: Vec<String>,

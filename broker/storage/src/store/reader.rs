@@ -22,6 +22,9 @@ use super::segment_header::segment_name;
 use super::shared::Shared;
 use super::snapshot_reader::SnapshotReader;
 
+/// A state row that was asked for; `None` when there is none.
+pub type ReadRow = (RowKey, Option<Bytes>);
+
 /// A message that was read from disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
@@ -99,13 +102,14 @@ impl Reader {
         }
     }
 
-    /// The state row under `key`. Blocks on the disk.
+    /// The state rows under `keys`, as one checkpoint left them; `None` where there is none.
+    /// Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Damaged`] when the row is not what was written.
-    pub fn read_row(&self, key: RowKey) -> Result<Option<Bytes>, StoreError> {
-        self.disk().read_row(key)
+    /// [`StoreError::Damaged`] when a row is not what was written.
+    pub fn read_rows(&self, keys: &[RowKey]) -> Result<Vec<ReadRow>, StoreError> {
+        self.disk().read_rows(keys)
     }
 
     /// Takes in messages that another replica sent in place of damaged ones. They are read from

@@ -255,6 +255,7 @@ fn a_paged_row_is_read_when_it_is_asked_for_and_not_at_the_start() {
         .unwrap();
     harness.checkpoints.get_mut(&1).unwrap().rows.clear();
     harness.reopen(disk.after_crash(1).root()).unwrap();
-    let row = harness.store.reader().read_row(key).unwrap();
-    assert_eq!(row.as_deref(), Some(b"page".as_slice()));
+    let other = sampan_core::RowKey { number: 5, ..key };
+    let rows = harness.store.reader().read_rows(&[other, key]).unwrap();
+    assert_eq!(rows, [(other, None), (key, Some("page".into()))]);
 }

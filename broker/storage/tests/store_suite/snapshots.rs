@@ -361,7 +361,8 @@ fn readers_turn_to_the_new_store_and_its_predecessor_writes_no_more() {
     let (store, recovered) = incoming.install(old.store.retire()).unwrap();
     let mut receiver = Harness::adopt(store, &recovered, &sender);
     assert!(reader.read(GONE, &[MessageId(1)]).unwrap()[0].is_none());
-    assert!(reader.read_row(row_key(GONE, 1)).unwrap().is_none());
+    let row = reader.read_rows(&[row_key(GONE, 1)]).unwrap();
+    assert_eq!(row, [(row_key(GONE, 1), None)]);
     let (queue, id) = *receiver.model.messages.keys().next().unwrap();
     assert!(reader.read(queue, &[MessageId(id)]).unwrap()[0].is_some());
     assert!(matches!(of_old.next_chunk(), Err(StoreError::Replaced)));
