@@ -19,6 +19,8 @@ mod commands;
 mod dead_letters;
 #[path = "behaviour/deduplication.rs"]
 mod deduplication;
+#[path = "behaviour/durability.rs"]
+mod durability;
 #[path = "support/first_line.rs"]
 mod first_line;
 #[path = "support/folder.rs"]

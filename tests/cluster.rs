@@ -6,6 +6,7 @@ mod claims {
     pub(crate) mod backups;
     pub(crate) mod damage;
     pub(crate) mod dead_letters;
+    pub(crate) mod durability;
     pub(crate) mod forming;
     pub(crate) mod intruders;
     pub(crate) mod inviting;

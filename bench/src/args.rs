@@ -2,6 +2,7 @@
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use sampan_client::{Durability, QueueOptions};
 use serde::Serialize;
 
 /// Load generator for Sampan: starts real nodes, drives them through the SDK, and measures.
@@ -50,6 +51,9 @@ pub(crate) struct ClusterArguments {
     /// Whether clients, and the nodes among each other, use TLS.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub(crate) tls: Switch,
+    /// What the queues ask for: sends are confirmed when a majority has synced, or written, them.
+    #[arg(long, value_enum, default_value_t = DurabilityArgument::Sync)]
+    pub(crate) durability: DurabilityArgument,
     /// How long to measure, after some warming up. Default: 10, for idle 60.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) seconds: Option<u32>,
@@ -144,6 +148,15 @@ impl Workload {
     }
 }
 
+/// When sends are confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArgument {
+    /// When a majority has synced them.
+    Sync,
+    /// When a majority has written them.
+    Async,
+}
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -176,6 +189,14 @@ impl ClusterArguments {
             return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
         }
         Ok(())
+    }
+
+    /// The queues are made so.
+    pub(crate) fn queue_options(&self) -> QueueOptions {
+        QueueOptions::new().durability(match self.durability {
+            DurabilityArgument::Sync => Durability::Sync,
+            DurabilityArgument::Async => Durability::Async,
+        })
     }
 
     /// `None`: as the node does by itself.

@@ -151,6 +151,7 @@ fn paced(arguments: &ClusterArguments) -> LoadOptions {
         window: WINDOW,
         queues: arguments.queues,
         queue_prefix: "bench",
+        queue_options: arguments.queue_options(),
         body: arguments.body,
         backlog_max: Some(BACKLOG_MAX),
         rate: Some(arguments.rate()),

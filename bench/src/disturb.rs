@@ -68,6 +68,7 @@ fn options(arguments: &ClusterArguments) -> LoadOptions {
         window: WINDOW,
         queues: 1,
         queue_prefix: "bench",
+        queue_options: arguments.queue_options(),
         body: arguments.body,
         backlog_max: None,
         rate: Some(arguments.rate()),

@@ -32,7 +32,7 @@ impl Filling {
             window: arguments.window,
             body: arguments.body,
             queues: (0..arguments.queues).map(load::queue_name).collect(),
-            options: QueueOptions::new(),
+            options: arguments.queue_options(),
         }
     }
 

@@ -43,6 +43,7 @@ pub(crate) struct LoadOptions {
     pub(crate) queues: u32,
     /// Names of queues begin so.
     pub(crate) queue_prefix: &'static str,
+    pub(crate) queue_options: QueueOptions,
     pub(crate) body: u32,
     /// Receive and delete too; at most so many messages are then between send and delete.
     pub(crate) backlog_max: Option<u64>,
@@ -80,7 +81,7 @@ impl Load {
         }
         for number in 0..load.options.queues {
             let name = load.queue_name(number);
-            let created = load.clients[0].create_queue(name, QueueOptions::new());
+            let created = load.clients[0].create_queue(name, load.options.queue_options);
             match created.await {
                 // An earlier load of the same run has made it.
                 Err(error) if error.code() == Some(ErrorCode::QueueAlreadyExists) => {}

@@ -21,7 +21,7 @@ use self::disturbance::Disturbance;
 use self::drain::Drain;
 use self::idle::Idle;
 use self::throughput::Throughput;
-use crate::args::{ClusterArguments, Switch, Workload};
+use crate::args::{ClusterArguments, DurabilityArgument, Switch, Workload};
 use crate::meter::Quantiles;
 
 /// A line of the table: what, and how much.
@@ -37,7 +37,7 @@ pub(crate) struct Report {
     sets: Option<u32>,
     /// Threads of a node that own queues; `None` likewise.
     cores: Option<u16>,
-    /// What a confirmed send means: `synced`, on disk on a majority of the nodes.
+    /// What a confirmed send means: `synced` on a majority of the nodes, or only `written` there.
     durability: &'static str,
     tls: Switch,
     #[serde(flatten)]
@@ -64,7 +64,10 @@ impl Report {
             nodes: arguments.nodes,
             sets: arguments.set_count(),
             cores: arguments.core_count(),
-            durability: "synced",
+            durability: match arguments.durability {
+                DurabilityArgument::Sync => "synced",
+                DurabilityArgument::Async => "written",
+            },
             tls: arguments.tls,
             outcome,
         }

@@ -75,6 +75,7 @@ fn options(arguments: &ClusterArguments) -> LoadOptions {
         window: arguments.window,
         queues: arguments.queues,
         queue_prefix: "bench",
+        queue_options: arguments.queue_options(),
         body: arguments.body,
         backlog_max: is_pipeline.then_some(windows * BACKLOG_WINDOWS),
         rate: None,

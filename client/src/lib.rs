@@ -151,9 +151,9 @@ mod tls;
 mod watch;
 
 pub use sampan_protocol::{
-    Applied, DeadLetter, DeathReason, ErrorCode, MessageId, MessageState, PeekOf, PeekedMessage,
-    QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle, RedriveState,
-    RedriveStatus, SetId, Timestamp, WhenFull, Why, headers,
+    Applied, DeadLetter, DeathReason, Durability, ErrorCode, MessageId, MessageState, PeekOf,
+    PeekedMessage, QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle,
+    RedriveState, RedriveStatus, SetId, Timestamp, WhenFull, Why, headers,
 };
 
 pub use crate::builder::ClientBuilder;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sampan_protocol::{AttributeChanges, QueueId, WhenFull};
+use sampan_protocol::{AttributeChanges, Durability, QueueId, WhenFull};
 
 /// Attributes of a queue. What is not named keeps its default in a new queue, and its value in one
 /// that is there. The broker checks the ranges, and refuses with
@@ -166,6 +166,16 @@ impl QueueOptions {
     #[must_use]
     pub fn rewind(mut self, window: Duration) -> Self {
         self.changes.rewind_ms = Some(millis(window));
+        self
+    }
+
+    /// When sends are acknowledged: when a majority has synced them, the default, or when one has
+    /// written them. Then killed brokers lose nothing, but a majority that loses its power may
+    /// lose the last tenths of a second. Each acknowledgement says which one it is
+    /// ([`Sending::durability`](crate::Sending::durability)).
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.changes.durability = Some(durability);
         self
     }
 

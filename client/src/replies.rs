@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sampan_protocol::{
-    Applied, ErrorCode, Frame, HandleResults, ReceivedMessage, Reply, Sent, kind,
+    Applied, ErrorCode, Frame, HandleResults, ReceivedMessage, Reply, SentReply, kind,
 };
 
 use crate::connection::Connection;
@@ -60,7 +60,7 @@ impl Connection {
         }
         let repeated = outgoing.repeated;
         match (outgoing.work, reply) {
-            (Work::Send(frame), Reply::Sent(sent)) => self.on_sent(frame, sent),
+            (Work::Send(frame), Reply::Sent(reply)) => self.on_sent(frame, reply),
             (Work::Delete(frame), Reply::Deleted(results)) => {
                 self.on_deleted(frame, &results, repeated);
                 Ok(())
@@ -80,17 +80,20 @@ impl Connection {
         }
     }
 
-    fn on_sent(&mut self, frame: SendFrame, sent: Sent) -> Result<(), String> {
-        let count: u64 = sent.runs.iter().map(|(_, count)| u64::from(*count)).sum();
+    fn on_sent(&mut self, frame: SendFrame, reply: SentReply) -> Result<(), String> {
+        let count: u64 = reply
+            .sent
+            .runs
+            .iter()
+            .map(|(_, count)| u64::from(*count))
+            .sum();
         self.freed.add_send(&frame);
         if usize::try_from(count) != Ok(frame.count()) {
             let text = "a send reply with a wrong number of ids";
             frame.resolve(Outcome::Failed(Error::disconnected(text, Applied::Unknown)));
             return Err(text.to_owned());
         }
-        self.freed
-            .buffers
-            .push(frame.resolve(Outcome::Sent(sent.runs)));
+        self.freed.buffers.push(frame.resolve(Outcome::Sent(reply)));
         Ok(())
     }
 

@@ -10,15 +10,15 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use sampan_protocol::{Applied, MessageId};
+use sampan_protocol::{Applied, Durability, MessageId, SentReply};
 
 use crate::error::Error;
 
 /// What became of a frame.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Its messages are durable; the ids are runs in the order of the places.
-    Sent(Vec<(MessageId, u32)>),
+    /// Its messages are stored; the ids are runs in the order of the places.
+    Sent(SentReply),
     /// Its handles were worked off; the places that failed, ascending.
     Handled(Vec<(u16, Error)>),
     /// All of it failed.
@@ -121,13 +121,21 @@ impl Ticket {
         }
     }
 
+    /// What the acknowledgement promises, once there is one.
+    pub(crate) fn durability(&self) -> Option<Durability> {
+        match self.slot.outcome.get()? {
+            Outcome::Sent(reply) => Some(reply.durability),
+            _ => None,
+        }
+    }
+
     /// Id of the `index`-th message of this unit, after [`Ticket::poll`] was ready.
     pub(crate) fn message_id(&self, index: u16) -> Result<MessageId, Error> {
         let missing = || Error::disconnected("the reply lacks a message", Applied::Unknown);
         match self.slot.outcome.get() {
-            Some(Outcome::Sent(runs)) => {
+            Some(Outcome::Sent(reply)) => {
                 let mut place = u32::from(self.place) + u32::from(index);
-                for (first, count) in runs {
+                for (first, count) in &reply.sent.runs {
                     if place < *count {
                         return Ok(first.plus(place.into()));
                     }
@@ -175,7 +183,11 @@ mod tests {
             (2, second.ticket(1)),
         ]));
         assert_eq!(ticket.poll(&mut cx), Poll::Pending);
-        second.resolve(Outcome::Sent(vec![(MessageId(7), 1), (MessageId(20), 4)]));
+        let runs = vec![(MessageId(7), 1), (MessageId(20), 4)];
+        let sent = sampan_protocol::Sent { runs };
+        assert_eq!(ticket.durability(), None);
+        second.resolve(Outcome::Sent(sent.acknowledged(Durability::Async)));
+        assert_eq!(ticket.durability(), Some(Durability::Async));
         assert_eq!(ticket.poll(&mut cx), Poll::Ready(()));
         assert_eq!(ticket.message_id(0).ok(), Some(MessageId(20)));
         assert_eq!(ticket.message_id(3).ok(), Some(MessageId(23)));

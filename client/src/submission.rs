@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use sampan_protocol::{MessageId, ReceiptHandle};
+use sampan_protocol::{Durability, MessageId, ReceiptHandle};
 
 use crate::error::Error;
 use crate::send_frame::SendUnit;
@@ -52,6 +52,14 @@ impl<U: Unit> Submission<U> {
         }
     }
 
+    /// What the acknowledgement promises, once there is one.
+    fn durability(&self) -> Option<Durability> {
+        match &self.place {
+            Place::InLine(_, _, ticket) | Place::InFrame(ticket) => ticket.durability(),
+            Place::Refused(_) => None,
+        }
+    }
+
     /// Ready with the ticket once its slot has an outcome.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&Ticket, Error>> {
         match &mut self.place {
@@ -82,12 +90,21 @@ macro_rules! opaque_debug {
     };
 }
 
-/// A send under way; resolves to the message's id once the message is durable.
+/// A send under way; resolves to the message's id once the message is as durable as its queue asks
+/// for ([`QueueOptions::durability`](crate::QueueOptions::durability)).
 ///
 /// Dropping it does not take the message back, unless it was still in the line for room (see
 /// [`Queue::send`](crate::Queue::send)).
 #[must_use = "a send says only here whether the message is stored"]
 pub struct Sending(pub(crate) Submission<SendUnit>);
+
+impl Sending {
+    /// What the acknowledgement promises; `None` before it is there, and without one. A send that
+    /// is awaited by reference can be asked afterwards.
+    pub fn durability(&self) -> Option<Durability> {
+        self.0.durability()
+    }
+}
 
 impl Future for Sending {
     type Output = Result<MessageId, Error>;
@@ -100,11 +117,19 @@ impl Future for Sending {
 
 opaque_debug!(Sending);
 
-/// A batch under way; resolves to the messages' ids, in order, once all of them are durable.
+/// A batch under way; resolves to the messages' ids, in order, once all of them are as durable as
+/// their queue asks for.
 #[must_use = "a send says only here whether the messages are stored"]
 pub struct SendingBatch {
     pub(crate) submission: Submission<SendUnit>,
     pub(crate) count: u16,
+}
+
+impl SendingBatch {
+    /// See [`Sending::durability`].
+    pub fn durability(&self) -> Option<Durability> {
+        self.submission.durability()
+    }
 }
 
 impl Future for SendingBatch {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::poll;
-use sampan_client::{Applied, Error, ErrorCode, Message, MessageId};
+use sampan_client::{Applied, Durability, Error, ErrorCode, Message, MessageId};
 use sampan_protocol::{MessageRecord, Request, headers};
 use support::{Peer, bodies};
 
@@ -49,7 +49,7 @@ async fn an_idle_connection_sends_one_message_at_once_and_ids_come_in_runs() {
     assert_eq!(send.await.unwrap(), MessageId(1));
 
     let delayed = MessageId(MessageId::DELAYED_BIT | 4);
-    let now = queue.send("now");
+    let mut now = queue.send("now");
     let later = queue.send_with(Message::new("later").delay(Duration::from_millis(1_500)));
     let (id, frame) = connection.next_send().await;
     assert!(frame.batch.has_delays());
@@ -60,13 +60,13 @@ async fn an_idle_connection_sends_one_message_at_once_and_ids_come_in_runs() {
         .collect();
     assert_eq!(delays, [MessageRecord::DELAY_DEFAULT, 1_500]);
     let runs = vec![(MessageId(2), 1), (delayed, 1)];
+    let sent = sampan_protocol::Sent { runs }.acknowledged(Durability::Async);
     connection
-        .reply(
-            id,
-            sampan_protocol::Reply::Sent(sampan_protocol::Sent { runs }),
-        )
+        .reply(id, sampan_protocol::Reply::Sent(sent))
         .await;
-    assert_eq!(now.await.unwrap(), MessageId(2));
+    assert_eq!(now.durability(), None);
+    assert_eq!((&mut now).await.unwrap(), MessageId(2));
+    assert_eq!(now.durability(), Some(Durability::Async));
     assert_eq!(later.await.unwrap(), delayed);
 }
 

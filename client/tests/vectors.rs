@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sampan_client::{
-    Applied, Client, DeathReason, Error, ErrorCode, Message, MessageId, MessageState, PeekOf,
-    QueueOptions, ReceiptHandle, RedriveState, Timestamp, headers,
+    Applied, Client, DeathReason, Durability, Error, ErrorCode, Message, MessageId, MessageState,
+    PeekOf, QueueOptions, ReceiptHandle, RedriveState, Timestamp, headers,
 };
 use sampan_protocol::{Frame, FrameHeader, kind};
 use support::{Connection, Peer};
@@ -99,8 +99,9 @@ async fn sends_and_their_ids() {
     let reply = ("send.txt", "sent: a delayed message between two others");
     exchange(&mut connection, request, &[reply]).await;
     let mut ids = Vec::new();
-    for send in sends {
-        ids.push(send.await.unwrap().0);
+    for mut send in sends {
+        ids.push((&mut send).await.unwrap().0);
+        assert_eq!(send.durability(), Some(Durability::Async));
     }
     assert_eq!(ids, [1_000, MessageId::DELAYED_BIT | 7, 1_001]);
 

@@ -17,7 +17,7 @@ use crate::limits::{
     VISIBILITY_TIMEOUT_MAX_MS, VISIBILITY_TIMEOUT_MIN_MS,
 };
 use crate::reader::Reader;
-use crate::{DecodeError, ErrorCode, OutOfRange};
+use crate::{DecodeError, Durability, ErrorCode, OutOfRange};
 
 /// A type that an attribute has in memory. No range reaches beyond its type.
 trait Value: Copy {
@@ -87,6 +87,16 @@ impl Value for WhenFull {
             WhenFull::Refuse => 0,
             WhenFull::DropOldestToDeadLetter => 1,
         }
+    }
+}
+
+impl Value for Durability {
+    fn from_wire(value: u64) -> Option<Self> {
+        Durability::from_number(value.try_into().ok()?)
+    }
+
+    fn to_wire(self) -> u64 {
+        self.number().into()
     }
 }
 
@@ -210,6 +220,8 @@ attributes! {
     /// How long after its send a deleted message is kept, and can be made ready again by a rewind.
     /// 0: what is deleted is gone.
     16 rewind_ms: u64 = 0, 0, RETENTION_MAX_MS;
+    /// When sends are acknowledged.
+    18 durability: Durability = Durability::Sync, 0, 1;
     /// Bytes of headers, keys and bodies that it holds, in whatever state.
     19 byte_count_max: u64 = BYTE_COUNT_MAX, 1, BYTE_COUNT_MAX;
     /// What it does with a send that would pass `message_count_max` or `byte_count_max`.

@@ -15,6 +15,7 @@ mod batch;
 mod checksum;
 mod dead_letter;
 mod decode_error;
+mod durability;
 mod error_code;
 mod frame;
 #[doc(hidden)]
@@ -35,6 +36,7 @@ pub use batch::{BatchBuilder, MessageBatch, MessageRecord, NewMessage};
 pub use checksum::checksum;
 pub use dead_letter::{DeadLetter, DeathReason, without_broker_headers};
 pub use decode_error::DecodeError;
+pub use durability::Durability;
 pub use error_code::{Applied, ErrorCode};
 pub use frame::{
     AdminReply, AdminRequest, Authenticate, Authenticated, ChangeVisibility, Delete, DeliveryMeta,
@@ -42,7 +44,7 @@ pub use frame::{
     PROTOCOL_VERSION, Peek, PeekOf, PeekedMessage, QueueCounts, QueueCreate, QueueDescription,
     QueueList, QueueListPage, QueueRewind, QueueSet, Receive, ReceivedEncoder, ReceivedMessage,
     Redrive, RedriveBegun, RedriveState, RedriveStatus, Reply, Request, Reschedule, RouteReply,
-    RouteRequest, Send, Sent, Why, kind,
+    RouteRequest, Send, Sent, SentReply, Why, kind,
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{

@@ -32,7 +32,7 @@ fn send(session: ProducerSession, number: u64, delays_ms: &[u64]) -> Request {
 
 fn sent(wire: &mut Wire, request: &Request) -> Sent {
     match wire.ask(request) {
-        Reply::Sent(sent) => sent,
+        Reply::Sent(reply) => reply.sent,
         other => panic!("not stored: {other:?}"),
     }
 }

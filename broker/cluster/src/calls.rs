@@ -78,6 +78,7 @@ pub(crate) fn encode_command(command: Command) -> Bytes {
     let entry = Entry {
         stamp: Timestamp(0),
         commands: vec![command],
+        ..Entry::default()
     };
     let mut out = Vec::with_capacity(entry.encoded_len());
     entry.encode(&mut out);

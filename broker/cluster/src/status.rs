@@ -245,7 +245,7 @@ pub struct QueueMetrics {
 /// Figures of a node's log since it was opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogMetrics {
-    /// Bytes of entries appended and synced.
+    /// Bytes of entries appended and written.
     pub appended_len: u64,
     /// Syncs.
     pub sync_count: u64,

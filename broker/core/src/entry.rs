@@ -9,7 +9,7 @@
 //! Spec: spec/state.md, "The entry", "Versions".
 
 use bytes::Bytes;
-use sampan_protocol::Timestamp;
+use sampan_protocol::{Durability, Timestamp};
 
 use crate::command::Command;
 use crate::fields::{FieldError, Fields};
@@ -19,18 +19,20 @@ use crate::limits::ENTRY_COMMAND_COUNT_MAX;
 pub const FORMAT_VERSION_MIN: u16 = 1;
 /// The highest format version that this release reads, and may write once the catalog allows it.
 pub const FORMAT_VERSION_MAX: u16 = if cfg!(feature = "next-version") { 2 } else { 1 };
-/// Version u8, stamp u64, count u32.
-const HEAD_LEN: usize = 13;
+/// Version u8, durability u8, stamp u64, count u32.
+const HEAD_LEN: usize = 14;
 /// No command is shorter.
 const COMMAND_LEN_MIN: usize = 3;
 
 /// Commands and the instant at which they happen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     /// By the leader's clock, not before the entry in front of it.
     pub stamp: Timestamp,
     /// Carried out in this order.
     pub commands: Vec<Command>,
+    /// When a replica's log confirms it: the state is the same whichever it is.
+    pub durability: Durability,
 }
 
 /// Bytes that this release cannot take for an entry.
@@ -112,6 +114,7 @@ impl Entry {
         let count = u32::try_from(self.commands.len()).expect("the limit is below 2^32");
         let version = u8::try_from(self.version_needed()).expect("versions are below 256");
         out.push(version);
+        out.push(self.durability.number());
         out.extend_from_slice(&self.stamp.0.to_le_bytes());
         out.extend_from_slice(&count.to_le_bytes());
     }
@@ -126,14 +129,18 @@ impl Entry {
         let damaged = |command| move |source| EntryError::Damaged { command, source };
         let version = fields.u8().map_err(damaged(0))?;
         check_version(version)?;
-        let (stamp, count) = decode_head(&mut fields).map_err(damaged(0))?;
+        let (durability, stamp, count) = decode_head(&mut fields).map_err(damaged(0))?;
         let mut commands = Vec::with_capacity(count);
         for command in 0..count {
             let decoded = Command::decode(&mut fields, &bytes, version.into());
             commands.push(decoded.map_err(damaged(command))?);
         }
         fields.end().map_err(damaged(count))?;
-        Ok(Entry { stamp, commands })
+        Ok(Entry {
+            stamp,
+            commands,
+            durability,
+        })
     }
 }
 
@@ -149,7 +156,8 @@ fn check_version(version: u8) -> Result<(), EntryError> {
 }
 
 /// What follows the version.
-fn decode_head(fields: &mut Fields<'_>) -> Result<(Timestamp, usize), FieldError> {
+fn decode_head(fields: &mut Fields<'_>) -> Result<(Durability, Timestamp, usize), FieldError> {
+    let durability = Durability::from_number(fields.u8()?).ok_or(FieldError::Range)?;
     let stamp = fields.timestamp()?;
     let count = fields.u32()? as usize;
     if count > ENTRY_COMMAND_COUNT_MAX {
@@ -158,7 +166,7 @@ fn decode_head(fields: &mut Fields<'_>) -> Result<(Timestamp, usize), FieldError
     if count * COMMAND_LEN_MIN > fields.remaining_len() {
         return Err(FieldError::Short);
     }
-    Ok((stamp, count))
+    Ok((durability, stamp, count))
 }
 
 #[cfg(test)]
@@ -191,7 +199,11 @@ mod tests {
             vec![send_of(5000), send_of(5000)],
         ] {
             let stamp = Timestamp(9);
-            let entry = Entry { stamp, commands };
+            let entry = Entry {
+                stamp,
+                commands,
+                ..Entry::default()
+            };
             let mut encoded = Vec::new();
             entry.encode(&mut encoded);
             let pieces = entry.encode_pieces(4096);
@@ -201,5 +213,26 @@ mod tests {
                 assert_eq!(is_shared, batch.len() >= 4096);
             }
         }
+    }
+
+    #[test]
+    fn an_entry_keeps_its_durability_and_one_of_an_unknown_kind_is_refused() {
+        for durability in [Durability::Sync, Durability::Async] {
+            let entry = Entry {
+                durability,
+                ..Entry::default()
+            };
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            assert_eq!(Entry::decode(bytes.into()), Ok(entry));
+        }
+        let mut bytes = Vec::new();
+        Entry::default().encode(&mut bytes);
+        bytes[1] = 2;
+        let damaged = EntryError::Damaged {
+            command: 0,
+            source: FieldError::Range,
+        };
+        assert_eq!(Entry::decode(bytes.into()), Err(damaged));
     }
 }

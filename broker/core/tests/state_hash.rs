@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sampan_core::{Broker, CatalogCommand, Command, Effect, Entry, Reply, RowKey};
 use sampan_protocol::{
-    BatchBuilder, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId, SetId, Timestamp,
+    BatchBuilder, Durability, Handles, MessageBatch, NewMessage, QueueAttributes, QueueId, SetId,
+    Timestamp,
 };
 
 const QUEUE: QueueId = QueueId(1);
@@ -67,7 +68,11 @@ fn delete(handles: Handles) -> Command {
 fn apply(broker: &mut Broker, after_ms: u64, commands: Vec<Command>) -> Vec<Reply> {
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     let stamp = Timestamp(START + after_ms);
-    let entry = Entry { stamp, commands };
+    let entry = Entry {
+        stamp,
+        commands,
+        ..Entry::default()
+    };
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
     replies
 }
@@ -185,6 +190,26 @@ fn other_handles_are_another_hash() {
     assert_ne!(one, other);
 }
 
+/// When a log confirms an entry is nothing that a queue knows of.
+#[test]
+fn the_hash_does_not_depend_on_the_durability_of_entries() {
+    let run = |durability| {
+        let mut broker = Broker::new();
+        for (stamp, commands) in [(0, vec![create(5), send(8)]), (1, vec![receive(8)])] {
+            let entry = Entry {
+                stamp: Timestamp(START + stamp),
+                commands,
+                durability,
+            };
+            broker
+                .apply(&entry, &mut Vec::new(), &mut Vec::new())
+                .unwrap();
+        }
+        broker.state_hash()
+    };
+    assert_eq!(run(Durability::Sync), run(Durability::Async));
+}
+
 /// A leader may drain its effects after each entry, a replay after many: runs in the list are
 /// joined differently then.
 #[test]
@@ -197,7 +222,11 @@ fn the_hash_does_not_depend_on_how_the_caller_collects_effects() {
         for handle in handles(&received[0]).iter() {
             let commands = vec![delete([handle].into_iter().collect())];
             let stamp = Timestamp(START + 2);
-            let entry = Entry { stamp, commands };
+            let entry = Entry {
+                stamp,
+                commands,
+                ..Entry::default()
+            };
             broker.apply(&entry, &mut effects, &mut replies).unwrap();
             if !collects {
                 removals += effects.len();

@@ -19,9 +19,9 @@ use sampan_core::{
     Reply, RowKey, SetRecord,
 };
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, DeathReason, Handles, MessageBatch, MessageId, NewMessage,
-    ProducerNumber, ProducerSession, QueueAttributes, QueueId, ReceiptHandle, RedriveFilter, SetId,
-    Timestamp, WhenFull,
+    AttributeChanges, BatchBuilder, DeathReason, Durability, Handles, MessageBatch, MessageId,
+    NewMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueId, ReceiptHandle,
+    RedriveFilter, SetId, Timestamp, WhenFull,
 };
 
 const QUEUE: QueueId = QueueId(1);
@@ -270,6 +270,7 @@ fn entry() -> Entry {
     Entry {
         stamp: Timestamp(1_700_000_000_000),
         commands: commands(),
+        ..Entry::default()
     }
 }
 
@@ -307,6 +308,7 @@ fn broker() -> (Broker, [u64; 3]) {
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_500),
         commands,
+        ..Entry::default()
     };
     replies.clear();
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
@@ -334,6 +336,7 @@ fn broker() -> (Broker, [u64; 3]) {
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_600),
         commands,
+        ..Entry::default()
     };
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
     let hashes = [first_hash, second_hash, broker.state_hash()];
@@ -392,6 +395,10 @@ fn an_entry_has_the_bytes_of_its_vector_and_comes_back_from_them() {
     for (number, command) in commands().into_iter().enumerate() {
         let entry = Entry {
             stamp: Timestamp(1_700_000_000_000),
+            durability: match command {
+                Command::Release { .. } => Durability::Async,
+                _ => Durability::Sync,
+            },
             commands: vec![command],
         };
         let mut bytes = Vec::new();

@@ -13,7 +13,11 @@ use sampan_protocol::{QueueId, Timestamp};
 
 fn entry(commands: Vec<Command>) -> Entry {
     let stamp = Timestamp(77);
-    Entry { stamp, commands }
+    Entry {
+        stamp,
+        commands,
+        ..Entry::default()
+    }
 }
 
 fn encoded(entry: &Entry) -> Vec<u8> {
@@ -59,7 +63,7 @@ fn version_0_is_damage() {
 #[test]
 fn a_command_of_version_2_inside_an_entry_of_version_1_is_damage() {
     let mut bytes = encoded(&entry(Vec::new()));
-    bytes[9] = 1;
+    bytes[10] = 1;
     bytes.extend_from_slice(&[0x30, 2, 0, b'h', b'i']);
     let error = Entry::decode(Bytes::from(bytes)).unwrap_err();
     assert!(matches!(error, EntryError::Damaged { command: 0, .. }));
@@ -84,7 +88,11 @@ fn a_note_needs_version_2_and_changes_nothing_but_the_state_hash() {
     let hash = |commands| {
         let (mut broker, mut effects, mut replies) = (Broker::new(), Vec::new(), Vec::new());
         let stamp = Timestamp(77);
-        let entry = Entry { stamp, commands };
+        let entry = Entry {
+            stamp,
+            commands,
+            ..Entry::default()
+        };
         broker.apply(&entry, &mut effects, &mut replies).unwrap();
         assert!(effects.is_empty());
         assert!(replies.iter().all(|reply| *reply == Reply::Done));

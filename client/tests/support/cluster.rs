@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sampan_client::{Client, ClientBuilder};
 use sampan_protocol::{
-    AdminReply, ErrorCode, HandleResults, MessageId, Reply, Request, RouteReply, Sent, SetId,
+    AdminReply, Durability, ErrorCode, HandleResults, MessageId, Reply, Request, RouteReply, Sent,
+    SetId,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -102,7 +103,7 @@ impl World {
             Request::Send(send) => {
                 match self.sessions.judge(send) {
                     Ok(None) => {}
-                    Ok(Some(sent)) => return Reply::Sent(sent),
+                    Ok(Some(sent)) => return Reply::Sent(sent.acknowledged(Durability::Sync)),
                     Err(code) => return refusal(code),
                 }
                 let first = MessageId(self.stored.len() as u64 + 1);
@@ -113,7 +114,7 @@ impl World {
                 let runs = vec![(first, count)];
                 let sent = Sent { runs };
                 self.sessions.note(send, sent.clone());
-                Reply::Sent(sent)
+                Reply::Sent(sent.acknowledged(Durability::Sync))
             }
             Request::Receive(_) => messages(node..node + 1),
             Request::Delete(_) => Reply::Deleted(HandleResults::default()),

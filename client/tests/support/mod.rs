@@ -16,9 +16,9 @@ use bytes::{Bytes, BytesMut};
 use sampan_client::{Client, ClientBuilder};
 use sampan_protocol::limits::FRAME_LEN_MAX;
 use sampan_protocol::{
-    Applied, Authenticated, ErrorCode, ErrorReply, Frame, FrameDecoder, FrameHeader, HelloReply,
-    MessageId, ReceiptHandle, ReceivedMessage, Reply, Request, RouteReply, Sent, SetId, Timestamp,
-    checksum, verify_signature,
+    Applied, Authenticated, Durability, ErrorCode, ErrorReply, Frame, FrameDecoder, FrameHeader,
+    HelloReply, MessageId, ReceiptHandle, ReceivedMessage, Reply, Request, RouteReply, Sent, SetId,
+    Timestamp, checksum, verify_signature,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -258,7 +258,8 @@ impl Connection {
     /// Answers a send with ids from `first` on.
     pub async fn sent(&mut self, id: u64, first: u64, count: usize) {
         let runs = vec![(MessageId(first), u32::try_from(count).expect("at most 256"))];
-        self.reply(id, Reply::Sent(Sent { runs })).await;
+        let sent = Sent { runs }.acknowledged(Durability::Sync);
+        self.reply(id, Reply::Sent(sent)).await;
     }
 
     pub async fn refuse(&mut self, id: u64, code: ErrorCode) {

@@ -55,4 +55,4 @@ pub use reply::Reply;
 pub use request::Request;
 pub use reschedule::Reschedule;
 pub use route::{RouteReply, RouteRequest};
-pub use send::{Send, Sent};
+pub use send::{Send, Sent, SentReply};

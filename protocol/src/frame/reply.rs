@@ -8,7 +8,7 @@ use crate::reader::Reader;
 use crate::{
     AdminReply, Authenticated, DecodeError, ErrorReply, HandleResults, HelloReply, PeekedMessage,
     QueueDescription, QueueListPage, ReceivedMessage, RedriveBegun, RedriveStatus, RouteReply,
-    Sent,
+    SentReply,
 };
 
 /// What the broker answers.
@@ -43,7 +43,7 @@ pub enum Reply {
     /// Who leads, and where the nodes are.
     Route(RouteReply),
     /// The messages are stored.
-    Sent(Sent),
+    Sent(SentReply),
     /// Messages, possibly none; the frame says whether more follow.
     Received(Vec<ReceivedMessage>),
     /// What became of each handle of a delete.
@@ -105,7 +105,7 @@ impl Reply {
             REDRIVE_CANCELLED => Reply::RedriveCancelled(RedriveStatus::decode(payload)?),
             QUEUE_REWOUND => Reply::QueueRewound(queue_purge::decode_reply(payload)?),
             ROUTE => Reply::Route(RouteReply::decode(payload)?),
-            SENT => Reply::Sent(Sent::decode(payload)?),
+            SENT => Reply::Sent(SentReply::decode(payload)?),
             RECEIVED => Reply::Received(received::decode(payload)?),
             DELETED => Reply::Deleted(HandleResults::decode(payload)?),
             VISIBILITY_CHANGED => Reply::VisibilityChanged(HandleResults::decode(payload)?),

@@ -12,7 +12,8 @@ use crate::limits::BATCH_COUNT_MAX;
 use crate::name::put_name;
 use crate::reader::Reader;
 use crate::{
-    DecodeError, ErrorCode, MessageBatch, MessageId, Name, ProducerNumber, ProducerSession, headers,
+    DecodeError, Durability, ErrorCode, MessageBatch, MessageId, Name, ProducerNumber,
+    ProducerSession, headers,
 };
 
 /// Length of what comes before the queue's name.
@@ -146,6 +147,14 @@ impl Sent {
         Sent { runs }
     }
 
+    /// The acknowledgement with these ids.
+    pub fn acknowledged(self, durability: Durability) -> SentReply {
+        SentReply {
+            durability,
+            sent: self,
+        }
+    }
+
     /// The ids one by one.
     pub fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.runs
@@ -153,8 +162,7 @@ impl Sent {
             .flat_map(|(first, count)| (0..u64::from(*count)).map(|place| first.plus(place)))
     }
 
-    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(payload);
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let run_count = reader.take_u16("run count")?;
         let mut runs = Vec::new();
         let mut id_count = 0;
@@ -178,12 +186,41 @@ impl Sent {
         Ok(Sent { runs })
     }
 
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
+    fn encode(&self, out: &mut BytesMut) {
         let count = u16::try_from(self.runs.len()).expect("at most one run per message");
         out.put_u16_le(count);
         for (first, count) in &self.runs {
             out.put_u64_le(first.0);
             out.put_u32_le(*count);
         }
+    }
+}
+
+/// The acknowledgement of a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentReply {
+    /// What it promises.
+    pub durability: Durability,
+    /// The ids of its messages.
+    pub sent: Sent,
+}
+
+impl SentReply {
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let at = reader.at();
+        let durability = Durability::from_number(reader.take_u8("durability")?);
+        let durability = durability.ok_or(DecodeError::Invalid {
+            what: "durability",
+            at,
+            code: ErrorCode::MalformedFrame,
+        })?;
+        let sent = Sent::decode(reader)?;
+        Ok(SentReply { durability, sent })
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(self.durability.number());
+        self.sent.encode(out);
     }
 }

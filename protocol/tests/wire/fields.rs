@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use sampan_protocol::{
     Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord, PeekedMessage,
-    QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send, WhenFull,
-    headers,
+    QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send, SentReply,
+    WhenFull, headers,
 };
 
 use crate::vector::Value;
@@ -138,7 +138,8 @@ impl Lines {
                     self.push(&format!("node[{index}]"), format!("{node} {address:?}"));
                 }
             }
-            Reply::Sent(sent) => {
+            Reply::Sent(SentReply { durability, sent }) => {
+                self.push("durability", durability.text());
                 for (index, (first, count)) in sent.runs.iter().enumerate() {
                     self.push(&format!("run[{index}]"), format!("{first} +{count}"));
                 }
@@ -245,6 +246,10 @@ impl Lines {
         named("dead_letter_after_ms", changes.dead_letter_after_ms);
         named("dedup_window_ms", changes.dedup_window_ms.map(u64::from));
         named("rewind_ms", changes.rewind_ms);
+        named(
+            "durability",
+            changes.durability.map(|value| value.number().into()),
+        );
         named("byte_count_max", changes.byte_count_max);
         let drops = |it| u64::from(it == WhenFull::DropOldestToDeadLetter);
         named("when_full", changes.when_full.map(drops));

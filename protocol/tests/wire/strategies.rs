@@ -10,13 +10,13 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{
     AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, Authenticated, BatchBuilder,
-    ChangeVisibility, DeathReason, Delete, ErrorCode, ErrorReply, HandleResults, Handles, Hello,
-    HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek, PeekOf, PeekedMessage,
-    ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate, QueueDescription,
-    QueueId, QueueList, QueueListPage, QueueRewind, QueueSet, ReceiptHandle, Receive,
-    ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState, RedriveStatus, Reply,
-    Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SetId, Timestamp, WhenFull,
-    checksum, headers,
+    ChangeVisibility, DeathReason, Delete, Durability, ErrorCode, ErrorReply, HandleResults,
+    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek, PeekOf,
+    PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate,
+    QueueDescription, QueueId, QueueList, QueueListPage, QueueRewind, QueueSet, ReceiptHandle,
+    Receive, ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState, RedriveStatus,
+    Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SentReply, SetId, Timestamp,
+    WhenFull, checksum, headers,
 };
 
 pub(crate) fn name() -> impl Strategy<Value = Name> {
@@ -30,7 +30,8 @@ pub(crate) fn changes() -> impl Strategy<Value = AttributeChanges> {
     let second = (option::of(any::<bool>()), short(), short(), short());
     let counts = (long(), long(), long());
     let dead = (long(), short(), long(), long());
-    let full = (long(), option::of(any::<bool>()));
+    let is_set = || option::of(any::<bool>());
+    let full = (long(), is_set(), is_set());
     let all = (first, second, counts, dead, full);
     all.prop_map(|(first, second, counts, dead, full)| AttributeChanges {
         visibility_timeout_ms: first.0,
@@ -54,7 +55,15 @@ pub(crate) fn changes() -> impl Strategy<Value = AttributeChanges> {
             false => WhenFull::Refuse,
             true => WhenFull::DropOldestToDeadLetter,
         }),
+        durability: full.2.map(durability),
     })
+}
+
+fn durability(is_async: bool) -> Durability {
+    match is_async {
+        false => Durability::Sync,
+        true => Durability::Async,
+    }
 }
 
 pub(crate) fn encoded_headers() -> impl Strategy<Value = Bytes> {
@@ -436,7 +445,11 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         }),
         route_reply().prop_map(Reply::Route),
         ".{0,300}".prop_map(|json| Reply::Admin(AdminReply { json })),
-        runs.prop_map(|runs| Reply::Sent(Sent { runs })),
+        (any::<bool>(), runs).prop_map(|(is_async, runs)| {
+            let durability = durability(is_async);
+            let sent = Sent { runs };
+            Reply::Sent(SentReply { durability, sent })
+        }),
         vec(received(), 0..10).prop_map(Reply::Received),
         results().prop_map(Reply::Deleted),
         results().prop_map(Reply::VisibilityChanged),

@@ -109,6 +109,7 @@ impl Settlement {
         let entry = Entry {
             stamp: broker.now(),
             commands,
+            ..Entry::default()
         };
         while let Err(need) = broker.apply(&entry, &mut effects, &mut replies) {
             let rows = store.reader().read_rows(&need.0);

@@ -93,6 +93,7 @@ mod tests {
         let entry = Entry {
             stamp: Timestamp(1),
             commands: commands.into_iter().map(Command::Catalog).collect(),
+            ..Entry::default()
         };
         let (mut effects, mut replies) = (Vec::new(), Vec::new());
         broker.apply(&entry, &mut effects, &mut replies).unwrap();

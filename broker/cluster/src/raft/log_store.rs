@@ -1,7 +1,8 @@
 //! A set's share of the node's log, as openraft wants to see it.
 //!
 //! The log itself knows nothing of Raft; this file knows nothing of files. An append returns at
-//! once, and openraft is told from the log's thread when the sync is done.
+//! once, and openraft is told from the log's thread when the sync is done; for lazy entries, when
+//! they are written.
 //!
 //! Entries that the log no longer has in memory are read on a blocking thread, in pieces of
 //! [`READ_LEN_MAX`], so that a restart never holds more than that of the log at a time.
@@ -13,13 +14,14 @@ use std::ops::{Bound, RangeBounds};
 use futures::Stream;
 use futures::stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use sampan_protocol::SetId;
+use sampan_protocol::{Durability, SetId};
 use sampan_storage::log::{Log, LogEntry, Vote};
 use tokio::sync::oneshot;
 
 use super::payload::LogPayload;
 use super::types::{
-    LeaderId, RaftEntry, RaftLogId, RaftPayload, RaftVote, SetConfig, from_stored, to_stored,
+    LeaderId, Proposal, RaftEntry, RaftLogId, RaftPayload, RaftVote, SetConfig, from_stored,
+    to_stored,
 };
 use crate::suspicion::{HardState, Voters};
 
@@ -108,6 +110,14 @@ impl LogStore {
             .last
             .map_or(0, |last| last.index + 1);
         (from, until.min(end))
+    }
+}
+
+/// Whether an entry counts once it is written.
+fn is_lazy(entry: &RaftEntry) -> bool {
+    match &entry.payload {
+        RaftPayload::Normal(Proposal(entry)) => entry.durability == Durability::Async,
+        RaftPayload::Blank | RaftPayload::Membership(_) => false,
     }
 }
 
@@ -217,6 +227,7 @@ impl RaftLogStorage<SetConfig> for LogStore {
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
         self.note_voters(&entries).await?;
+        let is_lazy = entries.iter().all(is_lazy);
         let entries = entries
             .into_iter()
             .map(|entry| LogEntry {
@@ -226,7 +237,10 @@ impl RaftLogStorage<SetConfig> for LogStore {
             .collect();
         let done =
             move |result: Result<(), _>| callback.io_completed(result.map_err(io::Error::other));
-        self.log.append(self.set, entries, Box::new(done));
+        match is_lazy {
+            true => self.log.append_lazily(self.set, entries, Box::new(done)),
+            false => self.log.append(self.set, entries, Box::new(done)),
+        }
         Ok(())
     }
 

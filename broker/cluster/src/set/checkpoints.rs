@@ -4,8 +4,9 @@
 //! disk. A set hands its frozen state over and gets the outcome back; meanwhile it goes on. After a
 //! durable checkpoint the log up to it may be purged, which is openraft's to do.
 //!
-//! Invariants: a set has at most one checkpoint under way. A checkpoint at index N begins only
-//! after this node's own log has flushed N.
+//! Invariants: a set has at most one checkpoint under way. A checkpoint at index N is written only
+//! after this node's own log has synced N. Its state is frozen before that, for with lazy entries
+//! there may be no moment at which all that is applied is synced.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,8 +14,9 @@ use std::time::Duration;
 
 use openraft::RaftMetrics;
 use sampan_protocol::{ErrorCode, QueueId, SetId};
+use sampan_storage::log::LogError;
 use sampan_storage::store::{CheckpointJob, CheckpointOutcome, Reader, Spent, StoreError};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::request::Refused;
 use super::state::SetState;
@@ -38,6 +40,8 @@ pub(crate) struct CheckpointPolicy {
 const OVERLAY_MAX_FACTOR: u64 = 4;
 /// Those who may wait for a checkpoint of one set.
 const ASKED_COUNT_MAX: usize = 16;
+/// Pause when the log cannot be asked to sync.
+const LOG_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after a checkpoint that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -215,11 +219,17 @@ impl Checkpoints {
             }
         };
         self.is_running = true;
-        tokio::task::spawn_local(bring_back(
-            self.checkpointer.begin(job),
+        let run = run(
+            self.checkpointer.clone(),
+            job,
+            state.clone(),
             self.outcome.clone(),
-            wake,
-        ));
+        );
+        tokio::task::spawn_local(async move {
+            if run.await {
+                wake.notify_one();
+            }
+        });
     }
 
     /// Whether messages come in so much faster than they can be written down that senders must
@@ -236,9 +246,8 @@ impl Checkpoints {
     fn is_due(&self, state: &SetState, now_ms: u64) -> bool {
         let log_len = state.log_len();
         state.owes_checkpoint()
-            || !self.asked.is_empty() && state.is_applied_flushed()
+            || !self.asked.is_empty()
             || log_len > 0
-                && state.is_applied_flushed()
                 && (state.overlay_len() >= self.policy.overlay_len
                     || log_len >= self.policy.log_len
                     || now_ms >= self.interval_ends_ms)
@@ -295,14 +304,28 @@ async fn purge(raft: &SetRaft, upto: Option<u64>) -> Result<(), Fatal> {
     raft.trigger().purge_log(upto).await
 }
 
-async fn bring_back(
-    outcome: oneshot::Receiver<CheckpointOutcome>,
+/// Has a checkpoint written once the log has synced what it holds; `false` when the log has stopped
+/// and never will.
+async fn run(
+    checkpointer: Checkpointer,
+    job: CheckpointJob,
+    state: Rc<RefCell<SetState>>,
     slot: Rc<RefCell<Option<Outcome>>>,
-    wake: Rc<Notify>,
-) {
-    let outcome = outcome.await.ok();
+) -> bool {
+    while !state.borrow().is_applied_synced() {
+        let (done, synced) = oneshot::channel();
+        let done = Box::new(move |result| drop(done.send(result)));
+        state.borrow().sync_log(done);
+        match synced.await {
+            Ok(Ok(())) => break,
+            Ok(Err(LogError::Latched(_) | LogError::Closed)) | Err(_) => return false,
+            // It has too much to do.
+            Ok(Err(_)) => tokio::time::sleep(LOG_PAUSE).await,
+        }
+    }
+    let outcome = checkpointer.begin(job).await.ok();
     *slot.borrow_mut() = Some(outcome);
-    wake.notify_one();
+    true
 }
 
 /// Whether a store takes and gives nothing more since a write or sync failed. Reading no message

@@ -6,7 +6,7 @@
 
 use openraft::errors::ClientWriteError;
 use sampan_core::{Redrive, Reply};
-use sampan_protocol::{ErrorCode, QueueId};
+use sampan_protocol::{Durability, ErrorCode, QueueId};
 
 use super::driver::Driver;
 use super::gather::Asker;
@@ -41,7 +41,7 @@ impl Driver {
         }
         let askers = entry.askers.into_iter().zip(entry.queues);
         for ((asker, queue), reply) in askers.zip(replies) {
-            self.on_reply(asker, queue, reply);
+            self.on_reply(asker, queue, reply, entry.durability);
         }
     }
 
@@ -64,7 +64,13 @@ impl Driver {
         }
     }
 
-    fn on_reply(&mut self, asker: Asker, queue: Option<QueueId>, reply: Reply) {
+    fn on_reply(
+        &mut self,
+        asker: Asker,
+        queue: Option<QueueId>,
+        reply: Reply,
+        durability: Durability,
+    ) {
         match (asker, reply) {
             (Asker::Node(done), reply) => drop(done.send(Ok(reply))),
             (Asker::Waiter(waiter), reply) => self.on_receive_reply(waiter, queue, reply),
@@ -74,7 +80,7 @@ impl Driver {
             }
             (Asker::Client(origin) | Asker::VisibilityClient(origin), reply) => {
                 let outcome = match reply {
-                    Reply::Sent(sent) => Outcome::Sent(sent),
+                    Reply::Sent(sent) => Outcome::Sent(sent.acknowledged(durability)),
                     Reply::Handles(results) => Outcome::Deleted(results),
                     Reply::Purged(count) => Outcome::Purged(count),
                     Reply::RedriveBegun(job) => Outcome::RedriveBegun(job),

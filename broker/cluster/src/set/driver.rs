@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::answers::Answers;
 use super::checkpoints::{CheckpointPolicy, Checkpointer, Checkpoints};
+use super::durability;
 use super::gather::{Asker, ENTRIES_IN_FLIGHT_MAX, Expected, Gather, Gathered};
 use super::hold::Hold;
 use super::leadership::Leadership;
@@ -364,10 +365,12 @@ impl Driver {
             ..
         } = gathered;
         let queues = commands.iter().map(Command::queue).collect();
+        let durability = durability::of(&commands, &self.state.borrow().broker);
         let entry = Askers {
             askers,
             queues,
             expected,
+            durability,
         };
         let reading = self.time.read();
         let Some(clock) = &mut self.clock else {
@@ -381,7 +384,12 @@ impl Driver {
             .in_flight
             .begin(entry, reading.monotonic_ms, self.wake.clone());
         let responder = Responder::new(move |result| ticket.complete(result));
-        let proposal = Proposal(Arc::new(Entry { stamp, commands }));
+        let entry = Entry {
+            stamp,
+            commands,
+            durability,
+        };
+        let proposal = Proposal(Arc::new(entry));
         if let Err(error) = self.raft.client_write_ff(proposal, Some(responder)).await {
             // The askers come back through their ticket.
             tracing::error!(set = %self.set, %error, "the set has stopped");

@@ -7,6 +7,7 @@ mod checkpoints;
 mod completions;
 mod driver;
 mod dry_runs;
+mod durability;
 mod gather;
 mod guard;
 mod handle;

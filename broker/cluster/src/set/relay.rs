@@ -10,7 +10,8 @@
 //! again with one letter, less and less often: a refusal costs an entry of the log.
 //!
 //! Invariants: a lane has one task at a time on a node; letters of a lane are delivered in the
-//! order of their numbers, and settled only after the target said that it has them.
+//! order of their numbers, after a majority synced them, and settled only after the target said
+//! that it has them.
 //! Spec: spec/semantics.md, "Dead letters".
 
 use std::cell::RefCell;
@@ -163,6 +164,7 @@ impl Relay {
         if letters.is_empty() {
             return Ok(());
         }
+        self.harden(source).await?;
         let Some(set) = self.set_of(target).await? else {
             let fates = letters.iter().map(|it| (it.number, Fate::Undeliverable));
             return self.settle(source, fates.collect()).await;
@@ -176,6 +178,16 @@ impl Relay {
         let delivered = letters.iter().map(|it| (it.number, Fate::Delivered));
         let lost = lost.map(|number| (number, Fate::Undeliverable));
         self.settle(source, delivered.chain(lost).collect()).await
+    }
+
+    /// Returns when a majority has synced all that is applied here. A letter that were lost after
+    /// its delivery would leave its number to another, which the target would take for a repeat.
+    async fn harden(&self, source: QueueId) -> Result<(), Refused> {
+        if self.state.borrow().is_firm() {
+            return Ok(());
+        }
+        // Settles nothing, but is never lazy.
+        self.settle(source, Vec::new()).await
     }
 
     async fn settle(&self, source: QueueId, fates: Vec<(u64, Fate)>) -> Result<(), Refused> {

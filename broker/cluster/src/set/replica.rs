@@ -272,7 +272,7 @@ impl Replica {
             return true;
         }
         let here = self.log.log_id(self.set, last.index);
-        let flushed = self.log.flushed(self.set);
+        let flushed = self.log.synced(self.set);
         here.is_some_and(|here| here.term == last.term)
             && flushed.is_some_and(|flushed| flushed >= last.index)
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sampan_core::{CatalogRecord, Command, Delivery, Peek, Peeked, Redrive, RedriveOrder, Reply};
 use sampan_protocol::{
     Applied, ErrorCode, HandleResults, MessageBatch, MessageRecord, QueueAttributes, QueueCounts,
-    QueueId, Sent, SetId, Timestamp,
+    QueueId, SentReply, SetId, Timestamp,
 };
 use tokio::sync::oneshot;
 
@@ -195,8 +195,8 @@ pub struct Answer {
 /// What came of a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The batch is stored, synced.
-    Sent(Sent),
+    /// The batch is stored, as durable as the reply says.
+    Sent(SentReply),
     /// Deleted, but for the handles that were not accepted.
     Deleted(HandleResults),
     /// Visibility changed, but for the handles that were not accepted.

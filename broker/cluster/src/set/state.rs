@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use sampan_core::{Broker, Effect, Entry, FORMAT_VERSION_MAX, Need, Reply, RestoreError, RowKey};
-use sampan_protocol::{MessageId, QueueId, SetId};
-use sampan_storage::log::{Log, LogError};
+use sampan_protocol::{Durability, MessageId, QueueId, SetId};
+use sampan_storage::log::{Done, Log, LogError};
 use sampan_storage::store::{
     CheckpointJob, CheckpointOutcome, InMemory, Reader, Recovered, Retired, Spent, Store,
     StoreError, StoredMessage,
@@ -53,6 +53,7 @@ pub(crate) struct SetState {
     /// Length of the entries applied since the last checkpoint began.
     log_len: u64,
     log: Log<LogPayload>,
+    is_firm: bool,
     set: SetId,
     /// The newest entries at which the state hash is compared between replicas.
     hash_points: VecDeque<HashPoint>,
@@ -117,6 +118,7 @@ impl SetState {
             dry_runs: DryRuns::default(),
             log_len: 0,
             log,
+            is_firm: false,
             set,
             hash_points: VecDeque::new(),
         };
@@ -212,10 +214,20 @@ impl SetState {
         !matches!(self.log.check_room(), Err(LogError::Full))
     }
 
+    /// Whether a majority has synced all that is applied: its last entry was not lazy.
+    pub(crate) fn is_firm(&self) -> bool {
+        self.is_firm
+    }
+
+    /// `done` runs when this node's own log has synced everything that is applied.
+    pub(crate) fn sync_log(&self, done: Done) {
+        self.log.sync(self.set, done);
+    }
+
     /// Whether this node's own log has synced everything that is applied.
-    pub(crate) fn is_applied_flushed(&self) -> bool {
+    pub(crate) fn is_applied_synced(&self) -> bool {
         self.applied
-            .is_none_or(|id| self.log.flushed(self.set) >= Some(id.index))
+            .is_none_or(|id| self.log.synced(self.set) >= Some(id.index))
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -223,11 +235,13 @@ impl SetState {
     }
 
     pub(crate) fn on_blank(&mut self, id: RaftLogId) {
+        self.is_firm = true;
         self.applied = Some(id);
         self.log_len += BLANK_LEN;
     }
 
     pub(crate) fn on_membership(&mut self, id: RaftLogId, membership: StoredMembership) {
+        self.is_firm = true;
         self.applied = Some(id);
         self.membership = membership;
         self.log_len += BLANK_LEN;
@@ -270,6 +284,7 @@ impl SetState {
             }
         }
         self.applied = Some(id);
+        self.is_firm = entry.durability == Durability::Sync;
         if id.index.is_multiple_of(HASH_INTERVAL) {
             if self.hash_points.len() == HASH_POINT_COUNT {
                 self.hash_points.pop_front();

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use sampan_protocol::QueueId;
+use sampan_protocol::{Durability, QueueId};
 use tokio::sync::Notify;
 
 use super::gather::{Asker, Expected};
@@ -29,6 +29,8 @@ pub(super) struct Askers {
     /// The queue of each command.
     pub(super) queues: Vec<Option<QueueId>>,
     pub(super) expected: Vec<(QueueId, Expected)>,
+    /// How durable the entry is once it is applied.
+    pub(super) durability: Durability,
 }
 
 /// The entries that are proposed and not yet applied.
@@ -132,6 +134,7 @@ mod tests {
             askers: vec![Asker::Nobody],
             queues: vec![None],
             expected: Vec::new(),
+            durability: Durability::Sync,
         }
     }
 

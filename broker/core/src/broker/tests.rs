@@ -34,6 +34,7 @@ fn apply(broker: &mut Broker, stamp: u64, command: Command) -> Reply {
     let entry = Entry {
         stamp: Timestamp(stamp),
         commands: vec![command],
+        ..Entry::default()
     };
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
@@ -45,6 +46,7 @@ fn tick(broker: &mut Broker, stamp: u64) -> Vec<Effect> {
     let entry = Entry {
         stamp: Timestamp(stamp),
         commands: Vec::new(),
+        ..Entry::default()
     };
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
     effects
@@ -222,6 +224,7 @@ fn what_is_told_for_waiters_is_not_kept_by_those_who_have_none() {
         let entry = Entry {
             stamp: Timestamp(1_000 + stamp),
             commands: vec![send.clone(), send],
+            ..Entry::default()
         };
         broker.apply(&entry, &mut effects, &mut replies).unwrap();
         let told = effects
@@ -329,6 +332,7 @@ fn a_big_queue_is_purged_at_once_and_cleared_away_in_bounded_steps() {
     let mut entry = Entry {
         stamp: Timestamp(72_000),
         commands: vec![Command::Purge { queue: QUEUE }],
+        ..Entry::default()
     };
     let mut gone = BTreeSet::new();
     let mut steps = 0;

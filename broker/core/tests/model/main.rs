@@ -138,6 +138,7 @@ impl Run {
         let entry = Entry {
             stamp: Timestamp(run.now),
             commands,
+            ..Entry::default()
         };
         let replies = run.apply_to_both(&entry).1;
         assert!(replies.iter().all(|reply| *reply == Reply::Done));
@@ -196,6 +197,7 @@ impl Run {
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands: Vec::new(),
+            ..Entry::default()
         };
         let mut effects = self.apply_to_both(&entry).0;
         while self
@@ -259,6 +261,7 @@ impl Run {
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands,
+            ..Entry::default()
         };
         let (effects, replies) = self.apply_to_both(&entry);
         for (queue, naive) in &mut self.naive {

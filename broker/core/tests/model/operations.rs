@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::Command;
 use sampan_protocol::{
-    BatchBuilder, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber, QueueAttributes,
-    QueueId, ReceiptHandle, WhenFull,
+    BatchBuilder, Durability, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber,
+    QueueAttributes, QueueId, ReceiptHandle, WhenFull,
 };
 
 static BODY: [u8; 5_000] = [7; 5_000];
@@ -106,6 +106,9 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
         delayed_count_max: *[1_000_000, 1_000_000, 1_000_000, 0].choose(random).unwrap(),
         receive_wait_ms: 0,
         dedup_window_ms: *[0, 1, 2_000, 300_000, 86_400_000].choose(random).unwrap(),
+        durability: *[Durability::Sync, Durability::Async]
+            .choose(random)
+            .unwrap(),
     }
 }
 

@@ -190,6 +190,7 @@ impl Player {
         let entry = Entry {
             stamp: Timestamp(self.now),
             commands,
+            ..Entry::default()
         };
         let (mut effects, mut replies, mut out) = (Vec::new(), Vec::new(), Vec::new());
         while let Err(need) = self.broker.apply(&entry, &mut effects, &mut replies) {

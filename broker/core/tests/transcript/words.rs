@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, MessageBatch, MessageId, NewMessage, ProducerNumber,
-    ProducerSession, QueueAttributes, Timestamp, WhenFull,
+    AttributeChanges, BatchBuilder, Durability, MessageBatch, MessageId, NewMessage,
+    ProducerNumber, ProducerSession, QueueAttributes, Timestamp, WhenFull,
 };
 
 /// Transcripts count time from here.
@@ -65,6 +65,10 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
         when_full: option(words, "full").map(|drops| match drops {
             0 => WhenFull::Refuse,
             _ => WhenFull::DropOldestToDeadLetter,
+        }),
+        durability: option(words, "async").map(|is_async| match is_async {
+            0 => Durability::Sync,
+            _ => Durability::Async,
         }),
     }
 }

@@ -144,6 +144,9 @@ fn plain_options(attributes: &AttributeArguments) -> QueueOptions {
     if let Some(window) = attributes.rewind {
         options = options.rewind(window);
     }
+    if let Some(durability) = attributes.durability {
+        options = options.durability(durability.into());
+    }
     if let Some(is_paused) = attributes.paused {
         options = options.paused(is_paused);
     }
@@ -244,6 +247,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "dead_letter_after_ms": attributes.dead_letter_after_ms,
         "dedup_window_ms": attributes.dedup_window_ms,
         "rewind_ms": attributes.rewind_ms,
+        "durability": attributes.durability.text(),
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
@@ -289,6 +293,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("max-delayed", attributes.delayed_count_max.to_string()),
         row("dedup-window", format_ms(attributes.dedup_window_ms.into())),
         row("rewind", format_ms(attributes.rewind_ms)),
+        row("durability", attributes.durability.text().to_owned()),
         row("paused", attributes.is_paused.to_string()),
         row("dead-letter-queue", queue.dead_letter_queue.clone()),
         row("max-receives", attributes.receive_count_max.to_string()),
@@ -385,6 +390,7 @@ mod tests {
             "max-in-flight       1000000",
             "dedup-window        5m",
             "rewind              0s",
+            "durability          sync",
             "rewindable          0",
             "paused              false",
             "dead-letter-queue   dead",

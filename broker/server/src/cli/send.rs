@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use sampan_client::{Client, Message, MessageId, Queue, Sending};
+use sampan_client::{Client, Durability, Message, MessageId, Queue, Sending};
 use serde_json::json;
 
 use super::args::{Format, SendArguments};
@@ -116,8 +116,8 @@ async fn send_all(
     while more || !window.is_empty() {
         tokio::select! {
             biased;
-            id = window.confirm(), if !window.is_empty() => match id {
-                Ok(id) => sent.add(id)?,
+            stored = window.confirm(), if !window.is_empty() => match stored {
+                Ok((id, durability)) => sent.add(id, durability)?,
                 Err(failure) => {
                     more = false;
                     // The first failure is the one to tell; others follow from it.
@@ -188,16 +188,18 @@ impl Window {
     }
 
     /// Waits for the oldest message. May be dropped and called again.
-    async fn confirm(&mut self) -> Result<MessageId, Failure> {
+    async fn confirm(&mut self) -> Result<(MessageId, Durability), Failure> {
         let id = poll_fn(|cx| match self.sends.front_mut() {
             Some((sending, _)) => Pin::new(sending).poll(cx),
             None => std::task::Poll::Pending,
         })
         .await;
-        if let Some((_, len)) = self.sends.pop_front() {
+        let mut durability = None;
+        if let Some((sending, len)) = self.sends.pop_front() {
+            durability = sending.durability();
             self.len -= len;
         }
-        Ok(id?)
+        Ok((id?, durability.unwrap_or_default()))
     }
 }
 
@@ -210,12 +212,14 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    fn add(&mut self, id: MessageId) -> Result<(), Failure> {
+    fn add(&mut self, id: MessageId, durability: Durability) -> Result<(), Failure> {
         self.count += 1;
         self.last = Some(id);
         self.bar.inc(1);
         match self.output.format() {
-            Format::Json => self.output.json(&json!({ "id": id.0 })),
+            Format::Json => self
+                .output
+                .json(&json!({ "id": id.0, "durability": durability.text() })),
             Format::Table => Ok(()),
         }
     }

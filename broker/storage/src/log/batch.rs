@@ -1,4 +1,4 @@
-//! A batch: what one sync makes durable.
+//! A batch: what one write puts down, and one sync makes durable with all before it.
 //!
 //! Header, then a table of records of fixed length, then the payloads of those records that have
 //! one, then nothing up to the next page. The batch's CRC32C covers header and table; a payload's
@@ -17,7 +17,7 @@ use super::record::{RECORD_LEN, Record};
 /// First bytes of every batch.
 const MAGIC: u32 = u32::from_le_bytes(*b"SBAT");
 /// Length of the header of a batch.
-pub(super) const BATCH_HEADER_LEN: usize = 40;
+pub(super) const BATCH_HEADER_LEN: usize = 44;
 /// Where the CRC stands in the header: at its end.
 const CRC_AT: usize = BATCH_HEADER_LEN - 4;
 
@@ -42,6 +42,8 @@ pub(super) struct BatchHeader {
     pub(super) len: u32,
     pub(super) generation: u64,
     pub(super) link: Link,
+    /// Batches right before it that were not synced when it was written.
+    pub(super) unsynced: u32,
     pub(super) crc: u32,
 }
 
@@ -56,7 +58,14 @@ impl BatchHeader {
         out.put_u64_le(self.generation);
         out.put_u64_le(self.link.sequence);
         out.put_u32_le(self.link.previous_crc);
+        out.put_u32_le(self.unsynced);
         out.put_u32_le(self.crc);
+    }
+
+    /// Sequence of the last batch that was known to be synced when this one was written.
+    pub(super) fn synced_sequence(&self) -> u64 {
+        let before = self.link.sequence.saturating_sub(1);
+        before.saturating_sub(self.unsynced.into())
     }
 
     fn decode(mut bytes: &[u8]) -> Option<Self> {
@@ -74,8 +83,19 @@ impl BatchHeader {
                 sequence: bytes.get_u64_le(),
                 previous_crc: bytes.get_u32_le(),
             },
+            unsynced: bytes.get_u32_le(),
             crc: bytes.get_u32_le(),
         })
+    }
+
+    /// Whether these bytes may be the start of a batch of `generation`, whole or not.
+    pub(super) fn may_be_of(bytes: &[u8], generation: u64) -> bool {
+        let Some(mut bytes) = bytes.get(..BATCH_HEADER_LEN) else {
+            return false;
+        };
+        let magic = bytes.get_u32_le() == MAGIC;
+        bytes.advance(12);
+        magic && bytes.get_u64_le() == generation
     }
 
     /// Whether these bytes look like the start of the batch that is expected here, whole or not:
@@ -208,12 +228,14 @@ impl BatchBuffer {
         self.finish_record(record, end);
     }
 
-    /// Seals the batch and fills it up to a page. Returns its CRC and the bytes to write.
+    /// Seals the batch, which `unsynced` others precede that no sync covered, and fills it up to a
+    /// page. Returns its CRC and the bytes to write.
     pub(super) fn seal(
         &mut self,
         generation: u64,
         seed: u32,
         link: Link,
+        unsynced: u32,
         state_count: usize,
         closing: bool,
     ) -> (u32, &[u8]) {
@@ -228,6 +250,7 @@ impl BatchBuffer {
             len: u32::try_from(self.bytes.len()).expect("a batch is below 4 GiB"),
             generation,
             link,
+            unsynced,
             crc: 0,
         };
         let (head, rest) = self.bytes.split_at_mut(BATCH_HEADER_LEN);

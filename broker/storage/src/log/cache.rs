@@ -4,7 +4,7 @@
 //! synced; both find them here. Older ones leave by a budget that all sets of a log share.
 //!
 //! Invariants: the entries follow each other without gaps up to the set's last one. An entry that
-//! is not synced yet never leaves.
+//! is not written yet never leaves.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What a synced batch changes in the shared state.
+//! What a batch that was written changes in the shared state.
 
 use sampan_protocol::SetId;
 
@@ -8,8 +8,18 @@ use super::state::LogState;
 use super::{LogEntry, Payload};
 
 impl<P: Payload> LogState<P> {
-    /// Everything in `taken` is synced, its entries in `extents` in the same order.
-    pub(super) fn on_flushed(&mut self, taken: &[Pending<P>], extents: &[(SetId, Extent)]) {
+    /// Everything in `taken` is written, its entries in `extents` in the same order; and synced,
+    /// with all before it, unless the batch was lazy.
+    pub(super) fn on_written(
+        &mut self,
+        taken: &[Pending<P>],
+        extents: &[(SetId, Extent)],
+        lazy: bool,
+    ) {
+        match lazy {
+            true => self.note_unsynced(taken),
+            false => self.unsynced.clear(),
+        }
         let mut extents = extents.iter();
         for pending in taken {
             self.pending_len -= pending.len;
@@ -18,35 +28,45 @@ impl<P: Payload> LogState<P> {
                     let count = pending.operation.record_count();
                     self.on_appended(pending.set, entries, extents.by_ref().take(count));
                 }
-                Operation::Vote(vote) => self.flushed_set(pending.set, |set| {
-                    set.flushed.vote = Some(*vote);
+                Operation::Vote(vote) => self.written_set(pending.set, |set| {
+                    set.written.vote = Some(*vote);
                 }),
-                Operation::Truncate(last) => self.flushed_set(pending.set, |set| {
-                    set.flushed.last = *last;
+                Operation::Truncate(last) => self.written_set(pending.set, |set| {
+                    set.written.last = *last;
                     set.extents.truncate_after(last.map(|last| last.index));
                 }),
                 Operation::Purge(upto) => {
                     let mut dropped_len = 0;
-                    self.flushed_set(pending.set, |set| {
-                        set.flushed.on_purge(*upto);
+                    self.written_set(pending.set, |set| {
+                        set.written.on_purge(*upto);
                         set.extents.purge(upto.index);
                         dropped_len = set.cache.purge(upto.index, pending.arrival);
                     });
                     self.cached_len -= dropped_len;
                 }
-                Operation::Reset(at) => self.flushed_set(pending.set, |set| {
-                    set.flushed.on_reset(*at);
+                Operation::Reset(at) => self.written_set(pending.set, |set| {
+                    set.written.on_reset(*at);
                     set.extents.truncate_after(None);
                 }),
             }
         }
         // A purge that was written ahead of others leaves these where they are.
-        self.flushed_arrival = match self.pending.front() {
-            Some(next) => self.flushed_arrival.max(next.arrival - 1),
+        self.written_arrival = match self.pending.front() {
+            Some(next) => self.written_arrival.max(next.arrival - 1),
             None => self.accepted_arrival,
         };
         self.retire_files();
         self.trim_cache();
+    }
+
+    fn note_unsynced(&mut self, taken: &[Pending<P>]) {
+        for pending in taken {
+            if let Operation::Append(entries) = &pending.operation
+                && let Some(first) = entries.first()
+            {
+                self.unsynced.entry(pending.set).or_insert(first.id.index);
+            }
+        }
     }
 
     /// Gives up the oldest files that no set needs.
@@ -67,8 +87,8 @@ impl<P: Payload> LogState<P> {
     ) {
         let Some(last) = entries.last() else { return };
         self.appended_len += extents_len(entries);
-        self.flushed_set(set, |set_log| {
-            set_log.flushed.last = Some(last.id);
+        self.written_set(set, |set_log| {
+            set_log.written.last = Some(last.id);
             for (of, extent) in extents {
                 assert!(*of == set, "extents come in the order of what was taken");
                 set_log.extents.push(*extent);
@@ -76,7 +96,7 @@ impl<P: Payload> LogState<P> {
         });
     }
 
-    fn flushed_set(&mut self, set: SetId, change: impl FnOnce(&mut super::set_log::SetLog<P>)) {
+    fn written_set(&mut self, set: SetId, change: impl FnOnce(&mut super::set_log::SetLog<P>)) {
         change(
             self.sets
                 .get_mut(&set)

@@ -50,7 +50,7 @@ pub fn log_recovery(data: &[u8]) {
             for set in log.sets() {
                 read_all(&log, set);
             }
-            append(&log, SetId(9), 1, 10);
+            append(&log, SetId(9), 1, 10, false);
             while writer.step() == Step::Wrote {}
             writer.step_idle();
         }
@@ -105,7 +105,14 @@ fn write_log(disk: &SimulatedDisk, call_count: usize, data: &mut &[u8]) {
                 let at = (argument >= 256).then_some(at);
                 log.reset(set, at, Box::new(drop));
             }
-            _ => append(&log, set, u64::from(argument % 3), usize::from(argument)),
+            7 => append(&log, set, 1, usize::from(argument), true),
+            _ => append(
+                &log,
+                set,
+                u64::from(argument % 3),
+                usize::from(argument),
+                false,
+            ),
         }
         while preparer.step() {}
         if kind & 8 == 0 {
@@ -114,7 +121,7 @@ fn write_log(disk: &SimulatedDisk, call_count: usize, data: &mut &[u8]) {
     }
 }
 
-fn append(log: &Log<Bytes>, set: SetId, term: u64, len: usize) {
+fn append(log: &Log<Bytes>, set: SetId, term: u64, len: usize, lazy: bool) {
     let index = log
         .state(set)
         .last
@@ -125,7 +132,11 @@ fn append(log: &Log<Bytes>, set: SetId, term: u64, len: usize) {
         node: 1,
         index,
     };
-    log.append(set, vec![LogEntry { id, payload }], Box::new(drop));
+    let entries = vec![LogEntry { id, payload }];
+    match lazy {
+        true => log.append_lazily(set, entries, Box::new(drop)),
+        false => log.append(set, entries, Box::new(drop)),
+    }
 }
 
 fn vote(term: u16) -> Vote {

@@ -145,7 +145,20 @@ impl<P: Payload> Log<P> {
     /// Appends `entries` to `set`. Each must follow the one before; a set's first may have any
     /// index. They can be read at once; `done` runs when they are synced.
     pub fn append(&self, set: SetId, entries: Vec<LogEntry<P>>, done: Done) {
-        self.accept(|shared| shared.state().accept_append(set, entries, done));
+        self.accept(|shared| shared.state().accept_append(set, entries, false, done));
+    }
+
+    /// The same; `done` runs when they are written: a process that is killed loses nothing then, a
+    /// power cut may take them back. They are synced soon after, and before anything else that
+    /// came behind them is done.
+    pub fn append_lazily(&self, set: SetId, entries: Vec<LogEntry<P>>, done: Done) {
+        let lazy = !entries.is_empty();
+        self.accept(|shared| shared.state().accept_append(set, entries, lazy, done));
+    }
+
+    /// `done` runs when everything that `set` was given before is synced.
+    pub fn sync(&self, set: SetId, done: Done) {
+        self.append(set, Vec::new(), done);
     }
 
     /// Saves the vote of `set`.
@@ -219,8 +232,8 @@ impl<P: Payload> Log<P> {
     }
 
     /// Up to where the entries of `set` are synced.
-    pub fn flushed(&self, set: SetId) -> Option<u64> {
-        self.handle.shared.state().flushed_index(set)
+    pub fn synced(&self, set: SetId) -> Option<u64> {
+        self.handle.shared.state().synced_index(set)
     }
 
     /// The set that needs the oldest file, and up to where it must be purged to give it up. `None`

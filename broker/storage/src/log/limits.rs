@@ -25,5 +25,8 @@ pub const SPARE_COUNT_MAX: usize = 16;
 pub const PENDING_LEN_MAX_DEFAULT: usize = 256 * 1024 * 1024;
 /// Bytes of the newest entries kept in memory, unless the options say otherwise.
 pub const CACHE_LEN_MAX_DEFAULT: usize = 128 * 1024 * 1024;
+/// A batch that nobody waits to have synced is synced at the latest so many milliseconds after it
+/// was written.
+pub const LAZY_SYNC_MS: u64 = 100;
 /// Calls that may wait to be written.
 pub const PENDING_COUNT_MAX: usize = 1 << 20;

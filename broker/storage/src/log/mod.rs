@@ -8,8 +8,9 @@
 //! What the threads do is [`Writer::step`] and [`Preparer::step`]; [`Log::open_stepped`] gives them
 //! to whoever wants to run them, such as a simulator with a disk that crashes.
 //!
-//! Invariants: a call is done when it and all before it are synced. What was done is there after a
-//! crash; what was not is there up to some point and gone after it. A log that failed once is shut
+//! Invariants: a call is done when it and all before it are synced; a lazy append when it is
+//! written, and it is synced soon after. What was synced is there after a crash; what was not is
+//! there up to some point and gone after it. A log that failed once is shut
 //! until it is opened again.
 //! Spec: spec/storage.md, "The log".
 
@@ -24,6 +25,7 @@ mod flush;
 pub mod fuzzing;
 mod handle;
 mod id;
+mod lazy;
 pub mod limits;
 mod open;
 mod operation;

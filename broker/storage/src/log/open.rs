@@ -292,7 +292,7 @@ fn first_place<P: Payload>(
     Ok((first, PAGE_LEN))
 }
 
-/// Overwrites what was begun in ready files, and sorts out the spare ones.
+/// Overwrites what was begun behind the end, and sorts out the spare files.
 fn clear(
     maker: &mut FileMaker,
     files: &[LogFile],
@@ -305,6 +305,7 @@ fn clear(
             file.file.sync_data()?;
         }
     }
+    clear_leftovers(files, &walker.leftovers)?;
     for (_, name) in spares {
         let file = maker.folder.open(&name)?;
         if file.len()? == maker.options.file_len {
@@ -312,6 +313,22 @@ fn clear(
         } else {
             maker.folder.remove(&name)?;
         }
+    }
+    Ok(())
+}
+
+/// Makes sure that no batch that was cut off is taken for one of those that will be written.
+fn clear_leftovers(files: &[LogFile], leftovers: &[(u64, u64)]) -> io::Result<()> {
+    for file in files {
+        let of_file = |(generation, _): &&(u64, u64)| *generation == file.generation;
+        let mut offsets = leftovers.iter().filter(of_file).peekable();
+        if offsets.peek().is_none() {
+            continue;
+        }
+        for (_, offset) in offsets {
+            file.file.write_all_at(&[0; PAGE_LEN], *offset)?;
+        }
+        file.file.sync_data()?;
     }
     Ok(())
 }

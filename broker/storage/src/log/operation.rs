@@ -14,13 +14,15 @@ pub(super) enum Operation<P> {
     Reset(Option<LogId>),
 }
 
-/// A change that was accepted and is not synced yet.
+/// A change that was accepted and is not written yet.
 pub(super) struct Pending<P> {
     pub(super) set: SetId,
     pub(super) operation: Operation<P>,
-    /// Called when this and everything before it is synced; `None` on all parts of a long append
-    /// but its last.
+    /// Called when this and everything before it is synced, or written if it is lazy; `None` on all
+    /// parts of a long append but its last.
     pub(super) done: Option<Done>,
+    /// It is done once it is written.
+    pub(super) lazy: bool,
     /// Bytes in a batch: records and payloads.
     pub(super) len: usize,
     /// Order among all that was accepted.

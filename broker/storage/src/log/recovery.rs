@@ -1,9 +1,9 @@
 //! Reads the chain of batches back, and tells a torn tail from damage.
 //!
-//! A batch is written only after the one before it was synced. So where the chain breaks, one look
-//! ahead decides: if anything valid follows, the break was synced once and is damage; if not, it
-//! is what a crash left of the last batch, and nobody was told that it is safe. Believing a torn
-//! tail loses nothing that was promised; taking damage for one would, so every doubt is damage.
+//! Each batch says up to which one all were synced when it was written. So where the chain breaks,
+//! one look ahead decides: if a whole batch follows that says that the missing one was synced, the
+//! break is damage; if none does, it is what a crash left of batches that were not synced, and
+//! nobody was told that they are. Those that lie whole behind it go with it.
 //!
 //! This is arithmetic on bytes: files come in one after the other, nothing is changed.
 //!
@@ -57,6 +57,8 @@ pub(super) struct Walker {
     pub(super) cut_off: bool,
     /// Files without a batch, and whether something of ours was begun at their start.
     pub(super) empty: Vec<(u64, bool)>,
+    /// Generation and offset of pages behind the end that may begin a batch.
+    pub(super) leftovers: Vec<(u64, u64)>,
     /// Name of the last file, and where its batches end.
     end: Option<(String, usize)>,
 }
@@ -71,16 +73,14 @@ impl Walker {
             at += batch.padded_len();
             self.tail = Some((file.generation, at));
         }
-        self.look_ahead(file, at)?;
-        let link = self.link.unwrap_or(Link {
-            sequence: 1,
-            previous_crc: 0,
-        });
-        let begun = BatchHeader::looks_begun(
-            file.bytes.get(at..).unwrap_or_default(),
-            file.generation,
-            link,
-        );
+        let has_lost = self.look_ahead(file, at)?;
+        let link = self.next_link();
+        let begun = has_lost
+            || BatchHeader::looks_begun(
+                file.bytes.get(at..).unwrap_or_default(),
+                file.generation,
+                link,
+            );
         self.cut_off |= begun;
         if at == PAGE_LEN {
             self.empty.push((file.generation, begun));
@@ -124,6 +124,14 @@ impl Walker {
         (is_next && (!is_first || batch.header.state_count > 0)).then_some(batch)
     }
 
+    /// How the next batch must follow.
+    pub(super) fn next_link(&self) -> Link {
+        self.link.unwrap_or(Link {
+            sequence: 1,
+            previous_crc: 0,
+        })
+    }
+
     fn follow(&mut self, header: &BatchHeader) {
         let sequence = header.link.sequence.saturating_add(1);
         self.link = Some(Link {
@@ -133,19 +141,33 @@ impl Walker {
         self.closed = header.closing;
     }
 
-    /// Anything valid after the break means that the break was synced.
-    fn look_ahead(&self, file: &FileImage<'_>, end: usize) -> Result<(), LogError> {
-        let has_more = (end..file.bytes.len())
-            .step_by(PAGE_LEN)
-            .any(|at| Batch::decode(&file.bytes[at..], file.generation, file.seed).is_some());
-        if !has_more {
-            return Ok(());
+    /// A batch after the break that says that the missing one was synced makes it damage. Returns
+    /// whether other whole ones lie there, which a crash has cut off from the chain.
+    fn look_ahead(&mut self, file: &FileImage<'_>, end: usize) -> Result<bool, LogError> {
+        let missing = self.next_link().sequence;
+        let mut has_lost = false;
+        for at in (end..file.bytes.len()).step_by(PAGE_LEN) {
+            let bytes = &file.bytes[at..];
+            if !BatchHeader::may_be_of(bytes, file.generation) {
+                continue;
+            }
+            self.leftovers.push((file.generation, at as u64));
+            if let Some(batch) = Batch::decode(bytes, file.generation, file.seed) {
+                if batch.header.synced_sequence() >= missing {
+                    return Err(self.broken(file, end));
+                }
+                has_lost = true;
+            }
         }
-        let what = "the chain of batches is broken, and a later batch is whole";
+        Ok(has_lost)
+    }
+
+    fn broken(&self, file: &FileImage<'_>, end: usize) -> LogError {
+        let what = "the chain of batches is broken, and a later batch says that it was synced";
         match &self.end {
             // The batch that is missing may be the last one of the file before.
-            Some((name, at)) if end == PAGE_LEN => Err(LogError::damaged(name, *at, what)),
-            _ => Err(LogError::damaged(file.name, end, what)),
+            Some((name, at)) if end == PAGE_LEN => LogError::damaged(name, *at, what),
+            _ => LogError::damaged(file.name, end, what),
         }
     }
 

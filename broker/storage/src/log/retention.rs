@@ -16,7 +16,7 @@ impl<P: Payload> LogState<P> {
     pub(super) fn purge_floor(&self, set: SetId, kept_len: u64) -> Option<u64> {
         let set_log = self.sets.get(&set)?;
         // What is cut off already is not purged besides, though the cut may still wait.
-        let last = self.flushed_index(set)?;
+        let last = self.synced_index(set)?;
         if kept_len == 0 {
             return Some(last);
         }

@@ -1,10 +1,10 @@
-//! What the log knows of one set: its state twice, as accepted and as synced, and where its
+//! What the log knows of one set: its state twice, as accepted and as written, and where its
 //! entries are.
 //!
 //! Calls are answered from what was accepted, so a caller reads what it wrote. A file opens with
-//! what was synced before it. The two differ by what waits to be written, no more.
+//! what was written before it. The two differ by what waits to be written, no more.
 //!
-//! Invariants: entries in `extents` are synced; accepted entries that are not are in `cache`.
+//! Invariants: entries in `extents` are written; accepted entries that are not are in `cache`.
 //! Spec: spec/storage.md, "The log".
 
 use super::cache::Cache;
@@ -48,7 +48,7 @@ impl SetLogState {
 #[derive(Debug)]
 pub(super) struct SetLog<P> {
     pub(super) accepted: SetLogState,
-    pub(super) flushed: SetLogState,
+    pub(super) written: SetLogState,
     pub(super) terms: Terms,
     pub(super) extents: Extents,
     pub(super) cache: Cache<P>,
@@ -58,7 +58,7 @@ impl<P: Payload> SetLog<P> {
     pub(super) fn new(state: SetLogState, terms: Terms, extents: Extents) -> Self {
         SetLog {
             accepted: state,
-            flushed: state,
+            written: state,
             terms,
             extents,
             cache: Cache::default(),

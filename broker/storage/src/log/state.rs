@@ -1,9 +1,9 @@
 //! What the callers, the writer and the preparer of a log share: a plain struct behind one lock.
 //!
 //! Nothing in here does I/O. A call is checked and accepted here, the writer takes what was
-//! accepted, writes and syncs it without the lock, and reports back what is synced.
+//! accepted, writes and syncs it without the lock, and reports back what is written and synced.
 //!
-//! Invariants: accepted ≥ submitted ≥ flushed, each in order of arrival; the one exception is a
+//! Invariants: accepted ≥ submitted ≥ written ≥ synced, each in order of arrival; one exception: a
 //! purge, which may be written ahead of others when the disk is full, for it is what makes room.
 //! Once latched, nothing is accepted, taken or read.
 //! Spec: spec/storage.md, "The log".
@@ -41,8 +41,10 @@ pub(super) struct LogState<P> {
     pub(super) cached_len: usize,
     /// Number of the last call that was accepted.
     pub(super) accepted_arrival: u64,
-    /// Everything up to this number is synced.
-    pub(super) flushed_arrival: u64,
+    /// Everything up to this number is written, and synced but for what `unsynced` says.
+    pub(super) written_arrival: u64,
+    /// The first entry of each set that is written and not synced.
+    pub(super) unsynced: BTreeMap<SetId, u64>,
     pub(super) latched: Option<Arc<io::Error>>,
     pub(super) closing: bool,
     /// The last attempt to make a file found no room.
@@ -63,7 +65,8 @@ impl<P: Payload> LogState<P> {
             pending_len: 0,
             cached_len: 0,
             accepted_arrival: 0,
-            flushed_arrival: 0,
+            written_arrival: 0,
+            unsynced: BTreeMap::new(),
             latched: None,
             closing: false,
             full: false,
@@ -83,11 +86,13 @@ impl<P: Payload> LogState<P> {
         }
     }
 
-    /// Takes in `entries`, or refuses all of them and gives `done` back.
+    /// Takes in `entries`, or refuses all of them and gives `done` back. Lazy ones are done once
+    /// they are written.
     pub(super) fn accept_append(
         &mut self,
         set: SetId,
         entries: Vec<LogEntry<P>>,
+        lazy: bool,
         done: Done,
     ) -> Result<(), (Done, LogError)> {
         let lens: Vec<usize> = entries
@@ -106,23 +111,20 @@ impl<P: Payload> LogState<P> {
             let len = entry_len(payload_len);
             if part.len() == PART_COUNT_MAX || (!part.is_empty() && part_len + len > len_max) {
                 let part = std::mem::take(&mut part);
-                self.push(
-                    set,
-                    Operation::Append(part),
-                    std::mem::take(&mut part_len),
-                    None,
-                );
+                let len = std::mem::take(&mut part_len);
+                self.push(set, Operation::Append(part), len, None).lazy = lazy;
             }
             self.remember(set, &entry, payload_len);
             part.push(entry);
             part_len += len;
             if place + 1 == count {
                 let part = std::mem::take(&mut part);
-                self.push(set, Operation::Append(part), part_len, done.take());
+                let done = done.take();
+                self.push(set, Operation::Append(part), part_len, done).lazy = lazy;
             }
         }
         if let Some(done) = done {
-            // Nothing to append: it waits for what came before, like any other call.
+            // Nothing to append: it waits until what came before is synced.
             self.push(set, Operation::Append(Vec::new()), 0, Some(done));
         }
         Ok(())
@@ -265,14 +267,16 @@ impl<P: Payload> LogState<P> {
     }
 
     /// Up to where the entries of `set` are synced, those that replaced others included.
-    pub(super) fn flushed_index(&self, set: SetId) -> Option<u64> {
+    pub(super) fn synced_index(&self, set: SetId) -> Option<u64> {
         let set_log = self.sets.get(&set)?;
-        let [flushed, accepted] = [set_log.flushed, set_log.accepted].map(|state| state.last);
-        let synced = flushed?.index.min(accepted?.index);
-        // What follows a cut that waits has the indexes of what was synced before the cut.
-        match set_log.cache.first_after(self.flushed_arrival) {
-            Some(waiting) => Some(synced.min(waiting.checked_sub(1)?)),
-            None => Some(synced),
+        let [written, accepted] = [set_log.written, set_log.accepted].map(|state| state.last);
+        let last = written?.index.min(accepted?.index);
+        // What follows a cut that waits has the indexes of what was written before the cut.
+        let waiting = set_log.cache.first_after(self.written_arrival);
+        let unsynced = self.unsynced.get(&set).copied();
+        match waiting.into_iter().chain(unsynced).min() {
+            Some(first) => Some(last.min(first.checked_sub(1)?)),
+            None => Some(last),
         }
     }
 
@@ -289,16 +293,16 @@ impl<P: Payload> LogState<P> {
         })
     }
 
-    /// Drops the oldest synced entries from memory until they are within their budget.
+    /// Drops the oldest written entries from memory until they are within their budget.
     pub(super) fn trim_cache(&mut self) {
         while self.cached_len > self.options.cache_len_max {
-            let flushed = self.flushed_arrival;
+            let written = self.written_arrival;
             let oldest = self
                 .sets
                 .values_mut()
                 .filter_map(|set| Some((set.cache.oldest_arrival()?, set)))
                 .min_by_key(|(arrival, _)| *arrival)
-                .filter(|(arrival, _)| *arrival <= flushed);
+                .filter(|(arrival, _)| *arrival <= written);
             let Some((_, set)) = oldest else { return };
             self.cached_len -= set.cache.pop_oldest();
         }
@@ -391,7 +395,7 @@ impl<P: Payload> LogState<P> {
         operation: Operation<P>,
         len: usize,
         done: Option<Done>,
-    ) {
+    ) -> &mut Pending<P> {
         self.accepted_arrival += 1;
         self.pending_len += len;
         let arrival = self.accepted_arrival;
@@ -399,9 +403,11 @@ impl<P: Payload> LogState<P> {
             set,
             operation,
             done,
+            lazy: false,
             len,
             arrival,
         });
+        self.pending.back_mut().expect("it was pushed just now")
     }
 
     pub(super) fn set(&mut self, set: SetId) -> &mut SetLog<P> {
@@ -410,10 +416,11 @@ impl<P: Payload> LogState<P> {
         })
     }
 
-    /// Whether a purge may overtake what waits: it concerns synced entries only.
+    /// Whether a purge may overtake what waits: it concerns written entries only, and is synced
+    /// with them.
     fn may_hoist(&self, set: SetId, upto: LogId) -> bool {
         self.sets.get(&set).is_some_and(|set| {
-            set.flushed
+            set.written
                 .last
                 .is_some_and(|last| last.index >= upto.index)
         })

@@ -43,7 +43,8 @@ impl SyncTimes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Took {
     pub(super) write: Duration,
-    pub(super) sync: Duration,
+    /// None for a batch that is synced later.
+    pub(super) sync: Option<Duration>,
 }
 
 /// A duration as whole microseconds.
@@ -54,13 +55,13 @@ fn micros(took: Duration) -> u64 {
 /// Figures about a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogStats {
-    /// Bytes of entries that were appended and synced since it was opened.
+    /// Bytes of entries that were appended and written since it was opened.
     pub appended_len: u64,
-    /// Batches that were written and synced since it was opened.
+    /// Syncs since it was opened.
     pub sync_count: u64,
     /// Time spent in writing batches, in microseconds.
     pub write_micros: u64,
-    /// Time spent in syncing batches.
+    /// Time spent in syncing them.
     pub sync_times: SyncTimes,
     /// Files in use.
     pub file_count: usize,
@@ -75,11 +76,18 @@ pub struct LogStats {
 }
 
 impl<P: Payload> LogState<P> {
-    /// A batch was written and synced.
-    pub(super) fn on_synced(&mut self, took: Took) {
-        self.sync_count += 1;
+    /// A batch was written, and synced or not.
+    pub(super) fn count(&mut self, took: Took) {
         self.write_micros = self.write_micros.saturating_add(micros(took.write));
-        self.sync_times.add(took.sync);
+        if let Some(sync) = took.sync {
+            self.count_sync(sync);
+        }
+    }
+
+    /// The log was synced.
+    pub(super) fn count_sync(&mut self, took: Duration) {
+        self.sync_count += 1;
+        self.sync_times.add(took);
     }
 
     /// The figures as of now.

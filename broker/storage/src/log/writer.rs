@@ -4,11 +4,12 @@
 //! run it; the thread around it ([`Writer::run`]) only sleeps and wakes. There is no timer that
 //! holds a batch back to make it larger: while one is synced, the next one gathers.
 //!
-//! A page that was synced is never written again: overwriting it could tear what was promised.
+//! A batch of nothing but lazy appends is told of once it is written, and synced a little later
+//! (`lazy.rs`). A page is never written again: overwriting it could tear what was promised.
 //!
 //! Invariants: one batch is on its way at a time. After a failed write or sync the log is latched,
-//! for nobody knows what the disk holds; neither is tried again. `tail` is past all synced batches
-//! of the current file.
+//! for nobody knows what the disk holds; neither is tried again. `tail` is past all batches of the
+//! current file, and only in that one a batch is not synced.
 //! Spec: spec/storage.md, "The log".
 
 use std::io;
@@ -20,6 +21,7 @@ use sampan_protocol::SetId;
 use super::batch::{BatchBuffer, Link};
 use super::extents::Extent;
 use super::files::LogFile;
+use super::lazy::Unsynced;
 use super::limits::PAGE_LEN;
 use super::operation::{Operation, Pending, runs_of};
 use super::record::{Record, RecordKind};
@@ -35,12 +37,23 @@ const IDLE_BEFORE_CLOSING: Duration = Duration::from_millis(100);
 /// What one step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A batch was written and synced.
+    /// A batch was written, and synced unless it was lazy.
     Wrote,
     /// Nothing waits.
     Idle,
     /// Something waits for a file to be made ready.
     Waiting,
+}
+
+/// Why a batch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its callers wait until it is synced.
+    Ordinary,
+    /// Its callers wait until it is written.
+    Lazy,
+    /// What it follows is synced.
+    Closing,
 }
 
 /// Where the writer goes on.
@@ -56,17 +69,19 @@ pub(super) struct Tail {
 
 /// Writes the batches of a log.
 pub struct Writer<P> {
-    shared: Arc<Shared<P>>,
+    pub(super) shared: Arc<Shared<P>>,
     tail: Tail,
     /// The next batch repeats the state of all sets.
-    wants_state: bool,
+    pub(super) wants_state: bool,
     /// The last batch is a closing one.
-    is_closed: bool,
+    pub(super) is_closed: bool,
+    /// Batches that were written and not synced.
+    pub(super) unsynced: Option<Unsynced>,
     /// Number of the last call that was there when it last looked.
     seen_arrival: u64,
     // The rest is used again for every batch.
     buffer: BatchBuffer,
-    taken: Vec<Pending<P>>,
+    pub(super) taken: Vec<Pending<P>>,
     extents: Vec<(SetId, Extent)>,
     states: Vec<(SetId, SetLogState)>,
 }
@@ -78,6 +93,7 @@ impl<P: Payload> Writer<P> {
             tail,
             wants_state: true,
             is_closed: false,
+            unsynced: None,
             seen_arrival: 0,
             buffer: BatchBuffer::default(),
             taken: Vec::new(),
@@ -86,22 +102,27 @@ impl<P: Payload> Writer<P> {
         }
     }
 
-    /// Writes and syncs what waits, as far as one batch goes.
+    /// Writes what waits, as far as one batch goes, and syncs it unless all of it is lazy.
     pub fn step(&mut self) -> Step {
         let planned = self.plan();
         if planned != Step::Wrote {
             return planned;
         }
-        self.write_and_tell(false);
+        let kind = match self.may_be_lazy() {
+            true => Kind::Lazy,
+            false => Kind::Ordinary,
+        };
+        self.write_and_tell(kind);
         Step::Wrote
     }
 
-    /// Marks the end of the log as synced, unless it is or there is no room to say so.
+    /// Syncs the log and marks its end as synced, unless it is or there is no room to say so.
     pub fn step_idle(&mut self) {
+        self.step_sync();
         if self.is_closed || !self.plan_closing() {
             return;
         }
-        self.write_and_tell(true);
+        self.write_and_tell(Kind::Closing);
     }
 
     /// Says that the log was opened, and overwrites the start of whatever was cut off.
@@ -114,10 +135,9 @@ impl<P: Payload> Writer<P> {
         self.wants_state = true;
         self.copy_states(&state);
         drop(state);
-        let took = self.write(false)?;
-        self.is_closed = false;
+        let took = self.write(Kind::Ordinary)?;
         let mut state = shared.state();
-        state.on_synced(took);
+        state.count(took);
         state.retire_files();
         Ok(())
     }
@@ -126,6 +146,7 @@ impl<P: Payload> Writer<P> {
     pub(super) fn run(mut self) {
         let _guard = LatchOnPanic(Arc::clone(&self.shared));
         loop {
+            self.sync_if_due();
             let step = self.step();
             if step != Step::Wrote && !self.wait(step) {
                 return;
@@ -197,7 +218,7 @@ impl<P: Payload> Writer<P> {
             let states = state
                 .sets
                 .iter()
-                .map(|(set, set_log)| (*set, set_log.flushed));
+                .map(|(set, set_log)| (*set, set_log.written));
             self.states
                 .extend(states.filter(|(_, state)| *state != SetLogState::default()));
         }
@@ -219,16 +240,16 @@ impl<P: Payload> Writer<P> {
         self.rest().saturating_sub(state.reserve_len() + state_len)
     }
 
-    fn write_and_tell(&mut self, closing: bool) {
-        let result = self.write(closing);
+    fn write_and_tell(&mut self, kind: Kind) {
+        let result = self.write(kind);
         let mut taken = std::mem::take(&mut self.taken);
         let took = match result {
             Ok(took) => took,
             Err(cause) => return self.shared.latch_with(cause, taken),
         };
         let mut state = self.shared.state();
-        state.on_synced(took);
-        state.on_flushed(&taken, &self.extents);
+        state.count(took);
+        state.on_written(&taken, &self.extents, kind == Kind::Lazy);
         let has_retired = !state.files.retired.is_empty();
         drop(state);
         if has_retired {
@@ -241,8 +262,8 @@ impl<P: Payload> Writer<P> {
         self.taken = taken;
     }
 
-    /// Lays out, writes and syncs one batch of `states` and `taken`.
-    fn write(&mut self, closing: bool) -> io::Result<Took> {
+    /// Lays out and puts down one batch of `states` and `taken`.
+    fn write(&mut self, kind: Kind) -> io::Result<Took> {
         let state_count = self.state_records().count();
         let record_count: usize = self
             .taken
@@ -279,15 +300,19 @@ impl<P: Payload> Writer<P> {
             }
         }
         (self.buffer, self.extents) = (buffer, extents);
-        self.put_down(state_count, closing)
+        self.put_down(state_count, kind)
     }
 
-    fn put_down(&mut self, state_count: usize, closing: bool) -> io::Result<Took> {
+    /// Writes the batch, and syncs it with all before it unless it is lazy.
+    fn put_down(&mut self, state_count: usize, kind: Kind) -> io::Result<Took> {
+        let closing = kind == Kind::Closing;
+        self.sync_before(self.tail.file.generation, closing)?;
+        let unsynced = self.unsynced.as_ref().map_or(0, |unsynced| unsynced.count);
         let tail = &mut self.tail;
         let (generation, seed) = (tail.file.generation, tail.file.seed);
-        let (crc, bytes) = self
-            .buffer
-            .seal(generation, seed, tail.link, state_count, closing);
+        let (crc, bytes) =
+            self.buffer
+                .seal(generation, seed, tail.link, unsynced, state_count, closing);
         assert!(
             tail.offset + bytes.len() <= tail.file.len as usize,
             "a batch fits its file"
@@ -295,10 +320,16 @@ impl<P: Payload> Writer<P> {
         let started = Instant::now();
         tail.file.file.write_all_at(bytes, tail.offset as u64)?;
         let written = Instant::now();
-        tail.file.file.sync_data()?;
-        let took = Took {
-            write: written - started,
-            sync: written.elapsed(),
+        let sync = match kind {
+            Kind::Lazy => {
+                Unsynced::add(&mut self.unsynced, &tail.file, written);
+                None
+            }
+            Kind::Ordinary | Kind::Closing => {
+                tail.file.file.sync_data()?;
+                self.unsynced = None;
+                Some(written.elapsed())
+            }
         };
         tail.offset += bytes.len();
         tail.link = Link {
@@ -307,7 +338,10 @@ impl<P: Payload> Writer<P> {
         };
         self.wants_state = false;
         self.is_closed = closing;
-        Ok(took)
+        Ok(Took {
+            write: written - started,
+            sync,
+        })
     }
 
     fn lay_out(&self, buffer: &mut BatchBuffer, set: SetId, run: &[LogEntry<P>]) -> Extent {
@@ -364,6 +398,11 @@ impl<P: Payload> Writer<P> {
         if state.closing {
             return self.on_closing(state, step);
         }
+        if step == Step::Waiting && self.unsynced.is_some() {
+            drop(state);
+            self.step_sync();
+            return true;
+        }
         if step == Step::Waiting {
             if !state.files.ready.is_empty() || state.accepted_arrival != self.seen_arrival {
                 return true;
@@ -388,12 +427,14 @@ impl<P: Payload> Writer<P> {
             );
             return true;
         }
-        let waited = shared.work.wait_timeout(state, IDLE_BEFORE_CLOSING);
+        let pause = self.time_to_sync().unwrap_or(IDLE_BEFORE_CLOSING);
+        let waited = shared.work.wait_timeout(state, pause);
         let (state, timeout) = waited.expect("whoever panics here stops the node");
         let is_idle = timeout.timed_out() && state.pending.is_empty() && !state.closing;
         drop(state);
-        if is_idle {
-            self.step_idle();
+        match is_idle && self.unsynced.is_none() {
+            true => self.step_idle(),
+            false => self.sync_if_due(),
         }
         true
     }

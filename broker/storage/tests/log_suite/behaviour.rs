@@ -31,10 +31,10 @@ fn entries_are_readable_at_once_and_done_when_synced() {
     let appended = log.append(A, 1, 0, &payloads(1, 3, 100));
     assert!(!appended.has_ended());
     assert_eq!(log.entries(A).len(), 3);
-    assert_eq!(log.log.flushed(A), None);
+    assert_eq!(log.log.synced(A), None);
     assert_eq!(log.writer.step(), Step::Wrote);
     assert!(appended.is_done());
-    assert_eq!(log.log.flushed(A), Some(2));
+    assert_eq!(log.log.synced(A), Some(2));
     assert_eq!(log.writer.step(), Step::Idle);
 }
 

@@ -105,12 +105,40 @@ fn refilled_script() -> Vec<Call> {
     calls
 }
 
+/// Runs of appends that are done when they are written, each in a batch of its own, with whatever
+/// makes the log sync between.
+fn lazy_script() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for round in 0..16u64 {
+        for number in 0..2 + round % 4 {
+            let seed = round * 90 + number;
+            let (set, count) = if seed % 3 == 0 { (B, 2) } else { (A, 1) };
+            let payloads = (0..count).map(|n| bytes(seed + n * 7, 2_700)).collect();
+            calls.push(Call::AppendLazily { set, payloads });
+        }
+        calls.push(match round % 5 {
+            0 => Call::Vote(A, vote(round)),
+            1 => Call::Truncate { set: A, back: 1 },
+            2 => Call::Append {
+                set: B,
+                term_step: 1,
+                payloads: vec![bytes(round, 900)],
+            },
+            3 => Call::Purge { set: A, keep: 2 },
+            _ => Call::Purge { set: B, keep: 1 },
+        });
+    }
+    calls
+}
+
 /// What was called, and what was done, when the power went.
 #[derive(Default)]
 struct Story {
     /// The state before the first call and after each one.
     states: Vec<Model>,
     outcomes: Vec<Outcome>,
+    /// Calls that are known to be synced.
+    synced_count: usize,
 }
 
 impl Story {
@@ -127,10 +155,26 @@ impl Story {
         done
     }
 
+    /// A call that is not lazy is synced when it is done, with all before it.
+    fn note_synced(&mut self, calls: &[Call]) {
+        let done = &calls[..self.done_count()];
+        let synced = done.iter().rposition(|call| !call.is_lazy());
+        self.synced_count = self.synced_count.max(synced.map_or(0, |last| last + 1));
+    }
+
     /// Checks that the log holds the state after some call, and no earlier one than promised.
     fn check(&self, log: &Stepped, what: &str) -> Model {
+        self.check_from(self.synced_count, log, what)
+    }
+
+    /// The same for a process that was killed: what was written is there.
+    fn check_killed(&self, log: &Stepped, what: &str) -> Model {
+        self.check_from(self.done_count(), log, what)
+    }
+
+    fn check_from(&self, count: usize, log: &Stepped, what: &str) -> Model {
         let found = read_back(log);
-        let promised = &self.states[self.done_count()..];
+        let promised = &self.states[count..];
         assert!(
             promised.contains(&found),
             "{what}: something done is gone, or what is there is new"
@@ -144,6 +188,7 @@ fn tell(disk: &SimulatedDisk, calls: &[Call]) -> Story {
     let mut story = Story {
         states: vec![Model::new()],
         outcomes: Vec::new(),
+        synced_count: 0,
     };
     let Ok(mut log) = Stepped::on(disk) else {
         return story;
@@ -152,18 +197,27 @@ fn tell(disk: &SimulatedDisk, calls: &[Call]) -> Story {
     for (number, call) in calls.iter().enumerate() {
         story.outcomes.push(make(call, &log, &mut model));
         story.states.push(trimmed(&model));
-        if number % 3 == 1 {
+        if number % 3 == 1 || call.is_lazy() {
             log.settle();
         }
         if number % 7 == 6 {
             log.settle();
-            log.writer.step_idle();
+            story.note_synced(calls);
+            match number % 2 {
+                0 => log.writer.step_idle(),
+                _ => log.writer.step_sync(),
+            }
+            if !disk.is_crashed() {
+                story.synced_count = story.done_count();
+            }
         }
+        story.note_synced(calls);
         if disk.is_crashed() {
             break;
         }
     }
     log.settle();
+    story.note_synced(calls);
     story
 }
 
@@ -192,6 +246,30 @@ fn a_power_cut_of_a_log_that_begins_again_brings_back_nothing_from_before() {
     cut_at_every_moment(&refilled_script(), 100);
 }
 
+#[test]
+fn a_power_cut_takes_back_only_the_newest_of_what_was_not_synced() {
+    cut_at_every_moment(&lazy_script(), 100);
+}
+
+#[test]
+fn a_process_that_is_killed_loses_nothing_that_was_written() {
+    let disk = SimulatedDisk::new();
+    tell(&disk, &lazy_script());
+    for number in 1..=disk.operation_count() {
+        let disk = SimulatedDisk::new();
+        disk.crash_at(number);
+        let story = tell(&disk, &lazy_script());
+        let what = format!("killed at {number}");
+        let killed = disk.after_kill();
+        let log = Stepped::on(&killed).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = story.check_killed(&log, &what);
+        drop(log);
+        // What the restart has seen is synced.
+        let log = Stepped::on(&killed.after_crash(number)).unwrap();
+        assert_eq!(read_back(&log), found, "{what}");
+    }
+}
+
 fn cut_at_every_moment(calls: &[Call], operation_count_min: u64) {
     let disk = SimulatedDisk::new();
     let story = tell(&disk, calls);
@@ -207,6 +285,11 @@ fn cut_at_every_moment(calls: &[Call], operation_count_min: u64) {
             let left = disk.after_crash(seed * 1_000_003 + if seed > 1 { number } else { 0 });
             let mut log = Stepped::on(&left).unwrap_or_else(|error| panic!("{what}: {error}"));
             let mut model = story.check(&log, &what);
+            let has_lost = !story.states[story.done_count()..].contains(&model);
+            assert!(
+                !(has_lost && log.recovery.clean),
+                "{what}: lost without a word"
+            );
             go_on(&mut log, &mut model);
             drop(log);
             let log = Stepped::on(&left).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -217,12 +300,21 @@ fn cut_at_every_moment(calls: &[Call], operation_count_min: u64) {
 
 #[test]
 fn a_second_power_cut_during_or_after_recovery_does_no_harm_either() {
+    cut_twice(&script());
+}
+
+#[test]
+fn a_second_power_cut_brings_nothing_back_that_was_never_synced() {
+    cut_twice(&lazy_script());
+}
+
+fn cut_twice(script: &[Call]) {
     let disk = SimulatedDisk::new();
-    tell(&disk, &script());
+    tell(&disk, script);
     for number in (1..=disk.operation_count()).step_by(3) {
         let disk = SimulatedDisk::new();
         disk.crash_at(number);
-        let story = tell(&disk, &script());
+        let story = tell(&disk, script);
         for seed in 2..5 {
             for second in 1..=8 {
                 let what = format!("cuts at {number} and {second}, seed {seed}");
@@ -238,7 +330,7 @@ fn a_second_power_cut_during_or_after_recovery_does_no_harm_either() {
                         .position(|state| *state == found)
                         .unwrap();
                     let mut states = vec![found];
-                    for call in script().iter().skip(missing).take(4) {
+                    for call in script.iter().skip(missing).take(4) {
                         make(call, &log, &mut model);
                         states.push(trimmed(&model));
                         log.settle();
@@ -310,7 +402,11 @@ fn call() -> impl Strategy<Value = Call> {
         }
     });
     prop_oneof![
-        6 => append,
+        4 => append.clone(),
+        4 => append.prop_map(|call| match call {
+            Call::Append { set, payloads, .. } => Call::AppendLazily { set, payloads },
+            other => other,
+        }),
         1 => (set(), 0u64..9).prop_map(|(set, term)| Call::Vote(set, vote(term))),
         1 => (set(), 0u64..4).prop_map(|(set, back)| Call::Truncate { set, back }),
         2 => (set(), -1i64..6).prop_map(|(set, keep)| Call::Purge { set, keep }),

@@ -10,6 +10,8 @@ mod flips;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod lazy;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod naive;

@@ -16,6 +16,8 @@ enum Action {
     Write,
     Settle,
     Idle,
+    /// What was written is synced.
+    Sync,
     Reopen,
 }
 
@@ -38,9 +40,18 @@ fn append() -> impl Strategy<Value = Call> {
     })
 }
 
+fn append_lazily() -> impl Strategy<Value = Call> {
+    append().prop_map(|call| match call {
+        Call::Append { set, payloads, .. } => Call::AppendLazily { set, payloads },
+        other => other,
+    })
+}
+
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        12 => append().prop_map(Action::Call),
+        8 => append().prop_map(Action::Call),
+        6 => append_lazily().prop_map(Action::Call),
+        2 => Just(Action::Sync),
         2 => (set(), 0u64..9).prop_map(|(set, term)| Action::Call(Call::Vote(set, vote(term)))),
         2 => (set(), 0u64..5).prop_map(|(set, back)| Action::Call(Call::Truncate { set, back })),
         3 => (set(), -2i64..8).prop_map(|(set, keep)| Action::Call(Call::Purge { set, keep })),
@@ -67,6 +78,7 @@ fn run(actions: Vec<Action>) {
                 while log.writer.step() == Step::Wrote {}
                 log.writer.step_idle();
             }
+            Action::Sync => log.writer.step_sync(),
             Action::Reopen => {
                 log.settle();
                 assert!(outcomes.drain(..).all(|outcome| outcome.is_done()));

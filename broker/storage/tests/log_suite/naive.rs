@@ -17,6 +17,11 @@ pub(crate) enum Call {
         term_step: u64,
         payloads: Vec<Bytes>,
     },
+    /// The same term, and done when written.
+    AppendLazily {
+        set: SetId,
+        payloads: Vec<Bytes>,
+    },
     Vote(SetId, Vote),
     /// Cuts off so many entries.
     Truncate {
@@ -53,15 +58,12 @@ pub(crate) fn make(call: &Call, log: &Stepped, model: &mut Model) -> Outcome {
             term_step,
             payloads,
         } => {
-            let set_model = model.entry(*set).or_default();
-            let last = set_model.state.last;
-            let term = last.map_or(1, |last| last.term) + term_step;
-            let first = last.map_or(0, |last| last.index + 1);
-            for (payload, index) in payloads.iter().zip(first..) {
-                set_model.entries.insert(index, entry(term, index, payload));
-                set_model.state.last = Some(id(term, index));
-            }
+            let (term, first) = model.entry(*set).or_default().append(*term_step, payloads);
             log.append(*set, term, first, payloads)
+        }
+        Call::AppendLazily { set, payloads } => {
+            let (term, first) = model.entry(*set).or_default().append(0, payloads);
+            log.append_lazily(*set, term, first, payloads)
         }
         Call::Vote(set, vote) => {
             model.entry(*set).or_default().state.vote = Some(*vote);
@@ -85,7 +87,26 @@ pub(crate) fn make(call: &Call, log: &Stepped, model: &mut Model) -> Outcome {
     }
 }
 
+impl Call {
+    /// Whether it is done before it is synced.
+    pub(crate) fn is_lazy(&self) -> bool {
+        matches!(self, Call::AppendLazily { payloads, .. } if !payloads.is_empty())
+    }
+}
+
 impl ModelSet {
+    /// Returns term and index of the first entry.
+    fn append(&mut self, term_step: u64, payloads: &[Bytes]) -> (u64, u64) {
+        let last = self.state.last;
+        let term = last.map_or(1, |last| last.term) + term_step;
+        let first = last.map_or(0, |last| last.index + 1);
+        for (payload, index) in payloads.iter().zip(first..) {
+            self.entries.insert(index, entry(term, index, payload));
+            self.state.last = Some(id(term, index));
+        }
+        (term, first)
+    }
+
     fn truncate(&mut self, back: u64) -> Option<u64> {
         let keep = self.entries.len().saturating_sub(back as usize);
         let cut = self.entries.keys().nth(keep).copied();

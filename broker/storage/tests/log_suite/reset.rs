@@ -37,11 +37,11 @@ fn a_set_begins_again_before_what_it_has_purged_and_keeps_its_vote() {
         assert_eq!(log.entries(A), []);
         let first = at.map_or(0, |at| at.index + 1);
         let appended = log.append(A, 9, first, &[bytes(1, 10), bytes(2, 10)]);
-        assert!(log.log.flushed(A) < Some(first), "not synced yet");
+        assert!(log.log.synced(A) < Some(first), "not synced yet");
         assert_eq!(payloads(&log)[0], (first, bytes(1, 10)));
         log.settle();
         assert!(reset.is_done() && appended.is_done());
-        assert_eq!(log.log.flushed(A), Some(first + 1));
+        assert_eq!(log.log.synced(A), Some(first + 1));
         drop(log);
         let log = Stepped::on(&disk.after_crash(0)).unwrap();
         let state = log.log.state(A);
@@ -93,13 +93,13 @@ fn a_purge_from_before_a_reset_takes_nothing_that_came_after_it() {
 fn what_follows_a_cut_that_waits_is_not_taken_for_synced() {
     let disk = SimulatedDisk::new();
     let mut log = purged(&disk);
-    assert_eq!(log.log.flushed(A), Some(129));
+    assert_eq!(log.log.synced(A), Some(129));
     log.truncate(A, Some(104));
     log.append(A, 4, 105, &[bytes(1, 10), bytes(2, 10)]);
-    assert_eq!(log.log.flushed(A), Some(104));
+    assert_eq!(log.log.synced(A), Some(104));
     assert_eq!(log.log.purge_floor(A, 0), Some(104));
     log.settle();
-    assert_eq!(log.log.flushed(A), Some(106));
+    assert_eq!(log.log.synced(A), Some(106));
 }
 
 #[test]

@@ -80,12 +80,22 @@ impl Stepped {
     }
 
     pub(crate) fn append(&self, set: SetId, term: u64, first: u64, payloads: &[Bytes]) -> Outcome {
-        let entries = payloads
-            .iter()
-            .zip(first..)
-            .map(|(payload, index)| entry(term, index, payload));
         let outcome = Outcome::default();
-        self.log.append(set, entries.collect(), outcome.done());
+        let entries = entries(term, first, payloads);
+        self.log.append(set, entries, outcome.done());
+        outcome
+    }
+
+    pub(crate) fn append_lazily(
+        &self,
+        set: SetId,
+        term: u64,
+        first: u64,
+        payloads: &[Bytes],
+    ) -> Outcome {
+        let outcome = Outcome::default();
+        let entries = entries(term, first, payloads);
+        self.log.append_lazily(set, entries, outcome.done());
         outcome
     }
 
@@ -131,6 +141,11 @@ impl Stepped {
             entries.extend(part);
         }
     }
+}
+
+fn entries(term: u64, first: u64, payloads: &[Bytes]) -> Vec<LogEntry<Bytes>> {
+    let of = |(payload, index)| entry(term, index, payload);
+    payloads.iter().zip(first..).map(of).collect()
 }
 
 pub(crate) fn entry(term: u64, index: u64, payload: &Bytes) -> LogEntry<Bytes> {

@@ -21,7 +21,7 @@ fn place() -> PathBuf {
 }
 
 /// A log with every kind of record: an opening batch, a batch with entries, vote, cut, purge and
-/// resets, an opening batch that repeats the state, a closing batch.
+/// resets, an opening batch that repeats the state, two lazy ones, a closing batch.
 fn written() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let mut log = Stepped::on(&disk).unwrap();
@@ -37,6 +37,10 @@ fn written() -> SimulatedDisk {
     log.writer.step();
     drop(log);
     let mut log = Stepped::on(&disk).unwrap();
+    for index in 0..2 {
+        log.append_lazily(D, 1, index, &[bytes(5 + index, 2)]);
+        log.writer.step();
+    }
     log.writer.step_idle();
     disk
 }
@@ -89,7 +93,7 @@ fn the_vector_is_read_as_it_was_written() {
     assert_eq!(log.log.state(B).vote, Some(vote(4)));
     assert_eq!(log.log.state(B).purged, Some(id(2, 1)));
     assert_eq!(log.log.state(C).purged, Some(id(1, 3)));
-    assert_eq!(log.log.state(D).last, None);
+    assert_eq!(log.log.state(D).last, Some(id(1, 1)));
     assert_eq!(log.entries(A)[0].payload, bytes(1, 10));
     assert_eq!(
         read_back(&log),

@@ -32,7 +32,11 @@ fn attributes(retention_ms: u64) -> QueueAttributes {
 fn apply(broker: &mut Broker, commands: Vec<Command>) -> (Vec<Effect>, Vec<Reply>) {
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     let stamp = Timestamp(1_700_000_000_000);
-    let entry = Entry { stamp, commands };
+    let entry = Entry {
+        stamp,
+        commands,
+        ..Entry::default()
+    };
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
     (effects, replies)
 }

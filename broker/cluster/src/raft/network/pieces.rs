@@ -124,6 +124,7 @@ mod tests {
                 producer: None,
                 batch,
             }],
+            ..Entry::default()
         })
     }
 

@@ -57,7 +57,11 @@ impl Disk {
 
     fn apply(&mut self, stamp: u64, commands: Vec<Command>) -> (Vec<Effect>, Vec<Reply>) {
         let stamp = Timestamp(stamp);
-        let entry = Entry { stamp, commands };
+        let entry = Entry {
+            stamp,
+            commands,
+            ..Entry::default()
+        };
         let (mut effects, mut replies) = (Vec::new(), Vec::new());
         self.needed.clear();
         if let Err(need) = self.broker.apply(&entry, &mut effects, &mut replies) {

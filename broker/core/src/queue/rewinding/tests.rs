@@ -49,6 +49,7 @@ impl Pair {
         let entry = Entry {
             stamp: Timestamp(START),
             commands: command.into_iter().collect(),
+            ..Entry::default()
         };
         let (mut effects, mut replies) = (Vec::new(), Vec::new());
         self.plain

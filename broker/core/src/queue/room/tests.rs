@@ -29,6 +29,7 @@ fn apply(broker: &mut Broker, command: Command) -> Reply {
     let entry = Entry {
         stamp: Timestamp(1_000),
         commands: vec![command],
+        ..Entry::default()
     };
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     broker.apply(&entry, &mut effects, &mut replies).unwrap();
@@ -180,6 +181,7 @@ fn apply_evicted(broker: &mut Broker, commands: Vec<Command>) -> usize {
     let entry = Entry {
         stamp: Timestamp(1_000),
         commands,
+        ..Entry::default()
     };
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
     let Err(Need(keys)) = broker.apply(&entry, &mut effects, &mut replies) else {

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use sampan_client::Durability;
+
 use super::super::{duration, instant, size};
 
 /// What to do with queues.
@@ -20,7 +22,8 @@ pub(crate) enum QueueVerb {
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(
         ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
          "max_messages", "max_bytes", "when_full", "max_in_flight", "max_delayed", "paused",
-         "dead_letter_queue", "max_receives", "dead_letter_after", "dedup_window", "rewind"])))]
+         "dead_letter_queue", "max_receives", "dead_letter_after", "dedup_window", "rewind",
+         "durability"])))]
     Set {
         /// The queue.
         name: String,
@@ -110,6 +113,24 @@ pub(crate) enum WhenFullArgument {
     DropOldestToDeadLetter,
 }
 
+/// When sends are acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArgument {
+    /// When a majority has synced them.
+    Sync,
+    /// When a majority has written them.
+    Async,
+}
+
+impl From<DurabilityArgument> for Durability {
+    fn from(argument: DurabilityArgument) -> Self {
+        match argument {
+            DurabilityArgument::Sync => Durability::Sync,
+            DurabilityArgument::Async => Durability::Async,
+        }
+    }
+}
+
 /// Attributes of a queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AttributeArguments {
@@ -156,6 +177,10 @@ pub(crate) struct AttributeArguments {
     /// again; at most the retention. 0s: not at all.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) rewind: Option<Duration>,
+    /// When sends are acknowledged: synced on a majority, or only written there; then a majority
+    /// that loses its power may lose the last tenths of a second. Default sync.
+    #[arg(long, value_enum, value_name = "DURABILITY")]
+    pub(crate) durability: Option<DurabilityArgument>,
     /// Let receives find nothing. `--paused=false` lets them find messages again.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]

@@ -81,7 +81,7 @@ fn add_refusals(text: &mut Text) {
 }
 
 fn add_log(text: &mut Text, log: &LogMetrics) {
-    let help = "Bytes of entries appended and synced.";
+    let help = "Bytes of entries appended and written.";
     text.one(
         "sampan_log_appended_bytes_total",
         Kind::Counter,

@@ -316,6 +316,7 @@ fn proposal(stamp: u64) -> Proposal {
             producer: None,
             batch,
         }],
+        ..Entry::default()
     }))
 }
 
@@ -439,6 +440,7 @@ fn long_entry(index: u64) -> RaftEntry {
             producer: None,
             batch,
         }],
+        ..Entry::default()
     };
     RaftEntry {
         log_id: from_wire_id(WireLogId { term: 1, index }),
