@@ -83,7 +83,7 @@ pub(crate) struct ClusterArguments {
     /// drain: start the nodes again before, so that bodies come from their files.
     #[arg(long)]
     pub(crate) cold: bool,
-    /// delayed: messages that come due; with --waiting no more than a queue takes delayed ones.
+    /// delayed: messages that come due; with --waiting no more than a queue takes.
     #[arg(long, default_value_t = 1_000_000, value_name = "MESSAGES",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(crate) count: u64,
@@ -92,7 +92,7 @@ pub(crate) struct ClusterArguments {
     #[arg(long, default_value_t = 5_000, value_name = "MESSAGES",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) due_rate: u32,
-    /// delayed: further messages, which are due within the day that begins an hour after the window.
+    /// delayed: further messages, due within the day that begins an hour after the window.
     #[arg(long, default_value_t = 0, value_name = "MESSAGES",
         value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
     pub(crate) waiting: u64,
