@@ -29,6 +29,8 @@ mod folder;
 mod full_queues;
 #[path = "behaviour/full_storage.rs"]
 mod full_storage;
+#[path = "behaviour/groups.rs"]
+mod groups;
 #[path = "behaviour/heartbeat.rs"]
 mod heartbeat;
 #[path = "behaviour/idle.rs"]

@@ -18,7 +18,7 @@ use crate::submission::Deleting;
 /// [`Deliveries::heartbeat`](crate::Deliveries::heartbeat) says: until the last clone is dropped,
 /// or [`Delivery::delete`], [`Delivery::extend`] or [`Delivery::release`] is called.
 ///
-/// Body, headers and key share the memory of the reply they came in, up to 256 KiB. Copy a small
+/// Body, headers and keys share the memory of the reply they came in, up to 256 KiB. Copy a small
 /// one out (`Bytes::copy_from_slice`) to keep it for long.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -31,6 +31,8 @@ pub struct Delivery {
     pub body: Bytes,
     /// Encoded headers as `spec/wire.md` lays them out; see [`Delivery::headers`].
     pub headers: Bytes,
+    /// The group key that its sender gave it.
+    pub group_key: Option<Bytes>,
     /// The deduplication key that its sender gave it.
     pub dedup_key: Option<Bytes>,
     /// How often the message was handed out, this time included; 1 for the first.
@@ -53,6 +55,7 @@ impl Delivery {
             handle: message.handle,
             body: message.body,
             headers: message.headers,
+            group_key: Some(message.group_key).filter(|key| !key.is_empty()),
             dedup_key: Some(message.dedup_key).filter(|key| !key.is_empty()),
             receive_count: message.receive_count,
             sent_at: message.sent_at,

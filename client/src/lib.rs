@@ -151,8 +151,8 @@ mod tls;
 mod watch;
 
 pub use sampan_protocol::{
-    Applied, DeadLetter, DeathReason, Durability, ErrorCode, MessageId, MessageState, PeekOf,
-    PeekedMessage, QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle,
+    Applied, DeadLetter, DeathReason, Durability, ErrorCode, GroupMode, MessageId, MessageState,
+    PeekOf, PeekedMessage, QueueAttributes, QueueCounts, QueueDescription, QueueId, ReceiptHandle,
     RedriveState, RedriveStatus, SetId, Timestamp, WhenFull, Why, headers,
 };
 

@@ -27,6 +27,8 @@ pub struct Message {
     /// How long the message stays hidden: 0 to the queue's retention, in whole milliseconds.
     /// `None`: as the queue says.
     pub delay: Option<Duration>,
+    /// Group key, 1 to 128 bytes: see [`Message::group_key`].
+    pub group_key: Option<Bytes>,
     /// Deduplication key, 1 to 128 bytes: see [`Message::dedup_key`].
     pub dedup_key: Option<Bytes>,
 }
@@ -38,6 +40,7 @@ impl Message {
             body: body.into(),
             headers: Bytes::new(),
             delay: None,
+            group_key: None,
             dedup_key: None,
         }
     }
@@ -53,6 +56,19 @@ impl Message {
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
+        self
+    }
+
+    /// The same message as one of the group with this key. What that means is for the queue to say,
+    /// see [`QueueOptions::groups`](crate::QueueOptions::groups): messages of a group are handed
+    /// out in the order of their sends, to one receiver at a time; or groups take turns; or
+    /// nothing. In a queue that goes by groups such a message cannot be delayed: it is refused with
+    /// [`DelayInGroup`](crate::ErrorCode::DelayInGroup).
+    ///
+    /// The order of sends is that of the calls of one client to one queue.
+    #[must_use]
+    pub fn group_key(mut self, key: impl Into<Bytes>) -> Self {
+        self.group_key = Some(key.into());
         self
     }
 
@@ -74,6 +90,8 @@ impl Message {
 pub(crate) struct LaidOut {
     pub(crate) record: [u8; RECORD_LEN],
     pub(crate) headers: Bytes,
+    /// Empty for none.
+    pub(crate) group_key: Bytes,
     /// Empty for none.
     pub(crate) dedup_key: Bytes,
     pub(crate) body: Bytes,
@@ -102,7 +120,8 @@ impl LaidOut {
         if let Err(code) = sampan_protocol::headers::check(&message.headers) {
             return Err(Error::refused(code));
         }
-        let dedup_key = checked_key(message.dedup_key)?;
+        let group_key = checked_key("group", message.group_key)?;
+        let dedup_key = checked_key("deduplication", message.dedup_key)?;
         let delay = message.delay.map(|delay| {
             // The largest value stands for "as the queue says"; no queue allows one near it.
             u64::try_from(delay.as_millis())
@@ -116,10 +135,12 @@ impl LaidOut {
         record[4..8].copy_from_slice(&sampan_protocol::checksum(&message.body).to_le_bytes());
         record[8..16].copy_from_slice(&delay.unwrap_or(MessageRecord::DELAY_DEFAULT).to_le_bytes());
         record[16..18].copy_from_slice(&headers_len.to_le_bytes());
+        record[18] = u8::try_from(group_key.len()).expect("its limit is 128 bytes");
         record[19] = u8::try_from(dedup_key.len()).expect("its limit is 128 bytes");
         Ok(LaidOut {
             record,
             headers: message.headers,
+            group_key,
             dedup_key,
             body: message.body,
             delayed: delay.is_some(),
@@ -128,23 +149,20 @@ impl LaidOut {
 
     /// Bytes that this message takes in a batch.
     pub(crate) fn encoded_len(&self) -> usize {
-        RECORD_LEN + self.headers.len() + self.dedup_key.len() + self.body.len()
+        let keys_len = self.group_key.len() + self.dedup_key.len();
+        RECORD_LEN + self.headers.len() + keys_len + self.body.len()
     }
 }
 
-/// The key, empty for none. One that is given and empty is a mistake: nothing would be told from
-/// its repeats.
-fn checked_key(key: Option<Bytes>) -> Result<Bytes, Error> {
+/// The key, empty for none. One that is given and empty is a mistake: it would not be one.
+fn checked_key(what: &str, key: Option<Bytes>) -> Result<Bytes, Error> {
     let Some(key) = key else {
         return Ok(Bytes::new());
     };
     if (1..=KEY_LEN_MAX).contains(&key.len()) {
         return Ok(key);
     }
-    let text = format!(
-        "deduplication key of {} bytes; 1 to {KEY_LEN_MAX}",
-        key.len()
-    );
+    let text = format!("{what} key of {} bytes; 1 to {KEY_LEN_MAX}", key.len());
     Err(Error::refused_with(ErrorCode::HeadersOutOfRange, &text))
 }
 
@@ -152,7 +170,8 @@ fn checked_key(key: Option<Bytes>) -> Result<Bytes, Error> {
 pub(crate) fn content_len(record: &[u8]) -> usize {
     let body_len = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
     let headers_len = u16::from_le_bytes([record[16], record[17]]);
-    body_len as usize + usize::from(headers_len) + usize::from(record[19])
+    let keys_len = usize::from(record[18]) + usize::from(record[19]);
+    body_len as usize + usize::from(headers_len) + keys_len
 }
 
 /// Whether the message of `record` names a delay of its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sampan_protocol::{AttributeChanges, Durability, QueueId, WhenFull};
+use sampan_protocol::{AttributeChanges, Durability, GroupMode, QueueId, WhenFull};
 
 /// Attributes of a queue. What is not named keeps its default in a new queue, and its value in one
 /// that is there. The broker checks the ranges, and refuses with
@@ -176,6 +176,16 @@ impl QueueOptions {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.changes.durability = Some(durability);
+        self
+    }
+
+    /// What the [group keys](crate::Message::group_key) of messages do. Off, the default: nothing.
+    /// Ordered: messages of a group are handed out in the order of their sends, and while one of
+    /// them is in flight or rests, no other receive gets one of that group. Fair: groups take
+    /// turns. Not together with [`rewind`](QueueOptions::rewind).
+    #[must_use]
+    pub fn groups(mut self, groups: GroupMode) -> Self {
+        self.changes.groups = Some(groups);
         self
     }
 

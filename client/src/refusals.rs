@@ -260,6 +260,7 @@ fn is_of_one_message(code: ErrorCode) -> bool {
             | ErrorCode::MessageTooLarge
             | ErrorCode::ChecksumMismatch
             | ErrorCode::DelayOutOfRange
+            | ErrorCode::DelayInGroup
             | ErrorCode::HeadersOutOfRange
             | ErrorCode::ReservedField
             | ErrorCode::TooManyDelayed

@@ -172,6 +172,7 @@ impl SendFrame {
     fn push_record(&mut self, message: &LaidOut) {
         self.table.extend_from_slice(&message.record);
         self.content.extend_from_slice(&message.headers);
+        self.content.extend_from_slice(&message.group_key);
         self.content.extend_from_slice(&message.dedup_key);
         self.delayed |= message.delayed;
     }
@@ -276,6 +277,8 @@ mod tests {
                 .dedup_key("order-4711")
                 .delay(Duration::ZERO),
             Message::new("fifth").dedup_key(vec![0xff; 128]),
+            Message::new("sixth").group_key("account 12").dedup_key("k"),
+            Message::new("seventh").group_key(vec![0; 128]),
         ]
     }
 
@@ -292,6 +295,7 @@ mod tests {
                     body,
                     headers,
                     delay_ms,
+                    group_key: message.group_key.clone().unwrap_or_default(),
                     dedup_key: message.dedup_key.clone().unwrap_or_default(),
                 })
                 .expect("within the limits");
@@ -340,7 +344,7 @@ mod tests {
         frame.push(SendUnit::one(all[0].clone()).unwrap());
         frame.push(SendUnit::many(all[1..3].to_vec()).unwrap());
         frame.push(SendUnit::one(all[3].clone()).unwrap());
-        frame.push(SendUnit::one(all[4].clone()).unwrap());
+        frame.push(SendUnit::many(all[4..].to_vec()).unwrap());
         let cost = frame.cost();
         let parts = frame.split();
         let units = [&all[..1], &all[1..3], &all[3..4], &all[4..]];

@@ -244,6 +244,7 @@ mod tests {
             first_received_at: Timestamp(1_000),
             visible_at: Timestamp(21_000),
             receive_count,
+            group_key: Bytes::new(),
             dedup_key: Bytes::new(),
             headers: Bytes::new(),
             body_crc32c: 0,

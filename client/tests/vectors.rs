@@ -117,6 +117,20 @@ async fn sends_and_their_ids() {
     exchange(&mut connection, request, &[reply]).await;
     assert_eq!(send.await.unwrap(), [1_000, 1_003, 1_000].map(MessageId));
 
+    let traced = headers::encode([("trace", &[1, 2][..])]).unwrap();
+    let grouped = |message: Message, key: &[u8]| message.group_key(key.to_vec());
+    let messages = vec![
+        grouped(Message::new("one"), b"account 12")
+            .headers(traced)
+            .dedup_key("order-4711"),
+        grouped(Message::new("hello"), &[0xfe]),
+        Message::new(vec![0]).dedup_key(vec![0xff]),
+    ];
+    let send = queue.send_batch(messages);
+    let request = ("send.txt", "send: group keys");
+    exchange(&mut connection, request, &[reply]).await;
+    assert_eq!(send.await.unwrap(), [1_000, 1_003, 1_000].map(MessageId));
+
     let send = queue.send(body_of_the_single_send());
     let reply = ("send.txt", "sent: one id");
     exchange(&mut connection, ("send.txt", "send: one message"), &[reply]).await;
@@ -190,6 +204,28 @@ async fn receives_and_their_messages() {
     let expected = [
         (&b"one"[..], Some(&b"order-4711"[..])),
         (&[0][..], Some(&[0xff][..])),
+    ];
+    assert!(told.eq(expected));
+    assert!(received.iter().all(|delivery| delivery.group_key.is_none()));
+
+    let (received, ()) = tokio::join!(queue.receive(), async {
+        let frame = next_frame(&mut connection).await;
+        let grouped = vector("receive.txt", "received: group keys");
+        answer(&mut connection, &frame, &grouped).await;
+    });
+    let received = received.unwrap();
+    assert!(received[0].id.is_grouped() && !received[1].id.is_grouped());
+    let told = received.iter().map(|delivery| {
+        let dedup_key = delivery.dedup_key.as_deref();
+        (&delivery.body[..], delivery.group_key.as_deref(), dedup_key)
+    });
+    let expected = [
+        (
+            &b"one"[..],
+            Some(&b"account 12"[..]),
+            Some(&b"order-4711"[..]),
+        ),
+        (&[0][..], Some(&[0xfe][..]), Some(&[0xff][..])),
     ];
     assert!(told.eq(expected));
 

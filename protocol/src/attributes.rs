@@ -100,6 +100,41 @@ impl Value for Durability {
     }
 }
 
+/// What the group keys of messages do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupMode {
+    /// They are carried along.
+    #[default]
+    Off,
+    /// Messages of a group are handed out in the order of their sends, to one receiver at a time.
+    Ordered,
+    /// Groups take turns.
+    Fair,
+}
+
+impl GroupMode {
+    /// The number on the wire.
+    pub fn number(self) -> u64 {
+        self.to_wire()
+    }
+}
+
+impl Value for GroupMode {
+    fn from_wire(value: u64) -> Option<Self> {
+        [GroupMode::Off, GroupMode::Ordered, GroupMode::Fair]
+            .into_iter()
+            .find(|groups| groups.to_wire() == value)
+    }
+
+    fn to_wire(self) -> u64 {
+        match self {
+            GroupMode::Off => 0,
+            GroupMode::Ordered => 1,
+            GroupMode::Fair => 2,
+        }
+    }
+}
+
 macro_rules! attributes {
     ($(
         $(#[$doc:meta])*
@@ -220,6 +255,8 @@ attributes! {
     /// How long after its send a deleted message is kept, and can be made ready again by a rewind.
     /// 0: what is deleted is gone.
     16 rewind_ms: u64 = 0, 0, RETENTION_MAX_MS;
+    /// What the group keys of messages do: 0 nothing, 1 ordered, 2 fair.
+    17 groups: GroupMode = GroupMode::Off, 0, 2;
     /// When sends are acknowledged.
     18 durability: Durability = Durability::Sync, 0, 1;
     /// Bytes of headers, keys and bodies that it holds, in whatever state.
@@ -242,6 +279,9 @@ impl QueueAttributes {
         self.check_each()?;
         check("delay_ms", self.delay_ms, 0, self.retention_ms)?;
         check("rewind_ms", self.rewind_ms, 0, self.retention_ms)?;
+        if self.groups != GroupMode::Off {
+            check("rewind_ms of a queue with groups", self.rewind_ms, 0, 0)?;
+        }
         let (min, max) = (self.redelivery_delay_min_ms, self.redelivery_delay_max_ms);
         // Without a shortest delay there is none at all.
         let most = if min == 0 { 0 } else { REDELIVERY_DELAY_MAX_MS };

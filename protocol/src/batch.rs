@@ -33,6 +33,8 @@ pub struct NewMessage {
     pub headers: Bytes,
     /// How long the message stays hidden, in milliseconds. `None`: the queue's default.
     pub delay_ms: Option<u64>,
+    /// Group key, at most 128 bytes; empty for none.
+    pub group_key: Bytes,
     /// Deduplication key, at most 128 bytes; empty for none.
     pub dedup_key: Bytes,
 }
@@ -40,7 +42,7 @@ pub struct NewMessage {
 impl NewMessage {
     /// Length of what it has in the content.
     fn content_len(&self) -> usize {
-        self.headers.len() + self.dedup_key.len() + self.body.len()
+        self.headers.len() + self.group_key.len() + self.dedup_key.len() + self.body.len()
     }
 
     fn names_delay(&self) -> bool {
@@ -60,7 +62,7 @@ pub struct MessageRecord {
     pub delay_ms: u64,
     /// Length of the encoded headers.
     pub headers_len: u16,
-    /// Length of the group key.
+    /// Length of the group key; 0 for none.
     pub group_key_len: u8,
     /// Length of the deduplication key; 0 for none.
     pub dedup_key_len: u8,
@@ -106,12 +108,9 @@ impl MessageRecord {
         if to_usize(self.body_len) > BODY_LEN_MAX {
             return Err(ErrorCode::MessageTooLarge);
         }
-        let dedup_key_len = usize::from(self.dedup_key_len);
-        if usize::from(self.headers_len) > STORED_HEADERS_LEN_MAX || dedup_key_len > KEY_LEN_MAX {
+        let key_len = usize::from(self.group_key_len.max(self.dedup_key_len));
+        if usize::from(self.headers_len) > STORED_HEADERS_LEN_MAX || key_len > KEY_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
-        }
-        if self.group_key_len != 0 {
-            return Err(ErrorCode::ReservedField);
         }
         Ok(())
     }
@@ -196,7 +195,7 @@ impl MessageBatch {
     }
 
     /// The messages from the `first`-th on: record, and its place in [`MessageBatch::as_bytes`]
-    /// where headers, keys and body lie in this order.
+    /// where headers, group key, deduplication key and body lie in this order.
     pub fn messages(&self, first: usize) -> impl Iterator<Item = (MessageRecord, usize)> + '_ {
         let mut at = self.content_start();
         self.records()
@@ -213,6 +212,12 @@ impl MessageBatch {
         let (record, start) = self.messages(index).next()?;
         let end = start + record.content_len();
         Some(self.bytes.slice(end - to_usize(record.body_len)..end))
+    }
+
+    /// The group key of a message that [`MessageBatch::messages`] gave; empty for none.
+    pub fn group_key(&self, record: &MessageRecord, start: usize) -> &[u8] {
+        let first = start + usize::from(record.headers_len);
+        &self.bytes[first..first + usize::from(record.group_key_len)]
     }
 
     /// The deduplication key of a message that [`MessageBatch::messages`] gave; empty for none.
@@ -286,7 +291,8 @@ impl BatchBuilder {
             return Err(ErrorCode::MessageTooLarge);
         }
         let headers_len = message.headers.len();
-        if headers_len > STORED_HEADERS_LEN_MAX || message.dedup_key.len() > KEY_LEN_MAX {
+        let key_len = message.group_key.len().max(message.dedup_key.len());
+        if headers_len > STORED_HEADERS_LEN_MAX || key_len > KEY_LEN_MAX {
             return Err(ErrorCode::HeadersOutOfRange);
         }
         if !self.has_room_for(&message, BATCH_LEN_MAX) {
@@ -320,6 +326,7 @@ impl BatchBuilder {
         }
         for message in self.messages.drain(..) {
             out.put_slice(&message.headers);
+            out.put_slice(&message.group_key);
             out.put_slice(&message.dedup_key);
             out.put_slice(&message.body);
         }
@@ -343,7 +350,7 @@ fn record_of(message: &NewMessage) -> MessageRecord {
         body_crc32c: crc32c::crc32c(&message.body),
         delay_ms: message.delay_ms.unwrap_or(MessageRecord::DELAY_DEFAULT),
         headers_len: u16::try_from(message.headers.len()).expect("push keeps it in its limit"),
-        group_key_len: 0,
+        group_key_len: u8::try_from(message.group_key.len()).expect("push keeps it in its limit"),
         dedup_key_len: u8::try_from(message.dedup_key.len()).expect("push keeps it in its limit"),
     }
 }

@@ -105,8 +105,8 @@ error_codes! {
     ChecksumMismatch = 303, "checksum mismatch", true, No;
     /// A delay longer than the queue's retention.
     DelayOutOfRange = 304, "delay out of range", false, No;
-    /// Headers that are malformed or longer than `HEADERS_LEN_MAX`, or a deduplication key longer
-    /// than `KEY_LEN_MAX`.
+    /// Headers that are malformed or longer than `HEADERS_LEN_MAX`, or a group key or deduplication
+    /// key longer than `KEY_LEN_MAX`.
     HeadersOutOfRange = 305, "headers out of range", false, No;
     /// A field that this version reserves is not zero or not empty.
     ReservedField = 306, "reserved field must be empty", false, No;
@@ -120,6 +120,8 @@ error_codes! {
     QueueFull = 310, "queue is full", true, No;
     /// The queue remembers its maximum of deduplication keys.
     TooManyKeys = 311, "too many deduplication keys", true, No;
+    /// A delayed message for a queue with groups, with a group key.
+    DelayInGroup = 312, "a message of a group cannot be delayed", false, No;
     /// Not a receipt handle of this queue.
     ReceiptMalformed = 400, "malformed receipt handle", false, No;
     /// The message was deleted, its visibility ended, or it was received again since.

@@ -98,8 +98,12 @@ fn walk(batch: &MessageBatch) {
         assert!(!body.is_empty() && body.len() <= record.content_len());
         let end = start + usize::from(record.headers_len);
         assert_eq!(headers::check(&batch.as_bytes()[start..end]), Ok(()));
-        let key_len = batch.dedup_key(&record, start).len();
-        assert_eq!(end + key_len + body.len(), start + record.content_len());
+        let keys = [
+            batch.group_key(&record, start),
+            batch.dedup_key(&record, start),
+        ];
+        let keys_len = keys[0].len() + keys[1].len();
+        assert_eq!(end + keys_len + body.len(), start + record.content_len());
     }
     if let Err(index) = batch.check_bodies() {
         assert!(index < batch.count());

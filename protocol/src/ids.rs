@@ -30,7 +30,8 @@ id! {
     /// A message inside its queue: its sequence there, from 1, below 2^63.
     ///
     /// Messages sent with a delay have a sequence of their own, with [`MessageId::DELAYED_BIT`]
-    /// set, so that the others lie in the queue without gaps.
+    /// set, and so have those of groups, with [`MessageId::GROUPED_BIT`], so that the others lie
+    /// in the queue without gaps.
     MessageId(u64)
 }
 id! {
@@ -75,9 +76,52 @@ pub struct ProducerNumber {
     pub number: u64,
 }
 
+/// One of the sequences from which a queue gives ids; in the order of the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdSpace {
+    /// Messages without a delay, and in no group.
+    Immediate,
+    /// Messages that lie in groups.
+    Grouped,
+    /// Messages that were sent with a delay.
+    Delayed,
+}
+
+impl IdSpace {
+    /// Every one, in the order of the ids.
+    pub const ALL: [IdSpace; 3] = [IdSpace::Immediate, IdSpace::Grouped, IdSpace::Delayed];
+
+    /// The bit that its ids have; no id is just that.
+    pub const fn base(self) -> u64 {
+        match self {
+            IdSpace::Immediate => 0,
+            IdSpace::Grouped => MessageId::GROUPED_BIT,
+            IdSpace::Delayed => MessageId::DELAYED_BIT,
+        }
+    }
+}
+
 impl MessageId {
+    /// Marks the ids of messages that lie in groups; with the next bit, it is a part of the number.
+    pub const GROUPED_BIT: u64 = 1 << 61;
     /// Marks the ids of messages that were sent with a delay.
     pub const DELAYED_BIT: u64 = 1 << 62;
+
+    /// The sequence that the id was given from.
+    pub const fn space(self) -> IdSpace {
+        if self.is_delayed() {
+            IdSpace::Delayed
+        } else if self.0 & Self::GROUPED_BIT != 0 {
+            IdSpace::Grouped
+        } else {
+            IdSpace::Immediate
+        }
+    }
+
+    /// Whether the message lies in a group.
+    pub const fn is_grouped(self) -> bool {
+        matches!(self.space(), IdSpace::Grouped)
+    }
 
     /// Whether the message was sent with a delay.
     pub const fn is_delayed(self) -> bool {

@@ -31,7 +31,7 @@ mod reader;
 mod redrive;
 mod signature;
 
-pub use attributes::{AttributeChanges, QueueAttributes, WhenFull};
+pub use attributes::{AttributeChanges, GroupMode, QueueAttributes, WhenFull};
 pub use batch::{BatchBuilder, MessageBatch, MessageRecord, NewMessage};
 pub use checksum::checksum;
 pub use dead_letter::{DeadLetter, DeathReason, without_broker_headers};
@@ -48,7 +48,7 @@ pub use frame::{
 };
 pub use handles::{HandleResults, Handles};
 pub use ids::{
-    MessageId, ProducerNumber, ProducerSession, QueueId, ReceiptHandle, SetId, Timestamp,
+    IdSpace, MessageId, ProducerNumber, ProducerSession, QueueId, ReceiptHandle, SetId, Timestamp,
 };
 pub use name::{Name, check_queue_name};
 pub use out_of_range::OutOfRange;

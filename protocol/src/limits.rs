@@ -16,7 +16,7 @@ pub const HEADERS_LEN_MAX: usize = 4 * 1024;
 /// Longest encoded headers of a message as it is stored and received: the broker adds some when it
 /// moves a message to another queue.
 pub const STORED_HEADERS_LEN_MAX: usize = HEADERS_LEN_MAX + 256;
-/// Longest deduplication key, and longest group key (reserved: it must be empty for now).
+/// Longest deduplication key, and longest group key.
 pub const KEY_LEN_MAX: usize = 128;
 /// Longest queue name.
 pub const QUEUE_NAME_LEN_MAX: usize = 64;

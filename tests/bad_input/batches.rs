@@ -8,6 +8,7 @@ pub(crate) struct Message<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) checksum: u32,
     pub(crate) delay_ms: u64,
+    pub(crate) group_key: &'a [u8],
     pub(crate) dedup_key: &'a [u8],
 }
 
@@ -17,6 +18,7 @@ impl<'a> Message<'a> {
             body,
             checksum: checksum(body),
             delay_ms: MessageRecord::DELAY_DEFAULT,
+            group_key: b"",
             dedup_key: b"",
         }
     }
@@ -35,11 +37,13 @@ pub(crate) fn send_frame(queue: &str, id: u64, messages: &[Message<'_>]) -> Byte
         batch.put_u32_le(u32::try_from(message.body.len()).expect("a short body"));
         batch.put_u32_le(message.checksum);
         batch.put_u64_le(message.delay_ms);
-        batch.put_bytes(0, 3);
+        batch.put_u16_le(0);
+        batch.put_u8(u8::try_from(message.group_key.len()).expect("a short key"));
         batch.put_u8(u8::try_from(message.dedup_key.len()).expect("a short key"));
         batch.put_bytes(0, 4);
     }
     for message in messages {
+        batch.put_slice(message.group_key);
         batch.put_slice(message.dedup_key);
         batch.put_slice(message.body);
     }

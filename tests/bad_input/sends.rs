@@ -108,6 +108,13 @@ fn a_send_that_passes_a_limit_is_refused_with_the_limit_and_nothing_of_it_is_sto
     };
     let error = refused(&mut wire, QUEUE, &[good(), keyed]);
     assert_limit(&error, ErrorCode::HeadersOutOfRange, KEY_LEN_MAX);
+
+    let grouped = Message {
+        group_key: &[b'k'; KEY_LEN_MAX + 1],
+        ..good()
+    };
+    let error = refused(&mut wire, QUEUE, &[good(), grouped]);
+    assert_limit(&error, ErrorCode::HeadersOutOfRange, KEY_LEN_MAX);
 }
 
 #[test]
@@ -145,8 +152,8 @@ fn a_session_without_a_number_and_a_number_without_a_session_are_refused() {
 fn fields_that_are_reserved_must_be_empty() {
     let (_broker, mut wire) = start();
     let mut frame = send_frame(QUEUE, 5, &[Message::new(b"good")]);
-    let group_key_len = frame.len() - b"good".len() - 6;
-    frame[group_key_len] = 1;
+    let reserved = frame.len() - b"good".len() - 4;
+    frame[reserved] = 1;
     wire.write(&frame);
     assert_eq!(
         refusal(wire.reply_to(5)).code(),

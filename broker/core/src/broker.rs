@@ -127,6 +127,11 @@ impl Broker {
         self.queues.get(&queue).map_or(0, Queue::receivable_count)
     }
 
+    /// How many ready messages of a queue a redrive without a filter moves.
+    pub fn redrivable_count(&self, queue: QueueId) -> u64 {
+        self.queues.get(&queue).map_or(0, Queue::groupless_count)
+    }
+
     /// How many messages of a queue are in which state.
     pub fn counts(&self, queue: QueueId) -> Option<QueueCounts> {
         self.queues.get(&queue).map(Queue::counts)

@@ -21,7 +21,8 @@ use crate::marks::Mark;
 use crate::page::Page;
 use crate::pages::Directory;
 use crate::queue::{
-    Delayed, KeptRow, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane, encode_reply,
+    Delayed, GroupChunk, KeptRow, KeyChunk, Letter, Producer, QueueRow, Redrive, encode_lane,
+    encode_reply,
 };
 use crate::row_key::RowKey;
 use crate::timed::ChunkDirectory;
@@ -52,6 +53,7 @@ pub(crate) enum FrozenRow {
     Keys(Arc<KeyChunk>),
     Kept(KeptRow),
     Reply(Arc<Sent>),
+    Groups(Arc<GroupChunk>),
     Page(Arc<Page>),
 }
 
@@ -80,6 +82,7 @@ impl FrozenRow {
             FrozenRow::Keys(chunk) => chunk.encode(&mut out),
             FrozenRow::Kept(run) => run.encode(&mut out),
             FrozenRow::Reply(sent) => encode_reply(sent, &mut out),
+            FrozenRow::Groups(chunk) => chunk.encode(&mut out),
             FrozenRow::Page(page) => page.encode(&mut out),
         }
         Some(out)

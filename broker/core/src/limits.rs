@@ -46,6 +46,8 @@ pub const RESTING_COUNT_MAX: u64 = 1_000_000;
 /// Runs of ids of deleted messages that a queue keeps for a rewind; a delete that would make one
 /// more is for good (replicated).
 pub const KEPT_RUN_COUNT_MAX: usize = 262_144;
+/// Messages of groups that a queue holds, ready, in flight or resting (replicated).
+pub const GROUPED_COUNT_MAX: u64 = 16_777_216;
 /// Waiting receives of one node.
 pub const WAITER_COUNT_MAX: usize = 100_000;
 /// Nodes of a cluster (replicated).

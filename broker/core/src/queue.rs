@@ -3,19 +3,21 @@
 //! Messages that were never handed out and have no delay are one range of ids, so a backlog of any
 //! length is two numbers. Whatever came back or fell due lies in pages, what is in flight in
 //! leases, what is delayed in a table of its own, of which only what is due soon need be in memory
-//! (`timed`). Bodies are elsewhere.
+//! (`timed`), what is ready of groups in theirs. Bodies are elsewhere.
 //!
-//! Ids without a delay and ids with one are two spaces, each given in order; everything that goes
-//! by id (pages, marks, expiry) works on both alike, `DELAYED_BIT` telling them apart.
+//! Ids without a delay, ids with one, and those of groups are three spaces, each given in order;
+//! what goes by id (marks, expiry, aging) works on all of them alike.
 //!
-//! Invariants: a message is in exactly one of fresh range, pages, leases, delayed, resting, outbox,
-//! kept; what was sent and is in none of them is gone: deleted, expired, purged, in another queue.
+//! Invariants: a message is in exactly one of fresh range, pages, ready of groups, leases, delayed,
+//! resting, outbox, kept; what was sent and is in none of them is gone: deleted, expired, purged,
+//! in another queue.
 //! Spec: spec/semantics.md, "Life of a message".
 
 mod aging;
 mod deduplication;
 mod deliver;
 mod due;
+mod groups;
 mod handles;
 mod needs;
 mod outbox;
@@ -23,6 +25,7 @@ mod peek;
 mod producers;
 mod purge;
 mod receive;
+mod receive_groups;
 mod redrive;
 mod resting;
 mod rewinding;
@@ -31,11 +34,13 @@ mod rows;
 mod schedule;
 mod send;
 mod send_keyed;
+mod spaces;
 mod trace;
 
 pub(crate) use deduplication::KeyChunk;
 pub use deliver::Arrival;
 pub(crate) use deliver::encode_lane;
+pub(crate) use groups::GroupChunk;
 pub(crate) use needs::Needs;
 pub use outbox::Fate;
 pub(crate) use outbox::Letter;
@@ -48,53 +53,26 @@ pub(crate) use rows::{
     QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
 };
 
-use sampan_protocol::{MessageId, QueueAttributes, QueueCounts, QueueId, Timestamp};
+use sampan_protocol::{GroupMode, IdSpace, QueueAttributes, QueueCounts, QueueId, Timestamp};
 
 use crate::chunk::Value;
 use crate::effect::Effect;
 use crate::fields::{FieldError, Fields};
 use crate::leases::Leases;
-use crate::marks::Marks;
 use crate::pages::Pages;
 use crate::row_key::RowKey;
 use crate::timed::Timed;
 use deduplication::Keys;
 use deliver::Lanes;
+use groups::Groups;
 use outbox::Outbox;
 use producers::Producers;
 use purge::Purged;
 use redrive::Redrives;
 use resting::Resting;
 use rewinding::{Kept, KeptState};
+use spaces::Space;
 use trace::Trace;
-
-/// The ids of one space, and when they were given.
-#[derive(Debug)]
-struct Space {
-    /// Its lowest possible id.
-    base: u64,
-    /// The id that is given next.
-    next: u64,
-    marks: Marks,
-    /// Up to there messages were given up for their age.
-    aged_below: u64,
-}
-
-impl Space {
-    fn new(base: u64, next: u64) -> Self {
-        Space {
-            base,
-            next,
-            marks: Marks::default(),
-            aged_below: base,
-        }
-    }
-
-    /// Whether messages of this id have passed their retention.
-    fn has_expired(&self, id: MessageId) -> bool {
-        id.0 < self.marks.expired_below(self.next)
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -102,6 +80,7 @@ pub(crate) struct Queue {
     name: String,
     attributes: QueueAttributes,
     immediate: Space,
+    grouped: Space,
     delayed: Space,
     /// The first id that was never handed out; up to `immediate.next`.
     fresh_first: u64,
@@ -109,6 +88,8 @@ pub(crate) struct Queue {
     leases: Leases,
     /// Delayed messages and when they fall due.
     waiting: Timed<Delayed>,
+    /// Messages of groups.
+    groups: Groups,
     /// Messages that came back unhandled and wait to be ready.
     resting: Resting,
     /// Messages on their way to another queue.
@@ -159,19 +140,20 @@ impl Value for Delayed {
 
 impl Queue {
     pub(crate) fn new(id: QueueId, name: String, attributes: QueueAttributes, secret: u64) -> Self {
-        let base = MessageId::DELAYED_BIT;
-        let (immediate, delayed) = (Space::new(0, 1), Space::new(base, base + 1));
+        let [immediate, grouped, delayed] = IdSpace::ALL.map(Space::empty);
         Queue {
             id,
             name,
             attributes,
-            purged: Purged::new(&immediate, &delayed),
+            purged: Purged::new(&immediate, &grouped, &delayed),
             immediate,
+            grouped,
             delayed,
             fresh_first: 1,
             pages: Pages::default(),
             leases: Leases::new(secret, 1),
             waiting: Timed::new(),
+            groups: Groups::new(attributes.groups == GroupMode::Ordered, [1; 2], false),
             resting: Resting::new(1),
             outbox: Outbox::new(1),
             lanes: Lanes::default(),
@@ -205,10 +187,13 @@ impl Queue {
         // What a pause held back can be received now.
         self.flags.gained |= self.attributes.is_paused && !attributes.is_paused;
         if self.attributes.dead_letter_after_ms != attributes.dead_letter_after_ms {
-            for space in [&mut self.immediate, &mut self.delayed] {
+            for space in IdSpace::ALL {
+                let space = self.space_mut(space);
                 space.aged_below = space.base;
             }
         }
+        let is_ordered = attributes.groups == GroupMode::Ordered;
+        self.in_groups(|groups| groups.set_ordered(is_ordered));
         // What either window has forgotten by now is not known again when the window grows.
         self.keys.forget(self.attributes.dedup_window_ms, now);
         self.attributes = attributes;
@@ -265,24 +250,30 @@ impl Queue {
         self.immediate.next - self.fresh_first
     }
 
-    fn space_of(&self, id: MessageId) -> &Space {
-        if id.is_delayed() {
-            &self.delayed
-        } else {
-            &self.immediate
-        }
+    /// Lets `work` change the groups; more that a receive could get is a gain.
+    fn in_groups<R>(&mut self, work: impl FnOnce(&mut Groups) -> R) -> R {
+        let before = self.groups.receivable_count();
+        let result = work(&mut self.groups);
+        self.flags.gained |= self.groups.receivable_count() > before;
+        result
     }
 
-    /// Messages that are ready, whether or not the queue is paused.
-    pub(crate) fn ready_count(&self) -> u64 {
+    /// Messages in no group that are ready, whether or not the queue is paused: those that a
+    /// redrive looks at.
+    pub(crate) fn groupless_count(&self) -> u64 {
         self.fresh_count() + self.pages.ready_count()
+    }
+
+    /// Messages that are ready, whether or not the queue is paused, or their group locked.
+    fn ready_count(&self) -> u64 {
+        self.groupless_count() + self.groups.ready_count()
     }
 
     /// Messages that a receive could be given.
     pub(crate) fn receivable_count(&self) -> u64 {
         match self.attributes.is_paused {
             true => 0,
-            false => self.ready_count(),
+            false => self.groupless_count() + self.groups.receivable_count(),
         }
     }
 
@@ -308,6 +299,7 @@ impl Queue {
             undeliverable: self.outbox.undeliverable_count(),
             rewindable: self.kept.message_count(),
             bytes: self.held().bytes,
+            locked: self.groups.locked_count(),
         }
     }
 
@@ -322,7 +314,9 @@ impl Queue {
         let immediate = fresh.into_iter().chain(back).min();
         let immediate = immediate.and_then(|id| self.immediate.marks.sent_at(id));
         let due = due.and_then(|id| self.delayed.marks.sent_at(id));
-        immediate.into_iter().chain(due).min()
+        let grouped = self.groups.first_ready();
+        let grouped = grouped.and_then(|id| self.grouped.marks.sent_at(id));
+        [immediate, due, grouped].into_iter().flatten().min()
     }
 
     /// The instant before which nothing is due.
@@ -334,6 +328,7 @@ impl Queue {
             self.waiting.next_deadline(),
             self.resting.table.next_deadline(),
             expiry(&self.immediate),
+            expiry(&self.grouped),
             expiry(&self.delayed),
             self.next_aging(),
             self.producers.next_sweep(),
@@ -354,7 +349,9 @@ impl Queue {
             + self.waiting.resident_count()
             + self.resting.table.chunk_count()
             + self.outbox.table.chunk_count()
+            + self.groups.chunk_count()
             + self.immediate.marks.count()
+            + self.grouped.marks.count()
             + self.delayed.marks.count()
             + self.keys.chunk_count()
             + self.kept.run_count()

@@ -61,6 +61,10 @@ impl RowKey {
     pub const REDRIVE: u8 = 0x1b;
     /// The reply to a numbered send whose ids are in no order.
     pub const REPLY: u8 = 0x1f;
+    /// 64 ids of groups: which are ready.
+    pub const GROUPED: u8 = 0x20;
+    /// 64 ids of groups: which are in flight or rest.
+    pub const HELD: u8 = 0x21;
     /// A page of messages that came back or fell due.
     pub const PAGE: u8 = 0x80;
     /// 64 ids of delayed messages.

@@ -19,12 +19,13 @@ use sampan_core::{
     Reply, RowKey, SetRecord,
 };
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, DeathReason, Durability, Handles, MessageBatch, MessageId,
-    NewMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueId, ReceiptHandle,
-    RedriveFilter, SetId, Timestamp, WhenFull,
+    AttributeChanges, BatchBuilder, DeathReason, Durability, GroupMode, Handles, MessageBatch,
+    MessageId, NewMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueId,
+    ReceiptHandle, RedriveFilter, SetId, Timestamp, WhenFull,
 };
 
 const QUEUE: QueueId = QueueId(1);
+const GROUPS: QueueId = QueueId(5);
 
 fn batch() -> MessageBatch {
     let mut builder = BatchBuilder::new();
@@ -153,6 +154,44 @@ fn keyed_batch() -> MessageBatch {
     builder.finish()
 }
 
+/// Creates a queue in which groups take turns, sends messages of three, and receives two.
+fn grouped_commands() -> Vec<Command> {
+    let queue = GROUPS;
+    let mut builder = BatchBuilder::new();
+    for key in ["a", "a", "b", "c"] {
+        builder
+            .push(NewMessage {
+                body: Bytes::from_static(b"grouped"),
+                group_key: Bytes::from_static(key.as_bytes()),
+                ..NewMessage::default()
+            })
+            .unwrap();
+    }
+    let attributes = QueueAttributes {
+        groups: GroupMode::Fair,
+        ..QueueAttributes::default()
+    };
+    vec![
+        Command::QueueCreate {
+            queue,
+            name: "groups".to_owned(),
+            attributes,
+            secret: 0x5eed,
+        },
+        Command::Send {
+            queue,
+            producer: None,
+            batch: builder.finish(),
+        },
+        Command::Receive {
+            queue,
+            count_max: 2,
+            len_max: 0,
+            visibility_timeout_ms: None,
+        },
+    ]
+}
+
 /// Three messages that another queue gave up.
 fn deliver() -> Command {
     let arrival = |number| Arrival {
@@ -274,8 +313,8 @@ fn entry() -> Entry {
     }
 }
 
-/// Messages ready again, in flight, delayed, resting, moving, kept and fresh; and the hash after
-/// each entry.
+/// Messages ready again, in groups, in flight, delayed, resting, moving, kept and fresh; and the
+/// hash after each entry.
 fn broker() -> (Broker, [u64; 3]) {
     let mut broker = Broker::new();
     let (mut effects, mut replies) = (Vec::new(), Vec::new());
@@ -293,7 +332,7 @@ fn broker() -> (Broker, [u64; 3]) {
         len_max: 0,
         visibility_timeout_ms: None,
     };
-    let commands = vec![
+    let mut commands = vec![
         numbered(2, batch()),
         numbered(2, batch()),
         numbered(3, keyed_batch()),
@@ -305,6 +344,7 @@ fn broker() -> (Broker, [u64; 3]) {
         },
         give_up(received[1]),
     ];
+    commands.extend(grouped_commands());
     let entry = Entry {
         stamp: Timestamp(1_700_000_001_500),
         commands,
@@ -322,6 +362,7 @@ fn broker() -> (Broker, [u64; 3]) {
         ..attributes
     };
     let received = handles_of(&replies[3]);
+    let grouped = handles_of(replies.last().unwrap());
     let commands = vec![
         Command::QueueSet {
             queue: QUEUE,
@@ -331,6 +372,11 @@ fn broker() -> (Broker, [u64; 3]) {
         Command::Delete {
             queue: QUEUE,
             handles: [received[1]].into_iter().collect(),
+        },
+        Command::ChangeVisibility {
+            queue: GROUPS,
+            visibility_timeout_ms: 0,
+            handles: [grouped[1]].into_iter().collect(),
         },
     ];
     let entry = Entry {
@@ -449,6 +495,8 @@ fn every_kind_of_row_has_the_bytes_of_its_vector() {
         RowKey::KEPT,
         RowKey::REDRIVE,
         RowKey::REPLY,
+        RowKey::GROUPED,
+        RowKey::HELD,
         RowKey::PAGE,
     ] {
         assert!(kinds.contains(&kind), "no row of kind {kind:#x}");

@@ -291,6 +291,7 @@ pub fn message(number: u64) -> ReceivedMessage {
         visible_at: Timestamp(30_002),
         receive_count: 1,
         headers: Bytes::new(),
+        group_key: Bytes::new(),
         dedup_key: Bytes::new(),
         body_crc32c: checksum(&body),
         body,

@@ -93,6 +93,42 @@ fn a_deduplication_key_lies_between_headers_and_body_and_is_taken_for_neither() 
 }
 
 #[test]
+fn a_group_key_lies_before_the_deduplication_key_and_neither_is_taken_for_the_other() {
+    let grouped = |key: &[u8], message| NewMessage {
+        group_key: Bytes::copy_from_slice(key),
+        ..message
+    };
+    let batch = batch_of([
+        grouped(b"group", keyed(b"one", b"hh", b"key")),
+        grouped(b"g", message(b"three", b"h", None)),
+        keyed(b"x", b"", b"k"),
+        grouped(&[7; KEY_LEN_MAX], message(b"y", b"", None)),
+    ]);
+    let decoded = MessageBatch::decode(batch.as_bytes().clone()).unwrap();
+    let keys: Vec<_> = decoded
+        .messages(0)
+        .map(|(record, start)| {
+            let group_key = decoded.group_key(&record, start);
+            (group_key, decoded.dedup_key(&record, start))
+        })
+        .collect();
+    let longest = &[7; KEY_LEN_MAX][..];
+    let none = &b""[..];
+    let expected = [
+        (&b"group"[..], &b"key"[..]),
+        (b"g", none),
+        (none, b"k"),
+        (longest, none),
+    ];
+    assert_eq!(keys, expected);
+    let bodies: Vec<_> = (0..4).map(|index| decoded.body(index).unwrap()).collect();
+    assert_eq!(bodies, [&b"one"[..], b"three", b"x", b"y"]);
+    let long = grouped(&[7; KEY_LEN_MAX + 1], message(b"y", b"", None));
+    let refused = BatchBuilder::new().push(long);
+    assert_eq!(refused, Err(ErrorCode::HeadersOutOfRange));
+}
+
+#[test]
 fn bodies_are_shared_and_not_copied() {
     let batch = batch_of([message(&[7; 1000], b"", None)]);
     let body = batch.body(0).unwrap();
@@ -124,8 +160,8 @@ fn missing_and_surplus_bytes_are_refused() {
 
 #[test]
 fn reserved_fields_must_be_zero() {
-    // Flags, reserved of the header, group key, reserved of the record.
-    for place in [2, 3, 4, 7, 26, 28, 31, 55] {
+    // Flags, reserved of the header, reserved of the record.
+    for place in [2, 3, 4, 7, 28, 31, 55] {
         let decoded = decode_changed(|bytes| bytes[place] ^= 0x40);
         assert_eq!(decoded, Err(ErrorCode::ReservedField), "byte {place}");
     }

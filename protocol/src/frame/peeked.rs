@@ -68,6 +68,8 @@ pub struct PeekedMessage {
     /// See [`crate::headers`].
     pub headers: Bytes,
     /// Empty for none.
+    pub group_key: Bytes,
+    /// Empty for none.
     pub dedup_key: Bytes,
     /// 1 byte to 1 MiB.
     pub body: Bytes,
@@ -85,6 +87,7 @@ impl PeekedMessage {
             receive_count: message.receive_count,
             body_crc32c: message.body_crc32c,
             headers: message.headers,
+            group_key: message.group_key,
             dedup_key: message.dedup_key,
             body: message.body,
         })
@@ -109,6 +112,7 @@ impl PeekedMessage {
             receive_count: self.receive_count,
             body_crc32c: self.body_crc32c,
             headers: self.headers.clone(),
+            group_key: self.group_key.clone(),
             dedup_key: self.dedup_key.clone(),
             body: self.body.clone(),
         }

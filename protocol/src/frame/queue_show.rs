@@ -22,7 +22,7 @@ pub(crate) fn decode_request(payload: Bytes) -> Result<Name, DecodeError> {
 /// How many messages a queue holds, by their state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueCounts {
-    /// Can be received now.
+    /// Can be received now, but for those that are locked.
     pub ready: u64,
     /// Hidden by their delay.
     pub delayed: u64,
@@ -43,6 +43,8 @@ pub struct QueueCounts {
     /// Bytes of headers, keys and bodies of all but those that were deleted; after sends of mixed
     /// lengths, about.
     pub bytes: u64,
+    /// Of the ready ones, those of ordered groups of which a message is in flight or rests.
+    pub locked: u64,
 }
 
 /// Why a receive gets nothing now.
@@ -59,6 +61,8 @@ pub enum Why {
     /// All messages are delayed or in flight, and none becomes ready before, unless a receiver
     /// gives it back.
     HiddenUntil(Timestamp),
+    /// So many messages are ready, all of groups of which a message is in flight or rests.
+    Locked(u64),
 }
 
 /// The answer to queue show.
@@ -87,8 +91,9 @@ impl QueueDescription {
         let hidden_until = counts.due_at.into_iter().chain(counts.visible_at).min();
         match (counts.ready, hidden_until) {
             _ if self.attributes.is_paused => Why::Paused,
+            (ready @ 1.., _) if counts.locked >= ready => Why::Locked(ready),
             (1.., _) if counts.in_flight >= most => Why::TooManyInFlight(counts.in_flight),
-            (ready @ 1.., _) => Why::Ready(ready),
+            (ready @ 1.., _) => Why::Ready(ready - counts.locked),
             (0, Some(at)) => Why::HiddenUntil(at),
             (0, None) => Why::Empty,
         }
@@ -150,6 +155,7 @@ impl QueueDescription {
         out.put_u64_le(self.counts.undeliverable);
         out.put_u64_le(self.counts.rewindable);
         out.put_u64_le(self.counts.bytes);
+        out.put_u64_le(self.counts.locked);
         put_name(&self.name, out);
         put_name(&self.dead_letter_queue, out);
         AttributeChanges::from(self.attributes).encode(out);
@@ -177,6 +183,7 @@ fn take_counts(reader: &mut Reader) -> Result<QueueCounts, DecodeError> {
         undeliverable: reader.take_u64("undeliverable count")?,
         rewindable: reader.take_u64("rewindable count")?,
         bytes: reader.take_u64("byte count")?,
+        locked: reader.take_u64("locked count")?,
     })
 }
 
@@ -235,9 +242,12 @@ mod tests {
         queue.counts.due_at = Some(Timestamp(7));
         assert_eq!(queue.why(), Why::HiddenUntil(Timestamp(7)));
         queue.counts.ready = 5;
-        assert_eq!(queue.why(), Why::Ready(5));
+        queue.counts.locked = 4;
+        assert_eq!(queue.why(), Why::Ready(1));
         queue.attributes.in_flight_count_max = 2;
         assert_eq!(queue.why(), Why::TooManyInFlight(2));
+        queue.counts.locked = 5;
+        assert_eq!(queue.why(), Why::Locked(5));
         queue.attributes.is_paused = true;
         assert_eq!(queue.why(), Why::Paused);
     }

@@ -20,7 +20,7 @@ pub(crate) const FIXED_LEN: usize = 8;
 /// Length of one record of the table.
 pub(crate) const RECORD_LEN: usize = 56;
 
-/// A message as its receiver gets it. Headers, key and body share the memory of the frame.
+/// A message as its receiver gets it. Headers, keys and body share the memory of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
     /// Its place in the queue.
@@ -39,6 +39,8 @@ pub struct ReceivedMessage {
     pub body_crc32c: u32,
     /// See [`crate::headers`].
     pub headers: Bytes,
+    /// Group key as it was sent; empty for none.
+    pub group_key: Bytes,
     /// Deduplication key as it was sent; empty for none.
     pub dedup_key: Bytes,
     /// 1 byte to 1 MiB.
@@ -66,7 +68,7 @@ impl ReceivedMessage {
             body_crc32c: self.body_crc32c,
             delay_ms: 0,
             headers_len: u16::try_from(self.headers.len()).expect(lens),
-            group_key_len: 0,
+            group_key_len: u8::try_from(self.group_key.len()).expect(lens),
             dedup_key_len: u8::try_from(self.dedup_key.len()).expect(lens),
         }
     }
@@ -126,22 +128,16 @@ fn take_record(
         group_key_len: table.take_u8("group_key_len")?,
         dedup_key_len: table.take_u8("dedup_key_len")?,
     };
-    let invalid = |code| {
-        Err(DecodeError::Invalid {
-            what: "record of a message",
-            at,
-            code,
-        })
-    };
-    if record.group_key_len != 0 {
-        return invalid(ErrorCode::ReservedField);
-    }
     let body_len = to_usize(record.body_len);
     let headers_len = usize::from(record.headers_len);
-    let dedup_key_len = usize::from(record.dedup_key_len);
-    let is_long = headers_len > STORED_HEADERS_LEN_MAX || dedup_key_len > KEY_LEN_MAX;
+    let key_len = usize::from(record.group_key_len.max(record.dedup_key_len));
+    let is_long = headers_len > STORED_HEADERS_LEN_MAX || key_len > KEY_LEN_MAX;
     if body_len == 0 || body_len > BODY_LEN_MAX || is_long {
-        return invalid(ErrorCode::MalformedFrame);
+        return Err(DecodeError::Invalid {
+            what: "record of a message",
+            at,
+            code: ErrorCode::MalformedFrame,
+        });
     }
     Ok((meta, record))
 }
@@ -160,6 +156,7 @@ fn take_content(
         receive_count: meta.receive_count,
         body_crc32c: record.body_crc32c,
         headers: reader.take(usize::from(record.headers_len), "message headers")?,
+        group_key: reader.take(usize::from(record.group_key_len), "group key")?,
         dedup_key: reader.take(usize::from(record.dedup_key_len), "deduplication key")?,
         body: reader.take(to_usize(record.body_len), "message body")?,
     })
@@ -172,6 +169,7 @@ pub(crate) fn encode(messages: &[ReceivedMessage], out: &mut BytesMut) {
     }
     for message in messages {
         out.put_slice(&message.headers);
+        out.put_slice(&message.group_key);
         out.put_slice(&message.dedup_key);
         out.put_slice(&message.body);
     }

@@ -56,17 +56,16 @@ impl<C: AsRef<[u8]>> ReceivedEncoder<C> {
         }
     }
 
-    /// Adds a message whose `content` is headers, deduplication key and body, as `record` gives
-    /// their lengths.
+    /// Adds a message whose `content` is headers, group key, deduplication key and body, as
+    /// `record` gives their lengths.
     ///
     /// # Panics
     ///
-    /// When `content` is not as long as `record` says, when the message has a group key, which
-    /// this version reserves, or when the frame already has [`BATCH_COUNT_MAX`] messages.
+    /// When `content` is not as long as `record` says, or when the frame already has
+    /// [`BATCH_COUNT_MAX`] messages.
     pub fn push(&mut self, meta: &DeliveryMeta, record: MessageRecord, content: C) {
         let len = content.as_ref().len();
         assert_eq!(len, record.content_len(), "content of message {}", meta.id);
-        assert_eq!(record.group_key_len, 0, "group keys are reserved");
         assert!(
             self.count() < BATCH_COUNT_MAX,
             "a frame has at most 256 messages"
@@ -141,12 +140,18 @@ mod tests {
     #[test]
     fn contents_of_a_batch_come_out_as_they_were_sent() {
         let mut builder = BatchBuilder::new();
-        for (body, key) in [("one", ""), ("three", "order-3"), ("seven", "7")] {
-            let body = Bytes::from_static(body.as_bytes());
-            let dedup_key = Bytes::from_static(key.as_bytes());
+        let texts = [
+            ("one", "", ""),
+            ("three", "order-3", "a"),
+            ("seven", "7", "bc"),
+        ];
+        for (body, dedup_key, group_key) in texts {
+            let [body, dedup_key, group_key] =
+                [body, dedup_key, group_key].map(|text| Bytes::from_static(text.as_bytes()));
             builder
                 .push(NewMessage {
                     body,
+                    group_key,
                     dedup_key,
                     ..NewMessage::default()
                 })
@@ -176,6 +181,11 @@ mod tests {
             .map(|message| &message.dedup_key[..])
             .collect();
         assert_eq!(keys, [&b""[..], b"order-3", b"7"]);
+        let groups: Vec<_> = messages
+            .iter()
+            .map(|message| &message.group_key[..])
+            .collect();
+        assert_eq!(groups, [&b""[..], b"a", b"bc"]);
         assert!(messages.iter().all(|message| message.check_body().is_ok()));
     }
 

@@ -3,9 +3,9 @@
 use std::fmt::Display;
 
 use sampan_protocol::{
-    Applied, AttributeChanges, FrameHeader, HandleResults, Handles, MessageRecord, PeekedMessage,
-    QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send, SentReply,
-    WhenFull, headers,
+    Applied, AttributeChanges, FrameHeader, GroupMode, HandleResults, Handles, MessageRecord,
+    PeekedMessage, QueueDescription, ReceivedMessage, Redrive, RedriveStatus, Reply, Request, Send,
+    SentReply, WhenFull, headers,
 };
 
 use crate::vector::Value;
@@ -246,6 +246,7 @@ impl Lines {
         named("dead_letter_after_ms", changes.dead_letter_after_ms);
         named("dedup_window_ms", changes.dedup_window_ms.map(u64::from));
         named("rewind_ms", changes.rewind_ms);
+        named("groups", changes.groups.map(GroupMode::number));
         named(
             "durability",
             changes.durability.map(|value| value.number().into()),
@@ -272,7 +273,14 @@ impl Lines {
             self.push_or(&format!("{prefix}delay_ms"), delay, "queue");
             let end = start + usize::from(record.headers_len);
             self.headers(&prefix, &send.batch.as_bytes()[start..end]);
-            self.dedup_key(&prefix, send.batch.dedup_key(&record, start));
+            self.key(
+                &format!("{prefix}group_key"),
+                send.batch.group_key(&record, start),
+            );
+            self.key(
+                &format!("{prefix}dedup_key"),
+                send.batch.dedup_key(&record, start),
+            );
             self.push(
                 &format!("{prefix}body"),
                 hex(&send.batch.body(index).unwrap()),
@@ -297,7 +305,8 @@ impl Lines {
             format!("{:#010x}", message.body_crc32c),
         );
         self.headers(&prefix, &message.headers);
-        self.dedup_key(&prefix, &message.dedup_key);
+        self.key(&format!("{prefix}group_key"), &message.group_key);
+        self.key(&format!("{prefix}dedup_key"), &message.dedup_key);
         self.push(&format!("{prefix}body"), hex(&message.body));
         assert_eq!(message.check_body(), Ok(()));
     }
@@ -327,9 +336,9 @@ impl Lines {
         }
     }
 
-    fn dedup_key(&mut self, prefix: &str, key: &[u8]) {
+    fn key(&mut self, name: &str, key: &[u8]) {
         if !key.is_empty() {
-            self.push(&format!("{prefix}dedup_key"), hex(key));
+            self.push(name, hex(key));
         }
     }
 
@@ -347,6 +356,7 @@ impl Lines {
         self.push("undeliverable", description.counts.undeliverable);
         self.push("rewindable", description.counts.rewindable);
         self.push("bytes", description.counts.bytes);
+        self.push("locked", description.counts.locked);
         self.push_text("name", &description.name);
         self.push_text("dead_letter_queue_name", &description.dead_letter_queue);
         self.changes(&description.attributes.into());

@@ -10,13 +10,13 @@ use sampan_protocol::limits::{
 };
 use sampan_protocol::{
     AdminReply, AdminRequest, Applied, AttributeChanges, Authenticate, Authenticated, BatchBuilder,
-    ChangeVisibility, DeathReason, Delete, Durability, ErrorCode, ErrorReply, HandleResults,
-    Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek, PeekOf,
-    PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts, QueueCreate,
-    QueueDescription, QueueId, QueueList, QueueListPage, QueueRewind, QueueSet, ReceiptHandle,
-    Receive, ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState, RedriveStatus,
-    Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SentReply, SetId, Timestamp,
-    WhenFull, checksum, headers,
+    ChangeVisibility, DeathReason, Delete, Durability, ErrorCode, ErrorReply, GroupMode,
+    HandleResults, Handles, Hello, HelloReply, MessageBatch, MessageId, Name, NewMessage, Peek,
+    PeekOf, PeekedMessage, ProducerNumber, ProducerSession, QueueAttributes, QueueCounts,
+    QueueCreate, QueueDescription, QueueId, QueueList, QueueListPage, QueueRewind, QueueSet,
+    ReceiptHandle, Receive, ReceivedMessage, Redrive, RedriveBegun, RedriveFilter, RedriveState,
+    RedriveStatus, Reply, Request, Reschedule, RouteReply, RouteRequest, Send, Sent, SentReply,
+    SetId, Timestamp, WhenFull, checksum, headers,
 };
 
 pub(crate) fn name() -> impl Strategy<Value = Name> {
@@ -30,8 +30,9 @@ pub(crate) fn changes() -> impl Strategy<Value = AttributeChanges> {
     let second = (option::of(any::<bool>()), short(), short(), short());
     let counts = (long(), long(), long());
     let dead = (long(), short(), long(), long());
+    let groups = prop::sample::select(&[GroupMode::Off, GroupMode::Ordered, GroupMode::Fair][..]);
     let is_set = || option::of(any::<bool>());
-    let full = (long(), is_set(), is_set());
+    let full = (long(), is_set(), is_set(), option::of(groups));
     let all = (first, second, counts, dead, full);
     all.prop_map(|(first, second, counts, dead, full)| AttributeChanges {
         visibility_timeout_ms: first.0,
@@ -50,6 +51,7 @@ pub(crate) fn changes() -> impl Strategy<Value = AttributeChanges> {
         dead_letter_after_ms: dead.2,
         dedup_window_ms: second.3,
         rewind_ms: dead.3,
+        groups: full.3,
         byte_count_max: full.0,
         when_full: full.1.map(|drops| match drops {
             false => WhenFull::Refuse,
@@ -89,15 +91,17 @@ pub(crate) fn batch() -> impl Strategy<Value = MessageBatch> {
         encoded_headers(),
         option::of(any::<u64>()),
         dedup_key(),
+        dedup_key(),
     );
     vec(message, 1..10).prop_map(|messages| {
         let mut builder = BatchBuilder::new();
-        for (body, headers, delay_ms, dedup_key) in messages {
+        for (body, headers, delay_ms, group_key, dedup_key) in messages {
             builder
                 .push(NewMessage {
                     body,
                     headers,
                     delay_ms,
+                    group_key,
                     dedup_key,
                 })
                 .unwrap();
@@ -281,7 +285,7 @@ pub(crate) fn attributes() -> impl Strategy<Value = QueueAttributes> {
 
 pub(crate) fn description() -> impl Strategy<Value = QueueDescription> {
     let at = || option::of((1..u64::MAX).prop_map(Timestamp));
-    let counts = (any::<[u64; 7]>(), [at(), at(), at()]);
+    let counts = (any::<[u64; 8]>(), [at(), at(), at()]);
     (
         [name(), name()],
         any::<[u64; 2]>(),
@@ -304,6 +308,7 @@ pub(crate) fn description() -> impl Strategy<Value = QueueDescription> {
                         undeliverable,
                         rewindable,
                         bytes,
+                        locked,
                     ],
                     [oldest_at, due_at, visible_at],
                 ),
@@ -325,6 +330,7 @@ pub(crate) fn description() -> impl Strategy<Value = QueueDescription> {
                         undeliverable,
                         rewindable,
                         bytes,
+                        locked,
                     },
                     dead_letter_queue: dead_letter_queue.to_string(),
                 }
@@ -339,8 +345,8 @@ pub(crate) fn received() -> impl Strategy<Value = ReceivedMessage> {
         any::<[u64; 3]>(),
         any::<u32>(),
     );
-    let content = (encoded_headers(), dedup_key(), body());
-    (numbers, content).prop_map(|(numbers, (headers, dedup_key, body))| {
+    let content = (encoded_headers(), dedup_key(), dedup_key(), body());
+    (numbers, content).prop_map(|(numbers, (headers, group_key, dedup_key, body))| {
         let (id, handle, [sent_at, first_received_at, visible_at], receive_count) = numbers;
         ReceivedMessage {
             id: MessageId(id),
@@ -351,6 +357,7 @@ pub(crate) fn received() -> impl Strategy<Value = ReceivedMessage> {
             receive_count,
             body_crc32c: checksum(&body),
             headers,
+            group_key,
             dedup_key,
             body,
         }

@@ -87,14 +87,14 @@ pub(crate) async fn dry_runs(relay: Relay) {
 
 impl Relay {
     async fn count(&self, queue: QueueId, order: &RedriveOrder) -> Result<u64, Refused> {
-        let (ends, counts) = {
+        let (ends, ready_count) = {
             let broker = &self.state.borrow().broker;
-            (broker.ends(queue), broker.counts(queue))
+            (broker.ends(queue), broker.redrivable_count(queue))
         };
         let not_found = || Refused::new(ErrorCode::QueueNotFound);
         let ends = ends.ok_or_else(not_found)?;
         if order.target.is_some() && order.filter.is_empty() {
-            return Ok(counts.map_or(0, |counts| counts.ready));
+            return Ok(ready_count);
         }
         let begun = Instant::now();
         let (mut cursor, mut count) = (MessageId(0), 0);

@@ -313,13 +313,15 @@ fn outgoing(story: Option<&DeadLetter>, message: &StoredMessage) -> Result<NewMe
     let headers_len = usize::from(message.record.headers_len);
     let headers = &message.content[..headers_len];
     let body_at = message.content.len() - message.record.body_len as usize;
+    let dedup_key_at = headers_len + usize::from(message.record.group_key_len);
     Ok(NewMessage {
         body: message.content.slice(body_at..),
         headers: match story {
             Some(story) => story.stamp(headers)?,
             None => without_broker_headers(headers)?,
         },
-        dedup_key: message.content.slice(headers_len..body_at),
+        group_key: message.content.slice(headers_len..dedup_key_at),
+        dedup_key: message.content.slice(dedup_key_at..body_at),
         delay_ms: None,
     })
 }

@@ -8,9 +8,10 @@
 //! When the outbox has no room, the sweep stands still and is not due.
 //! Spec: spec/semantics.md, "Dead letters".
 
-use sampan_protocol::{DeathReason, MessageId, Timestamp};
+use sampan_protocol::{DeathReason, IdSpace, MessageId, Timestamp};
 
-use super::{Queue, Space};
+use super::Queue;
+use super::spaces::Space;
 use crate::effect::Effect;
 
 impl Space {
@@ -49,7 +50,7 @@ impl Queue {
         if self.outbox.room() == 0 {
             return None;
         }
-        let spaces = [&self.immediate, &self.delayed].into_iter();
+        let spaces = IdSpace::ALL.into_iter().map(|space| self.space(space));
         let next = spaces.filter_map(Space::next_to_age);
         next.map(|(last_sent_at, _)| last_sent_at.after_ms(after_ms))
             .min()
@@ -68,48 +69,37 @@ impl Queue {
         let Some(after_ms) = self.dead_letter_after_ms() else {
             return;
         };
-        for is_delayed in [false, true] {
-            while let Some((last_sent_at, end)) = self.space(is_delayed).next_to_age()
+        for space in IdSpace::ALL {
+            while let Some((last_sent_at, end)) = self.space(space).next_to_age()
                 && last_sent_at.after_ms(after_ms) <= now
-                && self.bury_below(is_delayed, end, now, work, effects)
+                && self.bury_below(space, end, now, work, effects)
             {
-                self.space_mut(is_delayed).aged_below = end;
+                self.space_mut(space).aged_below = end;
                 *work = work.saturating_sub(1);
             }
-        }
-    }
-
-    pub(super) fn space(&self, is_delayed: bool) -> &Space {
-        match is_delayed {
-            true => &self.delayed,
-            false => &self.immediate,
-        }
-    }
-
-    fn space_mut(&mut self, is_delayed: bool) -> &mut Space {
-        match is_delayed {
-            true => &mut self.delayed,
-            false => &mut self.immediate,
         }
     }
 
     /// Gives up what is ready below `end`; false when the budget or the outbox ended before.
     fn bury_below(
         &mut self,
-        is_delayed: bool,
+        space: IdSpace,
         end: u64,
         now: Timestamp,
         work: &mut u64,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let base = self.space(is_delayed).base;
+        let base = space.base();
         loop {
             let count = (*work).min(self.outbox.room());
             if count == 0 {
                 return false;
             }
-            let fresh_end = if is_delayed { 0 } else { end };
-            let taken = self.take_ready(base, end, fresh_end, count);
+            let taken = match space {
+                IdSpace::Immediate => self.take_ready(base, end, end, count),
+                IdSpace::Delayed => self.take_ready(base, end, 0, count),
+                IdSpace::Grouped => self.take_grouped(end, count),
+            };
             if taken.is_empty() {
                 return true;
             }

@@ -9,16 +9,16 @@
 //!
 //! Invariant: numbers of a source only rise. Spec: spec/semantics.md, "Dead letters".
 
-use sampan_protocol::{ErrorCode, MessageBatch, MessageId, MessageRecord, QueueId, Timestamp};
+use sampan_protocol::{ErrorCode, MessageBatch, QueueId, Timestamp};
 
 use super::Queue;
+use super::send::{Place, Tally};
 use crate::effect::Effect;
 use crate::fields::{FieldError, Fields};
 use crate::limits::LANE_COUNT_MAX;
 use crate::marks::class_of;
 use crate::reply::Refusal;
 use crate::row_changes::RowChanges;
-use crate::share::Share;
 
 const VERSION: u8 = 1;
 
@@ -94,15 +94,22 @@ impl Queue {
     ) -> Result<(), Refusal> {
         let highest = self.lanes.highest(source);
         let is_new = |arrival: &&Arrival| arrival.number > highest;
-        let records = batch.records().zip(arrivals);
-        let new = records.filter(|(_, arrival)| is_new(arrival));
-        let more = new.map(|(record, _)| Share::one(record.content_len()));
-        let surplus = self.check_arrival(source, more.fold(Share::default(), Share::plus))?;
+        let messages = (0u16..).zip(batch.messages(0)).zip(arrivals);
+        let mut new: Vec<(u16, Place, usize, Arrival)> = Vec::new();
+        let mut tally = Tally::default();
+        for ((index, (record, start)), arrival) in messages.filter(|(_, it)| is_new(it)) {
+            let group = self.group_of(batch, &record, start);
+            let place = group.map_or(Place::Fresh, Place::Group);
+            tally.add(place, record.content_len());
+            new.push((index, place, record.content_len(), *arrival));
+        }
+        let surplus = self.check_arrival(source, tally)?;
         self.give_way(surplus, now, effects);
-        for ((index, record), arrival) in (0u16..).zip(batch.records()).zip(arrivals) {
-            if is_new(&arrival) {
-                self.take_in(index, &record, *arrival, batch, now, effects);
-            }
+        for (index, place, content_len, arrival) in new {
+            let mut one = Tally::default();
+            one.add(place, content_len);
+            self.note_marks(one, class_of(content_len), now);
+            self.take_in(index, place, arrival, batch, now, effects);
         }
         if let Some(last) = arrivals.last().filter(is_new) {
             self.lanes.note(source, last.number);
@@ -111,15 +118,15 @@ impl Queue {
     }
 
     /// Passes when the messages can be taken: how many others must be given up first.
-    fn check_arrival(&self, source: QueueId, more: Share) -> Result<u64, Refusal> {
-        if more.count == 0 {
+    fn check_arrival(&self, source: QueueId, tally: Tally) -> Result<u64, Refusal> {
+        if tally == Tally::default() {
             return Ok(0);
         }
         if self.attributes.is_paused {
             let text = "a paused queue takes no messages of other queues".to_owned();
             return Err(Refusal::with_text(ErrorCode::QueueBusy, text));
         }
-        let surplus = self.surplus(more)?;
+        let surplus = self.check_room(tally)?;
         if !self.lanes.has_room_for(source) {
             let text = format!("a queue takes messages of at most {LANE_COUNT_MAX} others");
             return Err(Refusal::with_text(ErrorCode::QueueFull, text));
@@ -130,23 +137,13 @@ impl Queue {
     fn take_in(
         &mut self,
         index: u16,
-        record: &MessageRecord,
+        place: Place,
         arrival: Arrival,
         batch: &MessageBatch,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let (class, share) = (
-            class_of(record.content_len()),
-            Share::one(record.content_len()),
-        );
-        let retention_ms = self.attributes.retention_ms;
-        let first = MessageId(self.immediate.next);
-        self.immediate
-            .marks
-            .note(first.0, now, class, retention_ms, share);
-        self.immediate.next += 1;
-        self.flags.gained = true;
+        let first = self.give(place, now);
         self.trace.on_arrival(first, arrival.sent_at);
         effects.push(Effect::Stored {
             queue: self.id,

@@ -8,7 +8,7 @@
 use sampan_protocol::{MessageId, Timestamp};
 
 use super::Queue;
-use super::room::both;
+use super::room::all_marks;
 use super::trace::Removals;
 use crate::effect::Effect;
 use crate::leases::Lease;
@@ -17,6 +17,7 @@ impl Queue {
     pub(crate) fn run_due(&mut self, now: Timestamp, work: &mut u64, effects: &mut Vec<Effect>) {
         self.leave_window(now, work, effects);
         while self.expire_immediate(now, work, effects) {}
+        while self.expire_grouped(now, work, effects) {}
         while self.expire_delayed(now, work, effects) {}
         self.age(now, work, effects);
         self.fall_due(now, work, effects);
@@ -57,6 +58,31 @@ impl Queue {
         true
     }
 
+    /// The same for messages of groups.
+    fn expire_grouped(
+        &mut self,
+        now: Timestamp,
+        work: &mut u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let expiry = self.grouped.marks.next_expiry(self.attributes.retention_ms);
+        if *work == 0 || expiry.is_none_or(|at| at > now) {
+            return false;
+        }
+        let end = self.grouped.marks.front_end(self.grouped.next);
+        let marks = all_marks(&mut self.immediate, &mut self.grouped, &mut self.delayed);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id).with_shares(marks);
+        let take = |id, _| removals.push(id);
+        *work -= self.groups.take_lowest(end, *work, take);
+        removals.finish();
+        if *work == 0 {
+            return false;
+        }
+        self.grouped.marks.drop_front();
+        *work -= 1;
+        true
+    }
+
     /// The same for messages with a delay. Those that still wait are dropped when they fall due.
     fn expire_delayed(
         &mut self,
@@ -85,8 +111,8 @@ impl Queue {
         work: &mut u64,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let mut removals = Removals::new(&mut self.trace, effects, self.id)
-            .with_shares(both(&mut self.immediate, &mut self.delayed));
+        let marks = all_marks(&mut self.immediate, &mut self.grouped, &mut self.delayed);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id).with_shares(marks);
         while *work > 0 {
             let taken = self.pages.take_lowest(base, end, *work, |id, _| {
                 removals.push(id);

@@ -6,7 +6,7 @@
 use sampan_protocol::{DeathReason, HandleResults, Handles, MessageId, Timestamp};
 
 use super::Queue;
-use super::room::both;
+use super::room::all_marks;
 use super::trace::Removals;
 use crate::effect::Effect;
 use crate::leases::Lease;
@@ -22,19 +22,22 @@ impl Queue {
         if self.attributes.rewind_ms > 0 {
             return self.delete_and_keep(handles, now, effects);
         }
-        let mut failures = Vec::new();
-        let mut removals = Removals::new(&mut self.trace, effects, self.id)
-            .with_shares(both(&mut self.immediate, &mut self.delayed));
+        let (mut failures, mut grouped) = (Vec::new(), Vec::new());
+        let marks = all_marks(&mut self.immediate, &mut self.grouped, &mut self.delayed);
+        let mut removals = Removals::new(&mut self.trace, effects, self.id).with_shares(marks);
         self.leases.for_each(
             handles,
             now,
             |chunk, offset, slot| {
+                let id = slot.value.id;
                 chunk.take(offset);
-                removals.push(slot.value.id);
+                removals.push(id);
+                grouped.extend(Some(id).filter(|id| id.is_grouped()));
             },
             |place, code| failures.push((place, code)),
         );
         removals.finish();
+        grouped.into_iter().for_each(|id| self.let_go(id));
         HandleResults { failures }
     }
 
@@ -111,13 +114,26 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) {
         if self.space_of(id).has_expired(id) {
+            self.let_go(id);
             self.remove(id, 1, effects);
         } else if self.is_too_old(id, now) {
+            self.let_go(id);
             self.bury(id, received, DeathReason::Age, now, effects);
+        } else if id.is_grouped() {
+            self.trace.on_return(id);
+            self.in_groups(|groups| groups.come_back(id, received));
         } else {
             self.trace.on_return(id);
             self.pages.put(id, received);
             self.flags.gained = true;
+        }
+    }
+
+    /// A message that was in flight or rested is gone: its group, if it has one, may be served
+    /// again.
+    pub(super) fn let_go(&mut self, id: MessageId) {
+        if id.is_grouped() {
+            self.in_groups(|groups| groups.let_go(id));
         }
     }
 

@@ -28,7 +28,8 @@ use std::collections::BTreeSet;
 
 use sampan_protocol::{Handles, MessageBatch, MessageId, QueueAttributes, Timestamp, WhenFull};
 
-use super::{Fate, Queue, RedriveStep, Space};
+use super::spaces::Space;
+use super::{Fate, Queue, RedriveStep};
 use crate::chunk::CHUNK_COUNT;
 use crate::limits::{DUE_WORK_MAX, OVERFLOW_COUNT_MAX, PAGE_COUNT};
 use crate::row_key::RowKey;

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use sampan_protocol::limits::{BODY_LEN_MAX, HEADERS_LEN_MAX, KEY_LEN_MAX};
-use sampan_protocol::{MessageId, MessageState, PeekOf, Timestamp};
+use sampan_protocol::{IdSpace, MessageId, MessageState, PeekOf, Timestamp};
 
 use super::{Delayed, Queue};
 use crate::chunk::{CHUNK_COUNT, Chunk, Slot};
@@ -152,12 +152,9 @@ impl<'a> Look<'a> {
         true
     }
 
-    fn push_all(&mut self, messages: impl IntoIterator<Item = Peeked>) {
-        for message in messages {
-            if !self.push(message) {
-                return;
-            }
-        }
+    /// Adds messages; false when the look ends among them.
+    fn push_all(&mut self, messages: impl IntoIterator<Item = Peeked>) -> bool {
+        messages.into_iter().all(|message| self.push(message))
     }
 
     /// The pages' messages from `from` up to `until`; false when the look ends there.
@@ -254,25 +251,34 @@ impl Queue {
         match ask.of {
             PeekOf::Ready => self.peek_ready(ask.id, &mut look),
             PeekOf::Delayed => self.peek_delayed(ask.id, &mut look),
-            PeekOf::InFlight => look.push_all(self.in_flight_behind(ask.id, count)),
+            PeekOf::InFlight => drop(look.push_all(self.in_flight_behind(ask.id, count))),
             PeekOf::Message => self.peek_message(ask.id, &mut look),
         }
         look
     }
 
-    /// In the order of receiving: what came back, what fell due, what is fresh.
+    /// In the order of receiving: what came back, what fell due, what is fresh; then what is of
+    /// groups, by id.
     fn peek_ready(&self, after: MessageId, look: &mut Look<'_>) {
         let (base, behind) = (MessageId::DELAYED_BIT, after.0.saturating_add(1));
-        let is_fresh = !after.is_delayed() && after.0 >= self.fresh_first;
-        let has_room = match (is_fresh, after.is_delayed()) {
-            (true, _) => true,
-            (false, true) => look.push_pages(behind, u64::MAX),
-            (false, false) => look.push_pages(behind, base) && look.push_pages(base, u64::MAX),
+        let space = after.space();
+        let is_fresh = space == IdSpace::Immediate && after.0 >= self.fresh_first;
+        let has_room = match space {
+            IdSpace::Grouped => true,
+            IdSpace::Delayed => look.push_pages(behind, u64::MAX),
+            IdSpace::Immediate if is_fresh => true,
+            IdSpace::Immediate => look.push_pages(behind, base) && look.push_pages(base, u64::MAX),
         };
-        if has_room {
-            let first = if is_fresh { behind } else { self.fresh_first };
-            let fresh = first..self.immediate.next;
-            look.push_all(fresh.map(|id| Peeked::ready(id, None)));
+        let first = match space {
+            IdSpace::Grouped => self.immediate.next,
+            _ if is_fresh => behind,
+            _ => self.fresh_first,
+        };
+        let mut fresh = (first..self.immediate.next).map(|id| Peeked::ready(id, None));
+        if has_room && look.push_all(&mut fresh) {
+            let first = if after.is_grouped() { behind } else { 0 };
+            let ready = self.groups.ready_from(first);
+            look.push_all(ready.map(|(id, received)| Peeked::ready(id, received)));
         }
     }
 
@@ -326,6 +332,10 @@ impl Queue {
         }
         if let Some(waiting) = look.find_one_waiting(id) {
             look.push(waiting);
+            return;
+        }
+        if let Some(received) = self.groups.find_ready(id) {
+            look.push(Peeked::ready(id.0, received));
             return;
         }
         look.push_pages(id.0, id.0.saturating_add(1));

@@ -7,17 +7,18 @@
 //! for as long as a queue is big; to leave it in its tables with a watermark would put a
 //! comparison into every look at them.
 //!
-//! Numbers of all four kinds are given in order, so what is buried lies below those that were next
+//! Numbers of all kinds are given in order, so what is buried lies below those that were next
 //! when the purge came. Only chunks and pages that hold such a number and will hold later ones
-//! too are emptied at once: at most three chunks and two pages.
+//! too are emptied at once: at most five chunks and two pages.
 //!
 //! Invariants: a row is buried if and only if all of its numbers lie below those of the last
 //! purge; a buried message is told of exactly once. Spec: spec/semantics.md, "Purge".
 
-use sampan_protocol::{MessageId, Timestamp};
+use sampan_protocol::{IdSpace, MessageId, Timestamp};
 
+use super::Queue;
+use super::spaces::Space;
 use super::trace::Removals;
-use super::{Queue, Space};
 use crate::chunk::CHUNK_COUNT;
 use crate::effect::Effect;
 use crate::limits::PAGE_COUNT;
@@ -27,6 +28,8 @@ use crate::limits::PAGE_COUNT;
 pub(crate) struct Purged {
     /// Ids without a delay.
     pub(crate) immediate: u64,
+    /// Ids of groups.
+    pub(crate) grouped: u64,
     /// Ids with one.
     pub(crate) delayed: u64,
     pub(crate) lease: u64,
@@ -38,9 +41,10 @@ pub(crate) struct Purged {
 
 impl Purged {
     /// Never.
-    pub(crate) fn new(immediate: &Space, delayed: &Space) -> Self {
+    pub(super) fn new(immediate: &Space, grouped: &Space, delayed: &Space) -> Self {
         Purged {
             immediate: immediate.base + 1,
+            grouped: grouped.base + 1,
             delayed: delayed.base + 1,
             lease: 1,
             rest: 1,
@@ -50,9 +54,10 @@ impl Purged {
 
     /// The id that was next, of the space of `id`.
     pub(super) fn next_of(&self, id: MessageId) -> u64 {
-        match id.is_delayed() {
-            true => self.delayed,
-            false => self.immediate,
+        match id.space() {
+            IdSpace::Immediate => self.immediate,
+            IdSpace::Grouped => self.grouped,
+            IdSpace::Delayed => self.delayed,
         }
     }
 
@@ -99,12 +104,16 @@ impl Queue {
         self.leases
             .table
             .bury(lease, |_, slot| removals.push(slot.value.id));
+        self.groups
+            .bury(self.grouped.next, |id| removals.push(MessageId(id)));
         removals.finish();
         self.kept.drop_all();
         self.immediate.marks.clear();
+        self.grouped.marks.clear();
         self.delayed.marks.clear();
         self.purged = Purged {
             immediate: self.immediate.next,
+            grouped: self.grouped.next,
             delayed: self.delayed.next,
             lease,
             rest,
@@ -119,6 +128,7 @@ impl Queue {
             || self.waiting.has_buried()
             || self.resting.table.has_buried()
             || self.leases.table.has_buried()
+            || self.groups.has_buried()
             || self.kept.has_dropped();
         has_buried.then_some(self.purged.at)
     }
@@ -143,6 +153,8 @@ impl Queue {
         self.leases
             .table
             .take_buried(work, |_, slot| removals.push(slot.value.id));
+        self.groups
+            .take_buried(work, |id| removals.push(MessageId(id)));
         removals.finish();
         while *work > 0
             && let Some((first, end)) = self.kept.take_dropped()

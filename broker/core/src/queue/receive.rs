@@ -1,9 +1,12 @@
 //! Receiving: which messages are handed out next.
 //!
-//! First what is ready again, the lowest id first (so messages without a delay before those that
-//! fell due), then fresh ones. How many fit the asked length is decided by the marks' bounds, for
-//! the lengths themselves are not in memory: a receive may give less than would fit, never more
-//! (but always one). Spec: spec/semantics.md, "Receiving".
+//! From two sides: of the messages in no group first what is ready again, the lowest id first (so
+//! messages without a delay before those that fell due), then fresh ones; and of groups, see
+//! `receive_groups`. When both have something, they take turns in who is first.
+//!
+//! How many fit the asked length is decided by the marks' bounds, for the lengths themselves are
+//! not in memory: a receive may give less than would fit, never more (but always one).
+//! Spec: spec/semantics.md, "Receiving".
 
 use sampan_protocol::{MessageId, Timestamp};
 
@@ -13,26 +16,26 @@ use crate::page::Received;
 use crate::reply::Delivery;
 
 /// One hand-out that has no lease yet.
-struct Pick {
-    id: MessageId,
-    received: Option<Received>,
+pub(super) struct Pick {
+    pub(super) id: MessageId,
+    pub(super) received: Option<Received>,
 }
 
 /// How much more a receive takes.
-struct Room {
-    count: u64,
+pub(super) struct Room {
+    pub(super) count: u64,
     len: u64,
     is_untouched: bool,
 }
 
 impl Room {
     /// How many messages of at most `len_max` bytes still fit; the first one always does.
-    fn fitting(&self, len_max: u32) -> u64 {
+    pub(super) fn fitting(&self, len_max: u32) -> u64 {
         let fitting = self.len / u64::from(len_max);
         fitting.max(u64::from(self.is_untouched)).min(self.count)
     }
 
-    fn spend(&mut self, count: u64, len_max: u32) {
+    pub(super) fn spend(&mut self, count: u64, len_max: u32) {
         self.count -= count;
         self.len = self.len.saturating_sub(count * u64::from(len_max));
         self.is_untouched = false;
@@ -67,10 +70,34 @@ impl Queue {
             self.trace
                 .on_number(self.leases.next ^ visible_at.0.rotate_left(40));
         }
-        if self.receive_again(&mut room, visible_at, now, &mut deliveries) {
-            self.receive_fresh(&mut room, visible_at, now, &mut deliveries);
+        let groups_count = self.groups.receivable_count();
+        let has_both = groups_count > 0 && self.groupless_count() > 0;
+        let groups_first = has_both && self.groups.are_first;
+        for is_groups in [groups_first, !groups_first] {
+            let has_room = match is_groups {
+                true => self.receive_groups(&mut room, visible_at, now, &mut deliveries),
+                false => self.receive_groupless(&mut room, visible_at, now, &mut deliveries),
+            };
+            if !has_room {
+                break;
+            }
+        }
+        if has_both && !deliveries.is_empty() {
+            self.groups.are_first = !groups_first;
         }
         deliveries
+    }
+
+    /// Hands out messages in no group; true when they are over and there is room for more.
+    fn receive_groupless(
+        &mut self,
+        room: &mut Room,
+        visible_at: Timestamp,
+        now: Timestamp,
+        deliveries: &mut Vec<Delivery>,
+    ) -> bool {
+        self.receive_again(room, visible_at, now, deliveries)
+            && self.receive_fresh(room, visible_at, now, deliveries)
     }
 
     /// Hands out from the pages; true when they are empty and there is room for more.
@@ -98,7 +125,7 @@ impl Queue {
         has_room
     }
 
-    fn lease(
+    pub(super) fn lease(
         &mut self,
         picks: &[Pick],
         visible_at: Timestamp,
@@ -141,14 +168,14 @@ impl Queue {
         visible_at: Timestamp,
         now: Timestamp,
         deliveries: &mut Vec<Delivery>,
-    ) {
+    ) -> bool {
         while room.count > 0 && self.fresh_count() > 0 {
             let first = self.fresh_first;
             let bound = self.immediate.marks.bound(first);
             let count = room.fitting(bound.content_len_max);
             let count = count.min(bound.end.min(self.immediate.next) - first);
             if count == 0 {
-                return;
+                return false;
             }
             self.trace.on_receive(MessageId(first), count, 1, now.0);
             self.leases.add(count, visible_at, |index, handle| {
@@ -170,5 +197,6 @@ impl Queue {
             self.fresh_first += count;
             room.spend(count, bound.content_len_max);
         }
+        room.count > 0
     }
 }

@@ -43,6 +43,7 @@ impl Queue {
         let past = Some(past_of(lease));
         let has_expired = self.space_of(lease.id).has_expired(lease.id);
         if !has_expired && self.is_given_up(lease.receive_count) {
+            self.let_go(lease.id);
             return self.bury(lease.id, past, DeathReason::ReceiveCount, now, effects);
         }
         let rest_ms = rest_ms(&self.attributes, lease.id, lease.receive_count);

@@ -20,9 +20,10 @@ mod tests;
 
 pub(crate) use kept::{Kept, KeptRow, KeptState};
 
-use sampan_protocol::{ErrorCode, HandleResults, Handles, MessageId, Timestamp};
+use sampan_protocol::{ErrorCode, HandleResults, Handles, IdSpace, MessageId, Timestamp};
 
-use super::{Queue, Space};
+use super::Queue;
+use super::spaces::Space;
 use crate::effect::Effect;
 use crate::limits::{DUE_WORK_MAX, PAGE_COUNT};
 use crate::reply::Refusal;
@@ -54,6 +55,7 @@ impl Queue {
         for run in ids.chunk_by(|id, next| id + 1 == *next) {
             self.keep(run[0], run[0] + run.len() as u64, now, effects);
         }
+        ids.into_iter().for_each(|id| self.let_go(MessageId(id)));
         HandleResults { failures }
     }
 
@@ -64,7 +66,9 @@ impl Queue {
         let space = self.space_of(MessageId(first));
         let kept_from = space.marks.end_of_expired(now, window_ms, space.next);
         let kept_from = kept_from.clamp(first, end);
-        let kept_from = match kept_from < end && self.kept.hold(kept_from, end) {
+        // Those of groups are of a time before the queue kept anything.
+        let may_keep = kept_from < end && !MessageId(first).is_grouped();
+        let kept_from = match may_keep && self.kept.hold(kept_from, end) {
             true => kept_from,
             false => end,
         };
@@ -160,9 +164,9 @@ impl Queue {
         work: &mut u64,
         effects: &mut Vec<Effect>,
     ) {
-        for is_delayed in [false, true] {
+        for space in [IdSpace::Immediate, IdSpace::Delayed] {
             while *work > 0
-                && let Some((first, at, end)) = self.next_to_leave(self.space(is_delayed))
+                && let Some((first, at, end)) = self.next_to_leave(self.space(space))
                 && at <= now
             {
                 let count = self.kept.let_go(first, end);

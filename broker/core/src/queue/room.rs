@@ -16,11 +16,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use sampan_protocol::{DeathReason, ErrorCode, MessageId, Timestamp, WhenFull};
+use sampan_protocol::{DeathReason, ErrorCode, IdSpace, MessageId, Timestamp, WhenFull};
 
-use super::{Queue, Space};
+use super::Queue;
+use super::send::Tally;
+use super::spaces::Space;
 use crate::effect::Effect;
-use crate::limits::OVERFLOW_COUNT_MAX;
+use crate::limits::{GROUPED_COUNT_MAX, OVERFLOW_COUNT_MAX};
 use crate::marks::Marks;
 use crate::page::Received;
 use crate::reply::Refusal;
@@ -32,7 +34,8 @@ type Taken = (MessageId, Option<Received>);
 impl Queue {
     /// All messages, in whatever state, but those on their way to another queue.
     pub(super) fn here(&self) -> Share {
-        self.immediate.marks.live().plus(self.delayed.marks.live())
+        let spaces = IdSpace::ALL.map(|space| self.space(space).marks.live());
+        spaces.into_iter().fold(Share::default(), Share::plus)
     }
 
     /// All messages that are counted.
@@ -53,10 +56,7 @@ impl Queue {
     }
 
     pub(super) fn marks_of(&mut self, id: MessageId) -> &mut Marks {
-        match id.is_delayed() {
-            true => &mut self.delayed.marks,
-            false => &mut self.immediate.marks,
-        }
+        &mut self.space_mut(id.space()).marks
     }
 
     /// A message is not in this queue's tables any more: what it takes along.
@@ -79,12 +79,17 @@ impl Queue {
         self.trace.on_removed(effects, self.id, first, count);
     }
 
-    /// Passes when the queue can hold so many more messages, so many delayed ones among them: how
-    /// many others must be given up first.
-    pub(super) fn check_room(&self, more: Share, delayed_count: u64) -> Result<u64, Refusal> {
-        let surplus = self.surplus(more)?;
-        let delayed_max = self.attributes.delayed_count_max;
-        if delayed_count > 0 && delayed_count + self.delayed_count() > delayed_max {
+    /// Passes when the queue can hold so many more messages: how many others must be given up
+    /// first.
+    pub(super) fn check_room(&self, tally: Tally) -> Result<u64, Refusal> {
+        let surplus = self.surplus(tally.total())?;
+        let grouped = tally.grouped.count;
+        if grouped > 0 && self.groups.count() + grouped > GROUPED_COUNT_MAX {
+            let text = format!("a queue holds at most {GROUPED_COUNT_MAX} messages of groups");
+            return Err(Refusal::with_text(ErrorCode::QueueFull, text));
+        }
+        let (delayed, delayed_max) = (tally.delayed.count, self.attributes.delayed_count_max);
+        if delayed > 0 && delayed + self.delayed_count() > delayed_max {
             let text = format!("a queue holds at most {delayed_max} delayed messages");
             return Err(Refusal::with_text(ErrorCode::TooManyDelayed, text));
         }
@@ -141,18 +146,21 @@ impl Queue {
         None
     }
 
-    /// Ready messages in the order of receiving.
+    /// Ready messages in the order of receiving, those of groups last and by their ids.
     fn ready_ids(&self) -> impl Iterator<Item = u64> + '_ {
-        self.pages
-            .ready_ids()
-            .chain(self.fresh_first..self.immediate.next)
+        let fresh = self.fresh_first..self.immediate.next;
+        let grouped = self.groups.ready_from(0).map(|(id, _)| id);
+        self.pages.ready_ids().chain(fresh).chain(grouped)
     }
 
     /// Gives up the oldest ready messages; there are as many.
     pub(super) fn give_way(&mut self, surplus: u64, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut left = surplus;
         while left > 0 {
-            let taken = self.take_ready(0, u64::MAX, self.immediate.next, left);
+            let mut taken = self.take_ready(0, u64::MAX, self.immediate.next, left);
+            if taken.is_empty() {
+                taken = self.take_grouped(u64::MAX, left);
+            }
             assert!(!taken.is_empty(), "they were counted before");
             left -= taken.len() as u64;
             for (id, received) in taken {
@@ -184,6 +192,15 @@ impl Queue {
         taken
     }
 
+    /// Takes up to `count_max` ready messages of groups below `end`, the lowest ids first.
+    pub(super) fn take_grouped(&mut self, end: u64, count_max: u64) -> Vec<Taken> {
+        let mut taken: Vec<Taken> = Vec::new();
+        self.groups.take_lowest(end, count_max, |id, received| {
+            taken.push((id, received));
+        });
+        taken
+    }
+
     /// All that could still come back by a rewind, or is coming back.
     pub(super) fn returnable(&self) -> Share {
         self.immediate.marks.kept().plus(self.delayed.marks.kept())
@@ -195,7 +212,11 @@ impl Queue {
     }
 }
 
-/// The marks of both spaces, for what borrows other parts of a queue.
-pub(super) fn both<'a>(immediate: &'a mut Space, delayed: &'a mut Space) -> [&'a mut Marks; 2] {
-    [&mut immediate.marks, &mut delayed.marks]
+/// The marks of all spaces in their order, for what borrows other parts of a queue.
+pub(super) fn all_marks<'a>(
+    immediate: &'a mut Space,
+    grouped: &'a mut Space,
+    delayed: &'a mut Space,
+) -> [&'a mut Marks; 3] {
+    [&mut immediate.marks, &mut grouped.marks, &mut delayed.marks]
 }

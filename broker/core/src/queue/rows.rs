@@ -3,146 +3,29 @@
 //! A freeze clones references of what changed; bytes are made later, on another thread.
 //! Spec: spec/state.md, "State rows".
 
-use sampan_protocol::{AttributeChanges, MessageId, QueueAttributes, QueueId, Timestamp};
+use sampan_protocol::{GroupMode, IdSpace, MessageId, QueueId};
 
+use super::Queue;
 use super::deduplication::Keys;
+use super::groups::Groups;
 use super::outbox::Outbox;
 use super::producers::Producers;
-use super::purge::{Purged, covers_chunk};
+use super::purge::covers_chunk;
 use super::resting::Resting;
-use super::rewinding::{Kept, KeptState};
-use super::room::both;
-use super::{Queue, Space};
-use crate::fields::{FieldError, Fields, put_text};
+use super::rewinding::Kept;
+use super::room::all_marks;
+use super::spaces::Space;
+use crate::fields::FieldError;
 use crate::frozen::FrozenRow;
 use crate::leases::Leases;
-use crate::limits::LEASE_NUMBER_MAX;
 use crate::marks::Mark;
 use crate::row_key::RowKey;
-use crate::share::Shares;
 
-const VERSION: u8 = 1;
-/// Numbers of producers and keys lie below these: so many were never given, and sums of them fit.
-const PRODUCER_NUMBER_MAX: u64 = 1 << 53;
-const KEY_NUMBER_MAX: u64 = 1 << 62;
+mod queue_row;
 
-/// The queue's own row: everything of it that is not many.
-#[derive(Clone, Debug)]
-pub(crate) struct QueueRow {
-    name: String,
-    attributes: QueueAttributes,
-    secret: u64,
-    immediate_next: u64,
-    fresh_first: u64,
-    delayed_next: u64,
-    lease_next: u64,
-    producer_next: u64,
-    producers_swept_at: Timestamp,
-    producers_forgotten_until: Timestamp,
-    resting_next: u64,
-    letter_next: u64,
-    immediate_aged_below: u64,
-    delayed_aged_below: u64,
-    keys_first: u64,
-    keys_next: u64,
-    purged: Purged,
-    kept: KeptState,
-    /// Without a delay and with one.
-    overdue: [Shares; 2],
-}
-
-impl QueueRow {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
-        encode_attributes(&self.attributes, out);
-        for number in [
-            self.secret,
-            self.immediate_next,
-            self.fresh_first,
-            self.delayed_next,
-            self.lease_next,
-            self.producer_next,
-            self.producers_swept_at.0,
-            self.producers_forgotten_until.0,
-            self.resting_next,
-            self.letter_next,
-            self.immediate_aged_below,
-            self.delayed_aged_below,
-            self.keys_first,
-            self.keys_next,
-            self.purged.immediate,
-            self.purged.delayed,
-            self.purged.lease,
-            self.purged.rest,
-            self.purged.at.0,
-        ] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        self.kept.encode(out);
-        self.overdue.iter().for_each(|shares| shares.encode(out));
-        put_text(out, &self.name);
-    }
-
-    fn decode(row: &[u8]) -> Result<Self, FieldError> {
-        let mut fields = Fields::new(row);
-        fields.version(VERSION)?;
-        let attributes = decode_attributes(&mut fields)?;
-        let decoded = QueueRow {
-            attributes,
-            secret: fields.u64()?,
-            immediate_next: fields.u64()?,
-            fresh_first: fields.u64()?,
-            delayed_next: fields.u64()?,
-            lease_next: fields.u64()?,
-            producer_next: fields.u64()?,
-            producers_swept_at: fields.timestamp()?,
-            producers_forgotten_until: fields.timestamp()?,
-            resting_next: fields.u64()?,
-            letter_next: fields.u64()?,
-            immediate_aged_below: fields.u64()?,
-            delayed_aged_below: fields.u64()?,
-            keys_first: fields.u64()?,
-            keys_next: fields.u64()?,
-            purged: Purged {
-                immediate: fields.u64()?,
-                delayed: fields.u64()?,
-                lease: fields.u64()?,
-                rest: fields.u64()?,
-                at: fields.timestamp()?,
-            },
-            kept: KeptState::decode(&mut fields)?,
-            overdue: [Shares::decode(&mut fields)?, Shares::decode(&mut fields)?],
-            name: fields.text()?.to_owned(),
-        };
-        fields.end()?;
-        decoded.check()?;
-        Ok(decoded)
-    }
-
-    fn check(&self) -> Result<(), FieldError> {
-        let delayed = MessageId::DELAYED_BIT;
-        let holds = (1..=self.immediate_next).contains(&self.fresh_first)
-            && self.immediate_next < delayed
-            && (delayed + 1..2 * delayed).contains(&self.delayed_next)
-            && (1..=LEASE_NUMBER_MAX).contains(&self.lease_next)
-            && (1..PRODUCER_NUMBER_MAX).contains(&self.producer_next)
-            && self.resting_next > 0
-            && self.letter_next > 0
-            && self.immediate_aged_below <= self.immediate_next
-            && (delayed..=self.delayed_next).contains(&self.delayed_aged_below)
-            && self.keys_first <= self.keys_next
-            && self.keys_next < KEY_NUMBER_MAX
-            && (1..=self.fresh_first).contains(&self.purged.immediate)
-            && (delayed + 1..=self.delayed_next).contains(&self.purged.delayed)
-            && (1..=self.lease_next).contains(&self.purged.lease)
-            && (1..=self.resting_next).contains(&self.purged.rest);
-        if holds {
-            Ok(())
-        } else {
-            Err(FieldError::Range)
-        }
-    }
-}
+pub(crate) use queue_row::{
+    QueueRow, decode_attributes, decode_changes, encode_attributes, encode_changes,
+};
 
 impl Queue {
     fn row(&self) -> QueueRow {
@@ -164,8 +47,12 @@ impl Queue {
             keys_first: self.keys.first(),
             keys_next: self.keys.next(),
             purged: self.purged,
+            grouped_next: self.grouped.next,
+            grouped_aged_below: self.grouped.aged_below,
+            turns: [self.groups.turns_from, self.groups.turn_next],
+            groups_first: self.groups.are_first,
             kept: self.kept.state(),
-            overdue: [&self.immediate, &self.delayed].map(|space| space.marks.overdue()),
+            overdue: IdSpace::ALL.map(|space| self.space(space).marks.overdue()),
         }
     }
 
@@ -195,7 +82,7 @@ impl Queue {
             0,
             Some(FrozenRow::Queue(Box::new(self.row()))),
         );
-        for space in [&mut self.immediate, &mut self.delayed] {
+        for space in [&mut self.immediate, &mut self.grouped, &mut self.delayed] {
             space
                 .marks
                 .freeze(|number, mark| push(RowKey::MARK, number, mark.map(FrozenRow::Mark)));
@@ -223,6 +110,12 @@ impl Queue {
         self.outbox.table.freeze(|number, chunk| {
             push(RowKey::LETTERS, number, chunk.map(FrozenRow::Letters));
         });
+        self.groups.ready.freeze(|number, chunk| {
+            push(RowKey::GROUPED, number, chunk.map(FrozenRow::Groups));
+        });
+        self.groups.held.freeze(|number, chunk| {
+            push(RowKey::HELD, number, chunk.map(FrozenRow::Groups));
+        });
         self.lanes.freeze(|source, highest| {
             push(RowKey::LANE, source, Some(FrozenRow::Lane(highest)));
         });
@@ -248,14 +141,19 @@ impl Queue {
     pub(crate) fn row_keys(&self, keys: &mut Vec<RowKey>) {
         let mut push = |kind, number| keys.push(self.key(kind, number));
         push(RowKey::QUEUE, 0);
-        self.immediate
-            .marks
-            .row_numbers()
-            .for_each(|number| push(RowKey::MARK, number));
-        self.delayed
-            .marks
-            .row_numbers()
-            .for_each(|number| push(RowKey::MARK, number));
+        for space in IdSpace::ALL {
+            let marks = &self.space(space).marks;
+            marks
+                .row_numbers()
+                .for_each(|number| push(RowKey::MARK, number));
+        }
+        let groups = [
+            (RowKey::GROUPED, &self.groups.ready),
+            (RowKey::HELD, &self.groups.held),
+        ];
+        for (kind, table) in groups {
+            table.row_numbers().for_each(|number| push(kind, number));
+        }
         self.pages
             .directory_numbers()
             .iter()
@@ -306,8 +204,11 @@ impl Queue {
     pub(crate) fn restore(id: QueueId, row: &[u8]) -> Result<Self, FieldError> {
         let row = QueueRow::decode(row)?;
         let mut queue = Queue::new(id, row.name, row.attributes, row.secret);
-        queue.immediate = Space::new(0, row.immediate_next);
-        queue.delayed = Space::new(MessageId::DELAYED_BIT, row.delayed_next);
+        queue.immediate = Space::new(IdSpace::Immediate, row.immediate_next);
+        queue.grouped = Space::new(IdSpace::Grouped, row.grouped_next);
+        queue.delayed = Space::new(IdSpace::Delayed, row.delayed_next);
+        let is_ordered = row.attributes.groups == GroupMode::Ordered;
+        queue.groups = Groups::new(is_ordered, row.turns, row.groups_first);
         queue.fresh_first = row.fresh_first;
         queue.leases = Leases::new(row.secret, row.lease_next);
         queue.producers = Producers::new(
@@ -318,11 +219,12 @@ impl Queue {
         queue.resting = Resting::new(row.resting_next);
         queue.outbox = Outbox::new(row.letter_next);
         queue.immediate.aged_below = row.immediate_aged_below;
+        queue.grouped.aged_below = row.grouped_aged_below;
         queue.delayed.aged_below = row.delayed_aged_below;
         queue.keys = Keys::new(row.keys_first, row.keys_next);
         queue.purged = row.purged;
         queue.kept = Kept::new(row.kept);
-        let marks = both(&mut queue.immediate, &mut queue.delayed);
+        let marks = all_marks(&mut queue.immediate, &mut queue.grouped, &mut queue.delayed);
         for (marks, overdue) in marks.into_iter().zip(row.overdue) {
             marks.restore_overdue(overdue)?;
         }
@@ -333,12 +235,7 @@ impl Queue {
     pub(crate) fn restore_row(&mut self, key: RowKey, row: &[u8]) -> Result<(), FieldError> {
         match key.kind {
             RowKey::MARK => {
-                let is_delayed = MessageId(key.number).is_delayed();
-                let space = if is_delayed {
-                    &mut self.delayed
-                } else {
-                    &mut self.immediate
-                };
+                let space = self.space_mut(MessageId(key.number).space());
                 if key.number >= space.next {
                     return Err(FieldError::Range);
                 }
@@ -359,6 +256,11 @@ impl Queue {
             RowKey::RESTING => {
                 let is_buried = covers_chunk(self.purged.rest, key.number);
                 self.resting.table.restore_row(key.number, row, is_buried)
+            }
+            RowKey::GROUPED | RowKey::HELD => {
+                let is_buried = covers_chunk(self.purged.grouped, key.number);
+                let is_held = key.kind == RowKey::HELD;
+                self.groups.restore_row(is_held, key.number, row, is_buried)
             }
             RowKey::LETTERS => self.outbox.table.restore_row(key.number, row, false),
             RowKey::LANE => self.lanes.restore_row(key.number, row),
@@ -398,7 +300,10 @@ impl Queue {
             .is_none_or(|last| last < self.outbox.next);
         let whole = self.producers.is_whole() && self.keys.is_whole() && self.kept.is_whole();
         let redrive = self.redrives.fits([self.immediate.next, self.delayed.next]);
-        let whole = whole && redrive && self.shares_fit();
+        let held = self.leases.table.slots().chain(self.resting.table.slots());
+        let held = held.map(|slot| slot.value.id);
+        let groups = self.groups.index(self.grouped.next, held);
+        let whole = whole && redrive && groups && self.shares_fit();
         if leases && waiting && resting && letters && whole {
             self.outbox.index();
             Ok(())
@@ -406,39 +311,4 @@ impl Queue {
             Err(FieldError::Range)
         }
     }
-}
-
-/// All of them, as a list of changes.
-pub(crate) fn encode_attributes(attributes: &QueueAttributes, out: &mut Vec<u8>) {
-    encode_changes(&(*attributes).into(), out);
-}
-
-pub(crate) fn decode_attributes(fields: &mut Fields<'_>) -> Result<QueueAttributes, FieldError> {
-    let attributes = decode_changes(fields)?.all();
-    attributes.ok_or(FieldError::Range)
-}
-
-pub(crate) fn encode_changes(changes: &AttributeChanges, out: &mut Vec<u8>) {
-    let named = changes.named();
-    let count = u16::try_from(named.clone().count()).expect("attributes are few");
-    out.extend_from_slice(&count.to_le_bytes());
-    for (tag, value) in named {
-        out.extend_from_slice(&tag.to_le_bytes());
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-}
-
-pub(crate) fn decode_changes(fields: &mut Fields<'_>) -> Result<AttributeChanges, FieldError> {
-    let mut changes = AttributeChanges::default();
-    let mut tag_before = 0;
-    for _ in 0..fields.u16()? {
-        let (tag, value) = (fields.u16()?, fields.u64()?);
-        if tag <= tag_before {
-            return Err(FieldError::Range);
-        }
-        let set = changes.set(tag, value);
-        set.map_err(|_| FieldError::Range)?;
-        tag_before = tag;
-    }
-    Ok(changes)
 }

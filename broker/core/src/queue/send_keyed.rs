@@ -12,16 +12,15 @@ use sampan_protocol::{MessageBatch, MessageId, Sent, Timestamp};
 
 use super::Queue;
 use super::deduplication::Digest;
-use super::send::{Run, delay_of};
+use super::send::{Place, Run, Tally};
 use crate::effect::Effect;
 use crate::marks::class_of;
 use crate::reply::Refusal;
-use crate::share::Share;
 
 /// What is to become of one message of a batch.
 enum Fate {
-    /// To be stored after this delay, and its key, if it has one, to be remembered.
-    New { delay_ms: u64, key: Option<Digest> },
+    /// To be stored there, and its key, if it has one, to be remembered.
+    New { place: Place, key: Option<Digest> },
     /// A message with its key was stored.
     Repeat(MessageId),
     /// An earlier message of the batch, at this place, has its key.
@@ -32,8 +31,7 @@ enum Fate {
 #[derive(Default)]
 struct Plan {
     fates: Vec<Fate>,
-    immediate: Share,
-    delayed: Share,
+    tally: Tally,
     key_count: u64,
     content_len_max: usize,
 }
@@ -47,19 +45,18 @@ impl Queue {
     ) -> Result<Sent, Refusal> {
         self.keys.forget(self.attributes.dedup_window_ms, now);
         let plan = self.plan(batch);
-        let (immediate, delayed) = (plan.immediate, plan.delayed);
-        let surplus = self.check_room(immediate.plus(delayed), delayed.count)?;
+        let surplus = self.check_room(plan.tally)?;
         self.keys.check_room(plan.key_count)?;
         self.give_way(surplus, now, effects);
         self.keys.make_room(plan.key_count);
         let class = class_of(plan.content_len_max);
-        self.note_marks(immediate, delayed, class, now);
+        self.note_marks(plan.tally, class, now);
         let mut ids: Vec<MessageId> = Vec::with_capacity(plan.fates.len());
         let mut runs = Vec::new();
         for (index, fate) in (0u16..).zip(plan.fates) {
             ids.push(match fate {
-                Fate::New { delay_ms, key } => {
-                    let id = self.give(delay_ms, now);
+                Fate::New { place, key } => {
+                    let id = self.give(place, now);
                     Run::push(&mut runs, id, index);
                     self.remember(key, id, now);
                     id
@@ -78,29 +75,25 @@ impl Queue {
         let secret = self.leases.secret();
         let mut plan = Plan::default();
         let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
-        for (place, (record, start)) in batch.messages(0).enumerate() {
+        for (index, (record, start)) in batch.messages(0).enumerate() {
             let key = batch.dedup_key(&record, start);
             let key = (!key.is_empty()).then(|| Digest::of(secret, key));
             if let Some(id) = key.and_then(|key| self.keys.find(key)) {
                 plan.fates.push(Fate::Repeat(id));
                 continue;
             }
-            if let Some(place) = key.and_then(|key| places.get(&key)) {
-                plan.fates.push(Fate::RepeatOf(*place));
+            if let Some(first) = key.and_then(|key| places.get(&key)) {
+                plan.fates.push(Fate::RepeatOf(*first));
                 continue;
             }
-            let delay_ms = delay_of(&record, &self.attributes);
-            let share = match delay_ms {
-                0 => &mut plan.immediate,
-                _ => &mut plan.delayed,
-            };
-            share.add(Share::one(record.content_len()));
+            let place = self.place_of(batch, &record, start);
+            plan.tally.add(place, record.content_len());
             if let Some(key) = key {
-                places.insert(key, place);
+                places.insert(key, index);
                 plan.key_count += 1;
             }
             plan.content_len_max = plan.content_len_max.max(record.content_len());
-            plan.fates.push(Fate::New { delay_ms, key });
+            plan.fates.push(Fate::New { place, key });
         }
         plan
     }

@@ -6,7 +6,7 @@
 //!
 //! Invariant: empty between two commands. Spec: spec/state.md, "State hash".
 
-use sampan_protocol::{MessageId, QueueId, Timestamp};
+use sampan_protocol::{IdSpace, MessageId, QueueId, Timestamp};
 
 use crate::effect::{Effect, push_removed};
 use crate::marks::Marks;
@@ -95,7 +95,12 @@ impl Trace {
     }
 
     fn note(&mut self, what: u64, first: MessageId, count: u64) {
-        self.0.fold_run(first.0 ^ what, count);
+        // The bit of groups is one of those that say what happened.
+        let group_bit = first.0 & MessageId::GROUPED_BIT;
+        if group_bit != 0 {
+            self.0.fold(group_bit);
+        }
+        self.0.fold_run(first.0 ^ group_bit ^ what, count);
     }
 }
 
@@ -104,8 +109,8 @@ pub(super) struct Removals<'a> {
     trace: &'a mut Trace,
     effects: &'a mut Vec<Effect>,
     queue: QueueId,
-    /// Of both id spaces, for messages that take their shares along.
-    marks: Option<[&'a mut Marks; 2]>,
+    /// Of the id spaces, for messages that take their shares along.
+    marks: Option<[&'a mut Marks; 3]>,
     /// The run at hand, up to `end`; empty before the first message.
     first: MessageId,
     end: MessageId,
@@ -129,7 +134,7 @@ impl<'a> Removals<'a> {
     }
 
     /// Of messages that take their shares along.
-    pub(super) fn with_shares(self, marks: [&'a mut Marks; 2]) -> Removals<'a> {
+    pub(super) fn with_shares(self, marks: [&'a mut Marks; 3]) -> Removals<'a> {
         Removals {
             marks: Some(marks),
             ..self
@@ -148,7 +153,10 @@ impl<'a> Removals<'a> {
         let count = self.end.0 - self.first.0;
         if count > 0 {
             if let Some(marks) = &mut self.marks {
-                marks[usize::from(self.first.is_delayed())].take(self.first.0, count);
+                let place = IdSpace::ALL
+                    .into_iter()
+                    .position(|it| it == self.first.space());
+                marks[place.expect("every space is among all")].take(self.first.0, count);
             }
             self.trace
                 .on_removed(self.effects, self.queue, self.first, count);
@@ -210,6 +218,9 @@ mod tests {
                 trace.on_return(MessageId(5));
                 trace.on_return(MessageId(6));
             }),
+            traced(|trace| trace.on_rest(MessageId(MessageId::GROUPED_BIT | 5), Timestamp(0))),
+            traced(|trace| trace.on_rest(MessageId(5), Timestamp(0))),
+            traced(|trace| trace.on_return(MessageId(5))),
             traced(|trace| trace.on_kept(MessageId(5), 2)),
             traced(|trace| trace.on_rewound(MessageId(5), 2)),
             traced(|trace| trace.on_number(5)),

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::{Arrival, Command, Fate, Outgoing, Reply};
 use sampan_protocol::{
-    BatchBuilder, DeathReason, ErrorCode, MessageBatch, NewMessage, QueueId, Timestamp,
+    BatchBuilder, DeathReason, ErrorCode, GroupMode, MessageBatch, NewMessage, QueueId, Timestamp,
 };
 
 use crate::naive::{Naive, State, assert_refused};
@@ -76,13 +76,11 @@ impl Naive {
                 "{id} is not old"
             );
         }
-        self.leave(id);
-        self.enter(
-            id,
-            State::Moving {
-                number: letter.number,
-            },
-        );
+        let number = letter.number;
+        self.gaining(|naive| {
+            naive.leave(id);
+            naive.enter(id, State::Moving { number });
+        });
     }
 
     /// What was ready and is given up can only be too old.
@@ -157,14 +155,21 @@ impl Naive {
         };
         assert_eq!(*reply, Reply::Done);
         self.give_way(surplus);
-        for (arrival, record) in arrivals.iter().zip(batch.records()) {
+        for (arrival, (record, start)) in arrivals.iter().zip(batch.messages(0)) {
             if !new.contains(arrival) {
                 continue;
             }
             assert!(self.mail.arrived.insert(arrival.number));
             let state = State::Ready { is_fresh: true };
-            self.store(self.next, record.content_len() as u64, state);
-            self.next += 1;
+            let key = batch.group_key(&record, start);
+            let has_groups = self.attributes.groups != GroupMode::Off;
+            let next = match has_groups && !key.is_empty() {
+                true => &mut self.next_grouped,
+                false => &mut self.next,
+            };
+            let id = *next;
+            *next += 1;
+            self.store(id, record.content_len() as u64, key, state);
         }
     }
 
@@ -251,9 +256,11 @@ impl Relay {
 fn deliver((from, to): (QueueId, QueueId), letters: &[Outgoing], source: &Naive) -> Command {
     let mut builder = BatchBuilder::new();
     for letter in letters {
-        let len = usize::try_from(source.messages[&letter.id.0].content_len).unwrap();
+        let message = &source.messages[&letter.id.0];
+        let len = usize::try_from(message.content_len).unwrap() - message.group_key.len();
         let message = NewMessage {
             body: Bytes::from(vec![7; len]),
+            group_key: Bytes::from(message.group_key.clone()),
             ..NewMessage::default()
         };
         builder.push(message).unwrap();

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
+mod groups;
 mod keys;
 mod looking;
 mod mail;
@@ -353,6 +354,7 @@ impl Run {
                 (counts.ready, counts.delayed, counts.in_flight),
                 naive.counts()
             );
+            assert_eq!(counts.locked, naive.locked_count());
             assert_eq!(counts.rewindable, naive.kept.messages.len() as u64);
             let [least, most] = naive.bytes_of(naive.count() as u64);
             let bytes = counts.bytes;
@@ -369,7 +371,7 @@ impl Run {
             let receivable = if naive.attributes.is_paused {
                 0
             } else {
-                counts.ready
+                counts.ready - counts.locked
             };
             assert_eq!(self.stored.broker.receivable_count(*queue), receivable);
             let told = [counts.due_at, counts.visible_at];

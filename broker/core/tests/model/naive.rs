@@ -11,10 +11,11 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::{Delivery, Peeked, Redrive, Refusal, Reply};
 use sampan_protocol::{
-    DeathReason, ErrorCode, Handles, MessageBatch, MessageId, MessageRecord, MessageState, PeekOf,
-    ProducerNumber, QueueAttributes, ReceiptHandle, Timestamp,
+    DeathReason, ErrorCode, GroupMode, Handles, MessageBatch, MessageId, MessageRecord,
+    MessageState, PeekOf, ProducerNumber, QueueAttributes, ReceiptHandle, Timestamp,
 };
 
+use crate::groups::Groups;
 use crate::keys::Keys;
 use crate::mail::Mail;
 use crate::producers::{Judged, Producers};
@@ -47,6 +48,7 @@ pub(crate) struct Message {
     /// For a message that came from another queue, when it came.
     pub(crate) sent_at: u64,
     pub(crate) content_len: u64,
+    pub(crate) group_key: Vec<u8>,
     pub(crate) state: State,
     pub(crate) receive_count: u32,
     pub(crate) first_received_at: Option<u64>,
@@ -67,7 +69,9 @@ pub(crate) struct Naive {
     /// What was sent up to here has expired, even when the retention was raised afterwards.
     pub(crate) expired_until: u64,
     pub(crate) next: u64,
+    pub(crate) next_grouped: u64,
     pub(crate) next_delayed: u64,
+    pub(crate) groups: Groups,
     pub(crate) producers: Producers,
     keys: Keys,
     pub(crate) handles: Vec<ReceiptHandle>,
@@ -101,7 +105,9 @@ impl Naive {
             delayed_count: 0,
             expired_until: 0,
             next: 1,
+            next_grouped: MessageId::GROUPED_BIT + 1,
             next_delayed: MessageId::DELAYED_BIT + 1,
+            groups: Groups::default(),
             producers: Producers::default(),
             keys: Keys::default(),
             handles: Vec::new(),
@@ -122,7 +128,11 @@ impl Naive {
         for window_ms in [self.attributes.dedup_window_ms, attributes.dedup_window_ms] {
             self.keys.forget(window_ms, self.now);
         }
-        self.attributes = attributes;
+        let before = self.attributes.groups;
+        self.gaining(|naive| {
+            naive.attributes = attributes;
+            naive.on_rule(before);
+        });
         if attributes.rewind_ms == 0 {
             self.drop_kept();
         }
@@ -141,7 +151,7 @@ impl Naive {
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let hidden = self.hidden.len() as u64;
         (
-            self.ready.len() as u64,
+            (self.ready.len() + self.groups.ready_ids().len()) as u64,
             self.delayed_count,
             hidden - self.delayed_count,
         )
@@ -161,11 +171,9 @@ impl Naive {
     pub(crate) fn oldest_ready(&self) -> Option<u64> {
         let groups = [(false, 0), (false, MessageId::DELAYED_BIT), (true, 0)];
         let first = |group: &(bool, u64)| self.ready.range(*group..).next();
-        groups
-            .iter()
-            .filter_map(first)
-            .map(|(_, id)| self.messages[id].sent_at)
-            .min()
+        let firsts = groups.iter().filter_map(first).map(|(_, id)| *id);
+        let firsts = firsts.chain(self.groups.ready_ids().first().copied());
+        firsts.map(|id| self.messages[&id].sent_at).min()
     }
 
     /// How much earlier than true the oldest message may be said to be, and how late it expires.
@@ -174,8 +182,14 @@ impl Naive {
     }
 
     pub(crate) fn enter(&mut self, id: u64, state: State) {
+        let key = self.messages[&id].group_key.clone();
+        let is_grouped = MessageId(id).is_grouped();
+        if is_grouped && matches!(state, State::InFlight { .. } | State::Resting { .. }) {
+            self.groups.hold(&key, id);
+        }
         match state {
             State::Moving { number } => drop(self.mail.outbox.insert(id, number)),
+            State::Ready { .. } if is_grouped => self.groups.add(&key, id),
             State::Ready { is_fresh } => drop(self.ready.insert((is_fresh, id))),
             State::Delayed { due_at: at } | State::Resting { ready_at: at } => {
                 self.hidden.insert((at, id));
@@ -183,13 +197,19 @@ impl Naive {
             }
             State::InFlight { visible_at, .. } => drop(self.hidden.insert((visible_at, id))),
         }
-        self.gained |= matches!(state, State::Ready { .. });
+        self.gained |= matches!(state, State::Ready { .. }) && !is_grouped;
         self.messages.get_mut(&id).unwrap().state = state;
     }
 
     pub(crate) fn leave(&mut self, id: u64) {
-        let left = match self.messages[&id].state {
+        let (state, key) = (self.messages[&id].state, &self.messages[&id].group_key);
+        let is_grouped = MessageId(id).is_grouped();
+        if is_grouped && matches!(state, State::InFlight { .. } | State::Resting { .. }) {
+            assert!(self.groups.let_go(key, id));
+        }
+        let left = match state {
             State::Moving { .. } => self.mail.outbox.remove(&id).is_some(),
+            State::Ready { .. } if is_grouped => self.groups.remove(key, id),
             State::Ready { is_fresh } => self.ready.remove(&(is_fresh, id)),
             State::Delayed { due_at: at } | State::Resting { ready_at: at } => {
                 self.delayed_count -= 1;
@@ -201,22 +221,23 @@ impl Naive {
     }
 
     /// A message that was sent now, or came.
-    pub(crate) fn store(&mut self, id: u64, content_len: u64, state: State) {
+    pub(crate) fn store(&mut self, id: u64, content_len: u64, group_key: &[u8], state: State) {
         self.content_longest = self.content_longest.max(content_len);
         self.content_shortest = self.content_shortest.min(content_len);
         let message = Message {
             sent_at: self.now,
             content_len,
+            group_key: group_key.to_vec(),
             state,
             receive_count: 0,
             first_received_at: None,
         };
         self.messages.insert(id, message);
-        self.enter(id, state);
+        self.gaining(|naive| naive.enter(id, state));
     }
 
     pub(crate) fn drop_message(&mut self, id: u64) {
-        self.leave(id);
+        self.gaining(|naive| naive.leave(id));
         self.messages.remove(&id);
     }
 
@@ -232,8 +253,12 @@ impl Naive {
             self.give_up(id, DeathReason::Age);
         } else {
             self.check_not_too_old(id);
-            self.leave(id);
-            self.enter(id, State::Ready { is_fresh: false });
+            // In a group there is no other order than that of the ids.
+            let is_fresh = MessageId(id).is_grouped();
+            self.gaining(|naive| {
+                naive.leave(id);
+                naive.enter(id, State::Ready { is_fresh });
+            });
         }
     }
 
@@ -282,24 +307,52 @@ impl Naive {
 
     /// Time moves: what lapses, falls due, expires. `removed` is what the broker removed.
     pub(crate) fn on_time(&mut self, now: u64, removed: BTreeSet<u64>) {
-        self.on_entry(now, removed);
+        self.begin(now, removed);
+        self.expire_groups();
+        self.end_hidden();
         self.expire();
     }
 
     /// The same when nothing expires at `now` that has not yet.
-    pub(crate) fn on_entry(&mut self, now: u64, mut removed: BTreeSet<u64>) {
+    pub(crate) fn on_entry(&mut self, now: u64, removed: BTreeSet<u64>) {
+        self.begin(now, removed);
+        self.end_hidden();
+    }
+
+    fn begin(&mut self, now: u64, mut removed: BTreeSet<u64>) {
         removed.retain(|id| !self.buried.remove(id));
         self.now = now;
         self.removed = removed;
         self.leave_window();
         let retention_ms = self.attributes.retention_ms;
         self.expired_until = self.expired_until.max(now.saturating_sub(retention_ms));
+    }
+
+    /// What is ready in groups goes before what is hidden comes back: it is not there any more
+    /// when its group is served again.
+    fn expire_groups(&mut self) {
+        for id in self.groups.ready_ids() {
+            if self.removed.remove(&id) {
+                let message = &self.messages[&id];
+                let expiry = message.sent_at + self.attributes.retention_ms;
+                assert!(expiry <= self.now, "{id} expired early");
+                self.drop_message(id);
+            } else if self.mail.is_given_up(id) {
+                self.give_up(id, DeathReason::Age);
+            }
+        }
+    }
+
+    fn end_hidden(&mut self) {
+        let now = self.now;
+        self.groups.begin_instant();
         while let Some((_, id)) = self.hidden.first().copied().filter(|(at, _)| *at <= now) {
             match self.messages[&id].state {
                 State::InFlight { .. } => self.come_back_unhandled(id),
                 _ => self.come_back(id),
             }
         }
+        self.groups.is_instant = false;
     }
 
     fn expire(&mut self) {
@@ -355,14 +408,17 @@ impl Naive {
             MessageRecord::DELAY_DEFAULT => self.attributes.delay_ms,
             delay_ms => delay_ms,
         };
-        if batch.body_len_max() > self.attributes.message_size_max {
-            return assert_refused(reply, ErrorCode::MessageTooLarge);
-        }
-        if batch
-            .records()
-            .any(|record| delay_of(&record) > self.attributes.retention_ms)
-        {
-            return assert_refused(reply, ErrorCode::DelayOutOfRange);
+        let has_groups = self.attributes.groups != GroupMode::Off;
+        for record in batch.records() {
+            if record.body_len > self.attributes.message_size_max {
+                return assert_refused(reply, ErrorCode::MessageTooLarge);
+            }
+            if delay_of(&record) > self.attributes.retention_ms {
+                return assert_refused(reply, ErrorCode::DelayOutOfRange);
+            }
+            if has_groups && record.group_key_len > 0 && delay_of(&record) > 0 {
+                return assert_refused(reply, ErrorCode::DelayInGroup);
+            }
         }
         self.keys.forget(self.attributes.dedup_window_ms, self.now);
         let stored = self.to_store(batch);
@@ -387,7 +443,11 @@ impl Naive {
                 ids.push(self.keys.find(key).unwrap());
                 continue;
             }
+            let group_key = batch.group_key(&record, start);
             let (next, state) = match delay_ms {
+                0 if has_groups && !group_key.is_empty() => {
+                    (&mut self.next_grouped, State::Ready { is_fresh: true })
+                }
                 0 => (&mut self.next, State::Ready { is_fresh: true }),
                 _ => (
                     &mut self.next_delayed,
@@ -398,7 +458,7 @@ impl Naive {
             };
             let id = *next;
             *next += 1;
-            self.store(id, record.content_len() as u64, state);
+            self.store(id, record.content_len() as u64, group_key, state);
             ids.push(id);
             if !key.is_empty() && self.attributes.dedup_window_ms > 0 {
                 self.keys.remember(key, id, self.now);
@@ -483,7 +543,9 @@ impl Naive {
             })
         };
         if of == PeekOf::Ready {
-            return self.ready.iter().filter_map(|(_, id)| peeked(id)).collect();
+            let grouped = self.groups.ready_ids();
+            let ready = self.ready.iter().map(|(_, id)| id).chain(&grouped);
+            return ready.filter_map(peeked).collect();
         }
         let all = self.messages.keys().filter_map(peeked);
         let is_asked = |state| match of {
@@ -516,7 +578,8 @@ impl Naive {
             .in_flight_count_max
             .saturating_sub(in_flight);
         let is_paused = self.attributes.is_paused;
-        if room == 0 && !is_paused && !self.ready.is_empty() {
+        let receivable = [self.ready.len() as u64, self.receivable_of_groups()];
+        if room == 0 && !is_paused && receivable != [0; 2] {
             return assert_refused(reply, ErrorCode::TooManyInFlight);
         }
         let most = if is_paused {
@@ -527,13 +590,8 @@ impl Naive {
         let Reply::Received(deliveries) = reply else {
             panic!("{reply:?} to a receive")
         };
-        let expected: Vec<u64> = self
-            .ready
-            .iter()
-            .take(usize::try_from(most).unwrap())
-            .map(|(_, id)| *id)
-            .collect();
         let ids: Vec<u64> = deliveries.iter().map(|delivery| delivery.id.0).collect();
+        let expected = self.expected(usize::try_from(most).unwrap(), &ids);
         assert_eq!(ids, expected[..ids.len().min(expected.len())]);
         let len: u64 = ids.iter().map(|id| self.messages[id].content_len).sum();
         assert!(
@@ -547,16 +605,33 @@ impl Naive {
                 "too few"
             );
         }
+        self.check_locks(&ids);
+        if !ids.is_empty() && !receivable.contains(&0) {
+            self.groups.are_first = !self.groups.are_first;
+        }
         let timeout_ms = timeout_ms.unwrap_or(self.attributes.visibility_timeout_ms);
         for delivery in deliveries {
             self.hand_out(delivery, self.now + u64::from(timeout_ms));
         }
     }
 
+    /// What a receive of `most` messages hands out, if lengths do not matter.
+    fn expected(&self, most: usize, told: &[u64]) -> Vec<u64> {
+        let groupless: Vec<u64> = self.ready.iter().take(most).map(|(_, id)| *id).collect();
+        let of_groups = self.expected_of_groups(most, told);
+        let groups_first = self.groups.are_first && !groupless.is_empty();
+        let sides = match groups_first {
+            true => [of_groups, groupless],
+            false => [groupless, of_groups],
+        };
+        sides.into_iter().flatten().take(most).collect()
+    }
+
     fn hand_out(&mut self, delivery: &Delivery, visible_at: u64) {
         let (id, handle, now) = (delivery.id.0, delivery.handle, self.now);
         self.leave(id);
         self.enter(id, State::InFlight { handle, visible_at });
+        self.on_handed_out(id);
         let message = self.messages.get_mut(&id).unwrap();
         message.receive_count += 1;
         let first_received_at = *message.first_received_at.get_or_insert(now);

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use sampan_core::Command;
 use sampan_protocol::{
-    BatchBuilder, Durability, Handles, MessageBatch, MessageId, NewMessage, ProducerNumber,
-    QueueAttributes, QueueId, ReceiptHandle, WhenFull,
+    BatchBuilder, Durability, GroupMode, Handles, MessageBatch, MessageId, NewMessage,
+    ProducerNumber, QueueAttributes, QueueId, ReceiptHandle, WhenFull,
 };
 
 static BODY: [u8; 5_000] = [7; 5_000];
@@ -27,6 +27,10 @@ pub(crate) struct Profile {
     pub(crate) content_len: Option<usize>,
     /// The longest delay, in milliseconds; hardly longer than the queue's retention.
     pub(crate) delay_max: u64,
+    /// In a thousand sends, how many have group keys.
+    pub(crate) grouped: u32,
+    /// How many different group keys there are.
+    pub(crate) group_count: u32,
     /// The longest pause between two entries, in milliseconds.
     pub(crate) pause_max: u64,
 }
@@ -42,6 +46,8 @@ impl Profile {
             delay_max: *[20_000, 60_002, 90_000_000, u64::MAX]
                 .choose(random)
                 .unwrap(),
+            grouped: *[0, 0, 600, 950].choose(random).unwrap(),
+            group_count: *[1, 3, 8, 300].choose(random).unwrap(),
             pause_max: *[3, 2_000, 40_000, 20_000_000, 3_000_000_000]
                 .choose(random)
                 .unwrap(),
@@ -82,6 +88,10 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
         true => WhenFull::DropOldestToDeadLetter,
         false => WhenFull::Refuse,
     };
+    let groups = *[GroupMode::Off, GroupMode::Ordered, GroupMode::Fair]
+        .choose(random)
+        .unwrap();
+    let rewind_max = u64::MAX * u64::from(groups == GroupMode::Off);
     let retention_ms = *[60_000, 600_000, 86_400_000, 34_560_000_000]
         .choose(random)
         .unwrap();
@@ -93,7 +103,8 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
         retention_ms,
         byte_count_max: *[1 << 50, 1 << 50, 20_000, 3_000].choose(random).unwrap(),
         when_full,
-        rewind_ms: *[0, 0, 5_000, 60_000, retention_ms].choose(random).unwrap(),
+        rewind_ms: rewind_max.min(*[0, 0, 5_000, 60_000, retention_ms].choose(random).unwrap()),
+        groups,
         delay_ms: *[0, 0, 0, 5_000].choose(random).unwrap(),
         message_size_max: *[4_096, 4_096, 4_096, 50].choose(random).unwrap(),
         is_paused: random.random_ratio(1, 8),
@@ -115,6 +126,7 @@ pub(crate) fn attributes(random: &mut StdRng, target: Option<QueueId>) -> QueueA
 fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
     let mut builder = BatchBuilder::new();
     let with_keys = random.random_range(0..1_000) < profile.keyed;
+    let with_groups = random.random_range(0..1_000) < profile.grouped;
     let with_delays = random.random_range(0..1_000) < profile.delayed;
     for _ in 0..random.random_range(1..=profile.count_max) {
         let longest = *[10, 100, 4_096, 4_097]
@@ -125,7 +137,12 @@ fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
         } else {
             random.random_range(1..=longest)
         };
+        let group_key = match with_groups && random.random_ratio(7, 8) {
+            true => Bytes::from(random.random_range(0..profile.group_count).to_string()),
+            false => Bytes::new(),
+        };
         let delay_ms = match random.random_range(0..4) {
+            _ if !group_key.is_empty() && random.random_ratio(999, 1_000) => Some(0),
             _ if !with_delays => None,
             0 => None,
             1 => Some(0),
@@ -149,6 +166,7 @@ fn batch(random: &mut StdRng, profile: &Profile) -> MessageBatch {
                 body,
                 headers,
                 delay_ms,
+                group_key,
                 dedup_key,
             })
             .unwrap();

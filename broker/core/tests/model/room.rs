@@ -40,10 +40,11 @@ impl Naive {
         }
         if least == most {
             let surplus = over_count.max(most.div_ceil(self.content_longest));
-            let has_enough = surplus <= (self.ready.len() as u64).min(OVERFLOW_COUNT_MAX);
+            let ready_count = self.ready_in_order().len() as u64;
+            let has_enough = surplus <= ready_count.min(OVERFLOW_COUNT_MAX);
             return has_enough.then_some(surplus);
         }
-        let oldest = self.ready.iter().map(|(_, id)| *id);
+        let oldest = self.ready_in_order().into_iter();
         let given_up = oldest.take_while(|id| self.mail.gave_way(*id)).count() as u64;
         let is_enough = given_up >= over_count && (least == 0 || given_up > 0);
         assert!(is_refused || is_enough, "{given_up} of {over_count}");
@@ -52,10 +53,16 @@ impl Naive {
 
     /// The oldest go.
     pub(crate) fn give_way(&mut self, surplus: u64) {
+        let mut oldest = self.ready_in_order().into_iter();
         for _ in 0..surplus {
-            let (_, id) = *self.ready.first().unwrap();
-            self.give_up(id, DeathReason::Overflow);
+            self.give_up(oldest.next().unwrap(), DeathReason::Overflow);
         }
+    }
+
+    /// Those of groups are the last ones.
+    fn ready_in_order(&self) -> Vec<u64> {
+        let groupless = self.ready.iter().map(|(_, id)| *id);
+        groupless.chain(self.groups.ready_ids()).collect()
     }
 }
 

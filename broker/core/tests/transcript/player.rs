@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sampan_core::{
-    Arrival, Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Fate, Redrive,
+    Arrival, Broker, CatalogCommand, CatalogRecord, Command, Effect, Entry, Fate, Peek, Redrive,
     RedriveOrder, RedriveStep, Reply, RowKey,
 };
 use sampan_protocol::{
-    DeathReason, Handles, QueueId, ReceiptHandle, RedriveFilter, SetId, Timestamp,
+    DeathReason, Handles, MessageId, PeekOf, QueueId, ReceiptHandle, RedriveFilter, SetId,
+    Timestamp,
 };
 
 use crate::cluster;
@@ -48,6 +49,8 @@ impl Player {
             ["redriving", queue] => self.redriving(QueueId(queue.parse().unwrap())),
             ["kept", queue] => vec![self.kept(queue)],
             ["bytes", queue] => vec![self.bytes(queue)],
+            ["locked", queue] => vec![self.locked(queue)],
+            ["look", queue] => self.look(QueueId(queue.parse().unwrap())),
             ["letters", queue] => self.letters(QueueId(queue.parse().unwrap())),
             ["cluster", "show"] => cluster::show(self.broker.catalog()),
             ["catalog", "unfinished"] => self.broker.catalog().unfinished().map(record).collect(),
@@ -158,13 +161,20 @@ impl Player {
         }
     }
 
-    /// `deliver 2 from=1 3 4`: the letters 3 and 4 of queue 1, with the bodies of one byte.
+    /// `deliver 2 from=1 3 4`: the letters 3 and 4 of queue 1, with the bodies of one byte; `3#g`
+    /// is one of the group `g`.
     fn deliver(&self, queue: QueueId, words: &[&str]) -> Command {
         let source = QueueId(option(words, "from").unwrap());
         let numbers: Vec<u64> = words[3..]
             .iter()
-            .map(|word| word.parse().unwrap())
+            .map(|word| word.split('#').next().unwrap().parse().unwrap())
             .collect();
+        let bodies = words[3..].iter().map(|word| match word.split_once('#') {
+            Some((_, group)) => format!("1#{group}"),
+            None => "1".to_owned(),
+        });
+        let bodies: Vec<String> = bodies.collect();
+        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
         let arrival = |number: &u64| Arrival {
             number: *number,
             sent_at: Timestamp(START),
@@ -173,7 +183,7 @@ impl Player {
             queue,
             source,
             arrivals: numbers.iter().map(arrival).collect(),
-            batch: batch(&vec!["1"; numbers.len()]),
+            batch: batch(&bodies),
         }
     }
 
@@ -315,6 +325,24 @@ impl Player {
         format!("bytes {}", counts.unwrap().bytes)
     }
 
+    fn locked(&self, queue: &str) -> String {
+        let counts = self.broker.counts(QueueId(queue.parse().unwrap()));
+        let counts = counts.unwrap();
+        format!("ready {}, locked {}", counts.ready, counts.locked)
+    }
+
+    fn look(&self, queue: QueueId) -> Vec<String> {
+        let ask = Peek {
+            of: PeekOf::Ready,
+            id: MessageId(0),
+            count_max: 256,
+            len_max: 1 << 20,
+        };
+        let ready = self.broker.peek(queue, &ask, &[]).unwrap();
+        let ids = ready.iter().map(|message| id_run(message.id, 1));
+        vec![format!("ready: {}", ids.collect::<Vec<_>>().join(" "))]
+    }
+
     fn checkpoint(&mut self, resident_count_max: usize) -> Vec<String> {
         let mut out = Vec::new();
         for (key, row) in self.broker.freeze().into_rows() {
@@ -365,6 +393,8 @@ fn kind_name(kind: u8) -> &'static str {
         RowKey::KEYS => "keys",
         RowKey::KEPT => "kept",
         RowKey::REPLY => "reply",
+        RowKey::GROUPED => "grouped",
+        RowKey::HELD => "held",
         RowKey::PAGE => "page",
         other => panic!("row of kind {other}"),
     }

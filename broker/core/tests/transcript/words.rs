@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use sampan_protocol::{
-    AttributeChanges, BatchBuilder, Durability, MessageBatch, MessageId, NewMessage,
-    ProducerNumber, ProducerSession, QueueAttributes, Timestamp, WhenFull,
+    AttributeChanges, BatchBuilder, Durability, GroupMode, IdSpace, MessageBatch, MessageId,
+    NewMessage, ProducerNumber, ProducerSession, QueueAttributes, Timestamp, WhenFull,
 };
 
 /// Transcripts count time from here.
@@ -70,6 +70,12 @@ pub(crate) fn attribute_changes(words: &[&str]) -> AttributeChanges {
             0 => Durability::Sync,
             _ => Durability::Async,
         }),
+        groups: words.iter().find_map(|word| match *word {
+            "groups=off" => Some(GroupMode::Off),
+            "groups=ordered" => Some(GroupMode::Ordered),
+            "groups=fair" => Some(GroupMode::Fair),
+            _ => None,
+        }),
     }
 }
 
@@ -97,11 +103,12 @@ pub(crate) fn producer(word: &str) -> ProducerNumber {
 }
 
 /// `10` is a body of ten bytes, `10+5s` one with a delay, `3x10` three alike; `10@a` has the
-/// deduplication key `a`, `10+5s@a` both.
+/// deduplication key `a`, `10+5s@a` both; `10#g` is of the group `g`, `10#g@a` has both keys.
 pub(crate) fn batch(words: &[&str]) -> MessageBatch {
     let mut builder = BatchBuilder::new();
     for word in words {
         let (word, key) = word.split_once('@').unwrap_or((word, ""));
+        let (word, group) = word.split_once('#').unwrap_or((word, ""));
         let (count, rest) = word.split_once('x').map_or((1, word), |(count, rest)| {
             (count.parse::<usize>().unwrap(), rest)
         });
@@ -114,6 +121,7 @@ pub(crate) fn batch(words: &[&str]) -> MessageBatch {
                 .push(NewMessage {
                     body,
                     delay_ms: delay,
+                    group_key: Bytes::copy_from_slice(group.as_bytes()),
                     dedup_key: Bytes::copy_from_slice(key.as_bytes()),
                     ..NewMessage::default()
                 })
@@ -123,11 +131,16 @@ pub(crate) fn batch(words: &[&str]) -> MessageBatch {
     builder.finish()
 }
 
-/// `5`, `5..9`; ids of delayed messages are `d5`, `d5..d9`.
+/// `5`, `5..9`; ids of delayed messages are `d5`, `d5..d9`, those of groups `g5`.
 pub(crate) fn id_run(first: MessageId, count: u64) -> String {
-    let name = |id: u64| match id & MessageId::DELAYED_BIT {
-        0 => id.to_string(),
-        bit => format!("d{}", id ^ bit),
+    let name = |id: u64| {
+        let space = MessageId(id).space();
+        let number = id - space.base();
+        match space {
+            IdSpace::Immediate => number.to_string(),
+            IdSpace::Grouped => format!("g{number}"),
+            IdSpace::Delayed => format!("d{number}"),
+        }
     };
     match count {
         1 => name(first.0),
@@ -135,11 +148,12 @@ pub(crate) fn id_run(first: MessageId, count: u64) -> String {
     }
 }
 
-/// `5`, or `d5` of a message that was sent with a delay.
+/// `5`, or `d5` of a message that was sent with a delay, `g5` of one of a group.
 pub(crate) fn message_id(word: &str) -> MessageId {
     let number = |word: &str| word.parse::<u64>().unwrap();
-    match word.strip_prefix('d') {
-        Some(word) => MessageId(number(word) | MessageId::DELAYED_BIT),
-        None => MessageId(number(word)),
+    match (word.strip_prefix('d'), word.strip_prefix('g')) {
+        (Some(word), _) => MessageId(number(word) | MessageId::DELAYED_BIT),
+        (_, Some(word)) => MessageId(number(word) | MessageId::GROUPED_BIT),
+        _ => MessageId(number(word)),
     }
 }

@@ -22,7 +22,9 @@ use super::size;
 pub(crate) use cluster::ClusterVerb;
 pub(crate) use dead_letter::{DeadLetterVerb, ReasonArgument, RedriveArguments};
 pub(crate) use message::MessageVerb;
-pub(crate) use queue::{AttributeArguments, PeekState, QueueVerb, WhenFullArgument};
+pub(crate) use queue::{
+    AttributeArguments, GroupsArgument, PeekState, QueueVerb, WhenFullArgument,
+};
 
 /// Most sets of a cluster, that of the catalog among them.
 pub(crate) const SET_COUNT_MAX: i64 = 256;
@@ -214,6 +216,9 @@ pub(crate) struct SendArguments {
     /// How long the messages stay hidden; absent: as the queue says.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) delay: Option<Duration>,
+    /// Group key, 1 to 128 bytes: what it does is an attribute of the queue, see `queue create`.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) group: Option<String>,
     /// Deduplication key, 1 to 128 bytes: when a message with this key was stored within the
     /// queue's window, nothing is stored, and the id is that message's.
     #[arg(long, value_name = "KEY", conflicts_with = "count")]
@@ -383,6 +388,8 @@ mod tests {
             "--redelivery-delay 1s..10m",
             "--max-messages 5 --max-in-flight 3 --max-delayed 0",
             "--dedup-window 1h",
+            "--groups ordered",
+            "--groups off",
             "--paused",
             "--paused=false",
         ] {

@@ -7,7 +7,7 @@ use super::args::{Format, PeekState};
 use super::failure::Failure;
 use super::output::Output;
 use super::queue::rfc3339;
-use super::receive::{printable, put_body};
+use super::receive::{printable, put_body, put_bytes};
 
 /// Prints messages of one state. Goes on until there are `count`, or no more.
 pub(crate) async fn page(
@@ -86,6 +86,10 @@ fn to_json(message: &PeekedMessage) -> Value {
         "headers": headers,
     });
     put_body(&mut value, "body", &message.body);
+    if !message.group_key.is_empty() {
+        let key = &message.group_key;
+        put_bytes(&mut value, "group_key", "group_key_encoding", key);
+    }
     value
 }
 

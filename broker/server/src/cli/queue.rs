@@ -1,11 +1,11 @@
 //! `sampan queue`: create, set, pause, resume, show, why, list, peek, purge, rewind, delete.
 
-use sampan_client::{Client, QueueDescription, QueueOptions, Timestamp, WhenFull, Why};
+use sampan_client::{Client, GroupMode, QueueDescription, QueueOptions, Timestamp, WhenFull, Why};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::{AttributeArguments, Format, QueueVerb, WhenFullArgument};
+use super::args::{AttributeArguments, Format, GroupsArgument, QueueVerb, WhenFullArgument};
 use super::duration::format_ms;
 use super::failure::Failure;
 use super::output::Output;
@@ -147,6 +147,13 @@ fn plain_options(attributes: &AttributeArguments) -> QueueOptions {
     if let Some(durability) = attributes.durability {
         options = options.durability(durability.into());
     }
+    if let Some(groups) = attributes.groups {
+        options = options.groups(match groups {
+            GroupsArgument::Off => GroupMode::Off,
+            GroupsArgument::Ordered => GroupMode::Ordered,
+            GroupsArgument::Fair => GroupMode::Fair,
+        });
+    }
     if let Some(is_paused) = attributes.paused {
         options = options.paused(is_paused);
     }
@@ -166,6 +173,14 @@ fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
             ),
         ),
         Why::Empty => ("empty", "the queue is empty".to_owned()),
+        Why::Locked(count) => (
+            "groups in flight",
+            format!(
+                "{count} ready, all behind messages of their groups that are in flight or rest; {} \
+                 in flight and {} delayed",
+                counts.in_flight, counts.delayed
+            ),
+        ),
         Why::TooManyInFlight(count) => (
             "too many in flight",
             format!("{count} messages are in flight, and the queue allows no more"),
@@ -196,6 +211,14 @@ fn why(queue: &QueueDescription, output: &mut Output) -> Result<(), Failure> {
         &format!("{text}{sends}"),
         &json!({ "why": reason, "until_ms": until_ms, "full": is_full }),
     )
+}
+
+fn groups_name(groups: GroupMode) -> &'static str {
+    match groups {
+        GroupMode::Off => "off",
+        GroupMode::Ordered => "ordered",
+        GroupMode::Fair => "fair",
+    }
 }
 
 /// In UTC, to the millisecond. What no calendar reaches is told in milliseconds.
@@ -248,6 +271,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "dedup_window_ms": attributes.dedup_window_ms,
         "rewind_ms": attributes.rewind_ms,
         "durability": attributes.durability.text(),
+        "groups": groups_name(attributes.groups),
         "ready": counts.ready,
         "delayed": counts.delayed,
         "in_flight": counts.in_flight,
@@ -258,6 +282,7 @@ fn queue_json(queue: &QueueDescription) -> Value {
         "undeliverable": counts.undeliverable,
         "rewindable": counts.rewindable,
         "bytes": counts.bytes,
+        "locked": counts.locked,
     })
 }
 
@@ -294,6 +319,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("dedup-window", format_ms(attributes.dedup_window_ms.into())),
         row("rewind", format_ms(attributes.rewind_ms)),
         row("durability", attributes.durability.text().to_owned()),
+        row("groups", groups_name(attributes.groups).to_owned()),
         row("paused", attributes.is_paused.to_string()),
         row("dead-letter-queue", queue.dead_letter_queue.clone()),
         row("max-receives", attributes.receive_count_max.to_string()),
@@ -308,6 +334,7 @@ fn queue_rows(queue: &QueueDescription) -> Vec<Vec<String>> {
         row("undeliverable", counts.undeliverable.to_string()),
         row("rewindable", counts.rewindable.to_string()),
         row("bytes", counts.bytes.to_string()),
+        row("locked", counts.locked.to_string()),
     ]
 }
 
@@ -367,6 +394,10 @@ mod tests {
         let json = printed(Format::Json, |output| why(&queue, output));
         let expected = "{\"full\":false,\"until_ms\":1700000000500,\"why\":\"hidden\"}\n";
         assert_eq!(json, expected);
+        (queue.counts.ready, queue.counts.locked) = (4, 4);
+        let json = printed(Format::Json, |output| why(&queue, output));
+        let expected = "{\"full\":false,\"until_ms\":null,\"why\":\"groups in flight\"}\n";
+        assert_eq!(json, expected);
         queue.attributes.is_paused = true;
         assert_eq!(told(&queue), "the queue is paused\n");
         queue.attributes.message_count_max = 3;
@@ -392,6 +423,8 @@ mod tests {
             "rewind              0s",
             "durability          sync",
             "rewindable          0",
+            "groups              off",
+            "locked              0",
             "paused              false",
             "dead-letter-queue   dead",
         ] {

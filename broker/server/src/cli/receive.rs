@@ -45,6 +45,7 @@ struct Received<'a> {
     handle: u64,
     receive_count: u32,
     sent_at_ms: u64,
+    group_key: Option<&'a [u8]>,
     dedup_key: Option<&'a [u8]>,
     body: &'a [u8],
     /// Of a message in a dead-letter queue.
@@ -58,6 +59,7 @@ impl<'a> From<&'a Delivery> for Received<'a> {
             handle: delivery.handle.0,
             receive_count: delivery.receive_count,
             sent_at_ms: delivery.sent_at.0,
+            group_key: delivery.group_key.as_deref(),
             dedup_key: delivery.dedup_key.as_deref(),
             body: &delivery.body,
             dead_letter: delivery.dead_letter(),
@@ -93,6 +95,9 @@ fn to_json(received: &Received<'_>) -> Value {
         "sent_at_ms": received.sent_at_ms,
     });
     put_bytes(&mut value, "body", "encoding", received.body);
+    if let Some(key) = received.group_key {
+        put_bytes(&mut value, "group_key", "group_key_encoding", key);
+    }
     if let Some(key) = received.dedup_key {
         put_bytes(&mut value, "dedup_key", "dedup_key_encoding", key);
     }
@@ -114,7 +119,7 @@ pub(crate) fn put_body(value: &mut Value, name: &str, body: &[u8]) {
 }
 
 /// As text, or else in base64, and then the encoding is told.
-fn put_bytes(value: &mut Value, name: &str, encoding: &str, bytes: &[u8]) {
+pub(crate) fn put_bytes(value: &mut Value, name: &str, encoding: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => value[name] = text.into(),
         Err(_) => {
@@ -157,6 +162,7 @@ mod tests {
             handle: (1 << 63) - 1,
             receive_count: 2,
             sent_at_ms: 5,
+            group_key: None,
             dedup_key: None,
             body,
             dead_letter: None,
@@ -202,6 +208,15 @@ mod tests {
         assert_eq!(value["dedup_key"], "/wAB");
         assert_eq!(value["dedup_key_encoding"], "base64");
         assert_eq!(value["body"], "body");
+    }
+
+    #[test]
+    fn a_group_key_is_shown_like_a_deduplication_key() {
+        let received = Received {
+            group_key: Some(b"account 12"),
+            ..received(b"body")
+        };
+        assert_eq!(to_json(&received)["group_key"], "account 12");
     }
 
     #[test]

@@ -91,7 +91,11 @@ pub(crate) async fn run(
         until: arguments.at,
     };
     let dedup_key = arguments.dedup_key.map(Bytes::from);
-    let mut window = Window::new(client.queue(&arguments.queue), hidden, dedup_key);
+    let keys = Keys {
+        group: arguments.group.map(Bytes::from),
+        dedup: dedup_key,
+    };
+    let mut window = Window::new(client.queue(&arguments.queue), hidden, keys);
     let mut sent = Sent {
         count: 0,
         last: None,
@@ -150,21 +154,27 @@ impl Hidden {
     }
 }
 
+/// Keys that all messages get.
+struct Keys {
+    group: Option<Bytes>,
+    dedup: Option<Bytes>,
+}
+
 /// Messages on their way, the oldest first.
 struct Window {
     queue: Queue,
     hidden: Hidden,
-    dedup_key: Option<Bytes>,
+    keys: Keys,
     sends: VecDeque<(Sending, usize)>,
     len: usize,
 }
 
 impl Window {
-    fn new(queue: Queue, hidden: Hidden, dedup_key: Option<Bytes>) -> Self {
+    fn new(queue: Queue, hidden: Hidden, keys: Keys) -> Self {
         Window {
             queue,
             hidden,
-            dedup_key,
+            keys,
             sends: VecDeque::new(),
             len: 0,
         }
@@ -182,7 +192,8 @@ impl Window {
         let len = body.len();
         let mut message = Message::new(body);
         message.delay = self.hidden.delay();
-        message.dedup_key = self.dedup_key.clone();
+        message.group_key = self.keys.group.clone();
+        message.dedup_key = self.keys.dedup.clone();
         self.sends.push_back((self.queue.send_with(message), len));
         self.len += len;
     }

@@ -266,8 +266,8 @@ fn check_entry(
     if before.is_some_and(|(queue, last)| queue == entry.queue && last >= entry.first) {
         return wrong("two extents overlap");
     }
-    if MessageId(entry.first).is_delayed() != MessageId(entry.last).is_delayed() {
-        return wrong("an extent mixes the two kinds of ids");
+    if MessageId(entry.first).space() != MessageId(entry.last).space() {
+        return wrong("an extent mixes kinds of ids");
     }
     let Some(account) = found.get_mut(&entry.place.segment) else {
         return wrong("an extent names an unknown segment");

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use sampan_protocol::{MessageBatch, MessageId, QueueId, Timestamp};
+use sampan_protocol::{IdSpace, MessageBatch, MessageId, QueueId, Timestamp};
 
 use super::memory_extent::MemoryExtent;
 use super::removals::Removals;
@@ -98,27 +98,33 @@ impl Space {
     }
 }
 
-/// Both id spaces of a queue.
+/// The id spaces of a queue.
 #[derive(Debug, Default)]
 struct QueueOverlay {
     plain: Space,
+    grouped: Space,
     delayed: Space,
 }
 
 impl QueueOverlay {
+    /// In the order of the ids.
+    fn spaces(&self) -> impl Iterator<Item = &Space> {
+        [&self.plain, &self.grouped, &self.delayed].into_iter()
+    }
+
     fn space(&self, id: u64) -> &Space {
-        if MessageId(id).is_delayed() {
-            &self.delayed
-        } else {
-            &self.plain
+        match MessageId(id).space() {
+            IdSpace::Immediate => &self.plain,
+            IdSpace::Grouped => &self.grouped,
+            IdSpace::Delayed => &self.delayed,
         }
     }
 
     fn space_mut(&mut self, id: u64) -> &mut Space {
-        if MessageId(id).is_delayed() {
-            &mut self.delayed
-        } else {
-            &mut self.plain
+        match MessageId(id).space() {
+            IdSpace::Immediate => &mut self.plain,
+            IdSpace::Grouped => &mut self.grouped,
+            IdSpace::Delayed => &mut self.delayed,
         }
     }
 }
@@ -170,7 +176,7 @@ impl Overlay {
     /// Removes a queue with all its messages.
     pub(super) fn remove_queue(&mut self, queue: QueueId) {
         if let Some(overlay) = self.queues.remove(&queue) {
-            self.len -= overlay.plain.len() + overlay.delayed.len();
+            self.len -= overlay.spaces().map(Space::len).sum::<u64>();
         }
         let superfluous = self.removals.insert_queue(queue);
         self.range_count -= i64::try_from(superfluous).unwrap_or(i64::MAX);
@@ -194,8 +200,8 @@ impl Overlay {
     /// The extents with living messages, by queue and ascending id.
     pub(super) fn extents(&self) -> impl Iterator<Item = (QueueId, &MemoryExtent)> {
         self.queues.iter().flat_map(|(queue, overlay)| {
-            let both = overlay.plain.extents.iter().chain(&overlay.delayed.extents);
-            both.filter(|extent| !extent.is_dead())
+            let all = overlay.spaces().flat_map(|space| &space.extents);
+            all.filter(|extent| !extent.is_dead())
                 .map(|extent| (*queue, extent))
         })
     }

@@ -81,7 +81,7 @@ impl<'a> Gathered<'a> {
         let grown = self.len + EXTENT_RECORD_LEN + message.content.len();
         queue == self.queue
             && grown <= EXTENT_LEN
-            && MessageId(first.id).is_delayed() == MessageId(message.id).is_delayed()
+            && MessageId(first.id).space() == MessageId(message.id).space()
             && message.id - first.id < EXTENT_SPAN_MAX
     }
 

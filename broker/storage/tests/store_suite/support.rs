@@ -103,11 +103,16 @@ pub(crate) fn batch(queue: QueueId, first: MessageId, count: u32, len: usize) ->
             0 => Bytes::from(format!("key of {id}")),
             _ => Bytes::new(),
         };
+        let group_key = match id % 4 {
+            0 => Bytes::from(format!("group {}", id % 8)),
+            _ => Bytes::new(),
+        };
         builder
             .push(NewMessage {
                 body: Bytes::from(body),
                 headers,
                 delay_ms: None,
+                group_key,
                 dedup_key,
             })
             .unwrap();

@@ -23,7 +23,7 @@ pub(crate) enum QueueVerb {
         ["visibility_timeout", "retention", "delay", "max_message_size", "wait", "redelivery_delay",
          "max_messages", "max_bytes", "when_full", "max_in_flight", "max_delayed", "paused",
          "dead_letter_queue", "max_receives", "dead_letter_after", "dedup_window", "rewind",
-         "durability"])))]
+         "groups", "durability"])))]
     Set {
         /// The queue.
         name: String,
@@ -131,6 +131,17 @@ impl From<DurabilityArgument> for Durability {
     }
 }
 
+/// What the group keys of messages do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupsArgument {
+    /// They are carried along.
+    Off,
+    /// Messages of a group are handed out in the order of their sends, to one receiver at a time.
+    Ordered,
+    /// Groups take turns.
+    Fair,
+}
+
 /// Attributes of a queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AttributeArguments {
@@ -181,6 +192,9 @@ pub(crate) struct AttributeArguments {
     /// that loses its power may lose the last tenths of a second. Default sync.
     #[arg(long, value_enum, value_name = "DURABILITY")]
     pub(crate) durability: Option<DurabilityArgument>,
+    /// What the group keys of messages do.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) groups: Option<GroupsArgument>,
     /// Let receives find nothing. `--paused=false` lets them find messages again.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
