@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::checker::{Case, Past, Still, Violation, check};
+use super::checker::{Case, Groups, Past, Still, Violation, check};
 use super::fault::Fault;
 use super::history::{Event, History};
 use super::inject::{Scene, carry_out, lasts};
-use super::load::{self, AGAIN, DEAD, Load, LoadOptions, QUEUES, Stage};
+use super::load::{self, AGAIN, DEAD, GROUP_COUNT, GROUPED, Load, LoadOptions, QUEUES, Stage};
 use super::metrics;
 use super::options::Options;
 use super::report::{Availability, Round};
@@ -119,6 +119,10 @@ pub(crate) fn run(
         allowed: fault.allowed(),
         queue_count: QUEUES.len() as u16,
         moves: &moves(),
+        groups: Some(Groups {
+            queue: GROUPED,
+            count: GROUP_COUNT,
+        }),
         still: seen.still.clone(),
         left: &seen.left,
     };

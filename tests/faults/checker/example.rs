@@ -1,7 +1,7 @@
 //! Histories made by hand: a good one, and the means to break it.
 
 use super::super::history::{Event, Kind, Outcome};
-use super::{Case, Past, Still, Violation, check};
+use super::{Case, Groups, Past, Still, Violation, check};
 
 pub(super) const SECOND: u64 = 1_000_000;
 /// The visibility timeout of every receive here.
@@ -19,6 +19,7 @@ pub(super) struct Example {
     pub(super) left: Vec<u64>,
     pub(super) past: Past,
     pub(super) moves: Vec<(u16, u16)>,
+    pub(super) groups: Option<Groups>,
 }
 
 impl Example {
@@ -33,6 +34,7 @@ impl Example {
             left: vec![0],
             past: Past::default(),
             moves: Vec::new(),
+            groups: None,
         };
         for number in 1..=10 {
             let at = number * SECOND;
@@ -53,6 +55,7 @@ impl Example {
             allowed: &self.allowed,
             queue_count: 1 + self.moves.len() as u16,
             moves: &self.moves,
+            groups: self.groups,
             still: self.still.clone(),
             left: &self.left,
         })

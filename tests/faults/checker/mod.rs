@@ -12,6 +12,7 @@ mod deletes;
 mod errors;
 #[cfg(test)]
 mod example;
+mod groups;
 mod index;
 mod leases;
 mod lives;
@@ -45,6 +46,8 @@ pub(crate) struct Case<'a> {
     pub(crate) queue_count: u16,
     /// Queues whose messages go to others, and to which, over however many queues in between.
     pub(crate) moves: &'a [(u16, u16)],
+    /// The queue with ordered groups.
+    pub(crate) groups: Option<Groups>,
     /// A look at all queues in between, while no call was under way.
     pub(crate) still: Option<Still>,
     /// Messages in each queue after everything was deleted.
@@ -66,6 +69,13 @@ impl Case<'_> {
         let overlaps = |(from, to): &(u64, u64)| *from <= end_us && start_us <= *to;
         self.disturbed.iter().any(overlaps)
     }
+}
+
+/// Messages of a queue whose numbers leave the same rest when divided by `count` are a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups {
+    pub(crate) queue: u16,
+    pub(crate) count: u64,
 }
 
 /// A broken promise.
@@ -124,6 +134,7 @@ pub(crate) fn check(case: &Case<'_>, past: &Past) -> Vec<Violation> {
     found.extend(deletes::check(case, &index));
     found.extend(lives::check(case, &index));
     found.extend(leases::check(case, &index));
+    found.extend(groups::check(case, &index));
     found.extend(times::check(case, &index));
     found.extend(counts::check(case));
     found.extend(errors::check(case));

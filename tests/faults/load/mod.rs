@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sampan_client::{Client, Queue, QueueCounts, QueueOptions};
+use sampan_client::{Client, GroupMode, Queue, QueueCounts, QueueOptions};
 use tokio::sync::watch;
 
 use super::history::History;
@@ -39,11 +39,13 @@ pub(crate) struct QueuePlan {
     pub(crate) gives_up: bool,
     /// Whether what is deleted is kept for a rewind.
     pub(crate) is_kept: bool,
+    /// Whether its messages are of [`GROUP_COUNT`] ordered groups, by their numbers.
+    pub(crate) is_grouped: bool,
 }
 
 /// Long enough that a slewed clock is within the slack of the checker, short enough that what
 /// lapses comes back within a round.
-pub(crate) const QUEUES: [QueuePlan; 8] = [
+pub(crate) const QUEUES: [QueuePlan; 9] = [
     plan("first", 5),
     plan("second", 5),
     plan("hasty", 3),
@@ -61,6 +63,10 @@ pub(crate) const QUEUES: [QueuePlan; 8] = [
         is_kept: true,
         ..plan("kept", 4)
     },
+    QueuePlan {
+        is_grouped: true,
+        ..plan("grouped", 3)
+    },
 ];
 /// The place of the queue that takes what others give up; nobody sends to it.
 pub(crate) const DEAD: u16 = 5;
@@ -68,6 +74,10 @@ pub(crate) const DEAD: u16 = 5;
 pub(crate) const AGAIN: u16 = 6;
 /// The place of the one that is rewound.
 pub(crate) const KEPT: u16 = 7;
+/// The place of the one with ordered groups, and how many these are: some of them are locked most
+/// of the time, and yet all of it is received within a round.
+pub(crate) const GROUPED: u16 = 8;
+pub(crate) const GROUP_COUNT: u64 = 32;
 /// Longer than a round, and shorter than the retention.
 const REWIND_WINDOW: Duration = Duration::from_secs(600);
 /// Receives of a message that comes back before it is given up.
@@ -80,6 +90,7 @@ const fn plan(name: &'static str, visibility_seconds: u64) -> QueuePlan {
         is_delayed: false,
         gives_up: false,
         is_kept: false,
+        is_grouped: false,
     }
 }
 
@@ -263,6 +274,9 @@ async fn create_queue(client: &Client, plan: QueuePlan) -> Queue {
     }
     if plan.is_kept {
         options = options.rewind(REWIND_WINDOW);
+    }
+    if plan.is_grouped {
+        options = options.groups(GroupMode::Ordered);
     }
     // One that is there already is from an earlier round.
     if let Err(error) = client.create_queue(plan.name, options).await {

@@ -12,7 +12,7 @@ use sampan_client::{Message, Queue};
 use tokio::time::MissedTickBehavior;
 
 use super::super::history::{Event, Kind};
-use super::{Active, QueuePlan, Shared, Stage, body};
+use super::{Active, GROUP_COUNT, QueuePlan, Shared, Stage, body};
 
 /// Unanswered calls of one producer; with more of them it sends nothing new.
 const CALL_COUNT_MAX: usize = 128;
@@ -79,7 +79,11 @@ impl Producer {
         };
         let message = |number| {
             let body = body::make(self.shared.body_seed, number, body_len(random));
-            Message::new(body).delay(Duration::from_millis(delay_ms.into()))
+            let message = Message::new(body).delay(Duration::from_millis(delay_ms.into()));
+            match self.plan.is_grouped {
+                true => message.group_key((number % GROUP_COUNT).to_string()),
+                false => message,
+            }
         };
         let messages: Vec<Message> = (first..first + count).map(message).collect();
         self.answer(active, first, delay_ms, messages)
