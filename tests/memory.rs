@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sampan_client::{Client, Queue, QueueOptions, Sending};
+use sampan_client::{Client, GroupMode, Message, Queue, QueueOptions, Sending};
 
 use self::broker::{Broker, Setup};
 use self::client::connect;
@@ -37,20 +37,29 @@ const LAPSED_QUEUES: usize = 5;
 /// Rounds of a million messages behind one that stays.
 const MILLIONS: usize = 5;
 const LAPSED_LEN_MAX: u64 = 400_000_000;
+/// Messages of ordered groups, and how many groups these are.
+const GROUPED: usize = 5_000_000;
+const GROUP_COUNT: usize = 1_000_000;
+const GROUPED_LEN_MAX: u64 = 400_000_000;
 const RECEIVE_COUNT: u16 = 256;
 /// Longer than it takes to receive the messages of one queue.
 const LAPSE: Duration = Duration::from_secs(120);
 
 async fn send(queue: &Queue, count: usize, body_len: usize) {
     let body = Bytes::from(vec![7; body_len]);
+    send_each(queue, count, |_| Message::new(body.clone())).await;
+}
+
+/// Sends `count` messages, each as it is made of its number.
+async fn send_each(queue: &Queue, count: usize, message: impl Fn(usize) -> Message) {
     let mut under_way: VecDeque<Sending> = VecDeque::new();
-    for _ in 0..count {
+    for number in 0..count {
         if under_way.len() == WINDOW
             && let Some(first) = under_way.pop_front()
         {
             first.await.unwrap();
         }
-        under_way.push_back(queue.send(body.clone()));
+        under_way.push_back(queue.send_with(message(number)));
     }
     for send in under_way {
         send.await.unwrap();
@@ -153,6 +162,33 @@ async fn memory_of_messages_in_flight_and_of_lapsed_ones() {
     let restarted = settled_len(&broker);
     println!("the same after a restart: {restarted} bytes");
     assert!(lapsed.max(restarted) <= LAPSED_LEN_MAX);
+}
+
+/// Goal: ordered groups take little memory, however many there are. Method: five million messages
+/// in a million groups, five of each, far from each other; then the broker is killed and comes back.
+#[tokio::test]
+async fn memory_of_messages_in_many_groups() {
+    let mut broker = Broker::start(Setup::default());
+    let client = connect(&broker.env()).await;
+    let options = QueueOptions::new().groups(GroupMode::Ordered);
+    let queue = client.create_queue("groups", options).await.unwrap();
+    let before = settled_len(&broker);
+    let body = Bytes::from(vec![7; 64]);
+    let message =
+        |number: usize| Message::new(body.clone()).group_key((number % GROUP_COUNT).to_string());
+    send_each(&queue, GROUPED, message).await;
+    let grouped = settled_len(&broker);
+    let each = grouped.saturating_sub(before) / GROUPED as u64;
+    println!(
+        "{GROUPED} in {GROUP_COUNT} groups: {before} bytes before, {grouped} then: {each} each"
+    );
+    let counts = client.show_queue("groups").await.unwrap().counts;
+    assert_eq!(counts.ready, GROUPED as u64);
+    broker.kill();
+    broker.launch();
+    let restarted = settled_len(&broker);
+    println!("the same after a restart: {restarted} bytes");
+    assert!(grouped.max(restarted) <= GROUPED_LEN_MAX);
 }
 
 /// Length of all files below a folder; those that go meanwhile count as nothing.
