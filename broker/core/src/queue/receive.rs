@@ -42,6 +42,14 @@ impl Room {
     }
 }
 
+/// A receive under way.
+pub(super) struct HandOut {
+    pub(super) room: Room,
+    visible_at: Timestamp,
+    now: Timestamp,
+    deliveries: Vec<Delivery>,
+}
+
 impl Queue {
     /// How many messages may still be taken in flight.
     pub(crate) fn in_flight_room(&self) -> u64 {
@@ -60,12 +68,16 @@ impl Queue {
         let count = u64::from(count_max)
             .min(self.in_flight_room())
             .min(self.receivable_count());
-        let mut room = Room {
-            count,
-            len: u64::from(len_max),
-            is_untouched: true,
+        let mut hand_out = HandOut {
+            room: Room {
+                count,
+                len: u64::from(len_max),
+                is_untouched: true,
+            },
+            visible_at,
+            now,
+            deliveries: Vec::with_capacity(count as usize),
         };
-        let mut deliveries = Vec::with_capacity(count as usize);
         if count > 0 {
             self.trace
                 .on_number(self.leases.next ^ visible_at.0.rotate_left(40));
@@ -75,40 +87,28 @@ impl Queue {
         let groups_first = has_both && self.groups.are_first;
         for is_groups in [groups_first, !groups_first] {
             let has_room = match is_groups {
-                true => self.receive_groups(&mut room, visible_at, now, &mut deliveries),
-                false => self.receive_groupless(&mut room, visible_at, now, &mut deliveries),
+                true => self.receive_groups(&mut hand_out),
+                false => self.receive_groupless(&mut hand_out),
             };
             if !has_room {
                 break;
             }
         }
-        if has_both && !deliveries.is_empty() {
+        if has_both && !hand_out.deliveries.is_empty() {
             self.groups.are_first = !groups_first;
         }
-        deliveries
+        hand_out.deliveries
     }
 
     /// Hands out messages in no group; true when they are over and there is room for more.
-    fn receive_groupless(
-        &mut self,
-        room: &mut Room,
-        visible_at: Timestamp,
-        now: Timestamp,
-        deliveries: &mut Vec<Delivery>,
-    ) -> bool {
-        self.receive_again(room, visible_at, now, deliveries)
-            && self.receive_fresh(room, visible_at, now, deliveries)
+    fn receive_groupless(&mut self, hand_out: &mut HandOut) -> bool {
+        self.receive_again(hand_out) && self.receive_fresh(hand_out)
     }
 
     /// Hands out from the pages; true when they are empty and there is room for more.
-    fn receive_again(
-        &mut self,
-        room: &mut Room,
-        visible_at: Timestamp,
-        now: Timestamp,
-        deliveries: &mut Vec<Delivery>,
-    ) -> bool {
+    fn receive_again(&mut self, hand_out: &mut HandOut) -> bool {
         let mut picks = Vec::new();
+        let room = &mut hand_out.room;
         let mut has_room = room.count > 0;
         while has_room && let Some(lowest) = self.pages.lowest_from(0) {
             let bound = self.space_of(MessageId(lowest)).marks.bound(lowest);
@@ -121,20 +121,21 @@ impl Queue {
             room.spend(taken, bound.content_len_max);
             has_room = taken > 0 && room.count > 0;
         }
-        self.lease(&picks, visible_at, now, deliveries);
+        self.lease(&picks, hand_out);
         has_room
     }
 
-    pub(super) fn lease(
-        &mut self,
-        picks: &[Pick],
-        visible_at: Timestamp,
-        now: Timestamp,
-        deliveries: &mut Vec<Delivery>,
-    ) {
+    pub(super) fn lease(&mut self, picks: &[Pick], hand_out: &mut HandOut) {
         if picks.is_empty() {
             return;
         }
+        let HandOut {
+            visible_at,
+            now,
+            deliveries,
+            ..
+        } = hand_out;
+        let (visible_at, now) = (*visible_at, *now);
         let mut picks_left = picks.iter();
         let trace = &mut self.trace;
         self.leases
@@ -162,13 +163,14 @@ impl Queue {
             });
     }
 
-    fn receive_fresh(
-        &mut self,
-        room: &mut Room,
-        visible_at: Timestamp,
-        now: Timestamp,
-        deliveries: &mut Vec<Delivery>,
-    ) -> bool {
+    fn receive_fresh(&mut self, hand_out: &mut HandOut) -> bool {
+        let HandOut {
+            room,
+            visible_at,
+            now,
+            deliveries,
+        } = hand_out;
+        let (visible_at, now) = (*visible_at, *now);
         while room.count > 0 && self.fresh_count() > 0 {
             let first = self.fresh_first;
             let bound = self.immediate.marks.bound(first);

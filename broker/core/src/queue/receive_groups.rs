@@ -4,23 +4,17 @@
 //! then the next one. In turns: one message of each group, again and again. A receive costs what
 //! it gives, however many groups there are. Spec: spec/semantics.md, "Groups".
 
-use sampan_protocol::{MessageId, Timestamp};
+use sampan_protocol::MessageId;
 
 use super::Queue;
 use super::groups::Group;
-use super::receive::{Pick, Room};
-use crate::reply::Delivery;
+use super::receive::{HandOut, Pick, Room};
 
 impl Queue {
     /// Hands out messages of groups; true when no more can be and there is room.
-    pub(super) fn receive_groups(
-        &mut self,
-        room: &mut Room,
-        visible_at: Timestamp,
-        now: Timestamp,
-        deliveries: &mut Vec<Delivery>,
-    ) -> bool {
+    pub(super) fn receive_groups(&mut self, hand_out: &mut HandOut) -> bool {
         let mut picks = Vec::new();
+        let room = &mut hand_out.room;
         let mut has_room = room.count > 0;
         while has_room && let Some(group) = self.groups.next_group() {
             let ids = self.fitting(group, room);
@@ -36,7 +30,7 @@ impl Queue {
             let is_left = self.groups.is_ordered() && self.groups.ids_of(group).next().is_some();
             has_room = room.count > 0 && !is_left;
         }
-        self.lease(&picks, visible_at, now, deliveries);
+        self.lease(&picks, hand_out);
         has_room
     }
 
