@@ -12,6 +12,8 @@ use super::history::{Event, Kind};
 const LONG_ROUND_COUNT: usize = 30;
 const SEND_COUNT_MIN: u64 = 10_000;
 const ROUNDS_PER_LEADER_CHANGE: u64 = 3;
+/// Rewinds and redrives, each kind.
+const OPERATIONS_PER_ROUND: u64 = 1;
 
 /// How often and how well sends succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +24,18 @@ pub(crate) struct Availability {
     pub(crate) good_seconds: u64,
     /// The longest time in which no send of some queue succeeded.
     pub(crate) longest_gap: Duration,
+    pub(crate) rewind_count: u64,
+    pub(crate) redrive_count: u64,
 }
 
 impl Availability {
-    /// Of the time until `until_us`, when the producers were told to stop.
-    pub(crate) fn new(events: &[Event], queue_count: u16, until_us: u64) -> Availability {
+    /// Of the time until `until_us`, when the producers of these queues were told to stop.
+    pub(crate) fn new(
+        events: &[Event],
+        queues: impl Iterator<Item = u16>,
+        until_us: u64,
+    ) -> Availability {
+        let count = |kind| events.iter().filter(|event| event.is_done(kind)).count() as u64;
         let done = events.iter().filter(|event| event.is_done(Kind::Send));
         let done: Vec<&Event> = done.filter(|event| event.end_us <= until_us).collect();
         let Some(first_us) = done.iter().map(|event| event.end_us).min() else {
@@ -39,12 +48,14 @@ impl Availability {
             .collect();
         good.sort_unstable();
         good.dedup();
-        let gaps = (0..queue_count).map(|queue| longest_gap(&done, queue, first_us, until_us));
+        let gaps = queues.map(|queue| longest_gap(&done, queue, first_us, until_us));
         Availability {
             send_count: done.len() as u64,
             seconds,
             good_seconds: good.iter().filter(|second| **second < seconds).count() as u64,
             longest_gap: Duration::from_micros(gaps.max().unwrap_or(0)),
+            rewind_count: count(Kind::Rewind),
+            redrive_count: count(Kind::Redrive),
         }
     }
 
@@ -53,6 +64,8 @@ impl Availability {
         self.seconds += other.seconds;
         self.good_seconds += other.good_seconds;
         self.longest_gap = self.longest_gap.max(other.longest_gap);
+        self.rewind_count += other.rewind_count;
+        self.redrive_count += other.redrive_count;
     }
 
     fn percent(self) -> f64 {
@@ -92,11 +105,14 @@ impl fmt::Display for Round {
             seconds,
             good_seconds,
             longest_gap,
+            rewind_count,
+            redrive_count,
         } = self.availability;
         write!(
             f,
             "round {}, seed {}: {} ({}): {send_count} sends, {} leader changes, longest gap {} ms, \
-             sends in {good_seconds} of {seconds} s, {} s: {}",
+             sends in {good_seconds} of {seconds} s, {rewind_count} rewinds, \
+             {redrive_count} redrives, {} s: {}",
             self.number,
             self.seed,
             self.fault.name(),
@@ -149,6 +165,13 @@ impl Report {
         if total.availability.send_count < SEND_COUNT_MIN {
             return Some(format!("only {} sends", total.availability.send_count));
         }
+        let operations = total
+            .availability
+            .rewind_count
+            .min(total.availability.redrive_count);
+        if operations < self.round_count as u64 * OPERATIONS_PER_ROUND {
+            return Some(format!("only {operations} rewinds or redrives"));
+        }
         let wanted = self.round_count as u64 / ROUNDS_PER_LEADER_CHANGE;
         let changes = total.leader_changes;
         (!is_single && changes < wanted).then(|| format!("only {changes} leader changes"))
@@ -171,20 +194,22 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "| fault | rounds | violations | sends acknowledged | leader changes | longest gap | \
-             seconds with a send |\n|---|---|---|---|---|---|---|"
+             seconds with a send | rewinds | redrives |\n|---|---|---|---|---|---|---|---|---|"
         )?;
         let rows = self.rows.iter().map(|(fault, row)| (fault.name(), row));
         let total = self.total();
         for (name, row) in rows.chain([("all", &total)]) {
             writeln!(
                 f,
-                "| {name} | {} | {} | {} | {} | {} ms | {:.2} % |",
+                "| {name} | {} | {} | {} | {} | {} ms | {:.2} % | {} | {} |",
                 row.round_count,
                 row.violation_count,
                 row.availability.send_count,
                 row.leader_changes,
                 row.availability.longest_gap.as_millis(),
                 row.availability.percent(),
+                row.availability.rewind_count,
+                row.availability.redrive_count,
             )?;
         }
         Ok(())
@@ -211,6 +236,8 @@ mod tests {
                 seconds: 10,
                 good_seconds: 9,
                 longest_gap: Duration::from_millis(900),
+                rewind_count: 2,
+                redrive_count: 3,
             },
             leader_changes,
             violations: Vec::new(),
@@ -221,7 +248,7 @@ mod tests {
     #[test]
     fn seconds_without_a_send_and_the_longest_gap_are_found() {
         let events = sends(&[1_000, 1_500, 2_100, 5_100]);
-        let availability = Availability::new(&events, 1, 6_000_000);
+        let availability = Availability::new(&events, [0].into_iter(), 6_000_000);
         assert_eq!((availability.seconds, availability.good_seconds), (5, 3));
         assert_eq!(availability.longest_gap, Duration::from_secs(3));
     }
@@ -232,21 +259,23 @@ mod tests {
         report.add(&round(100, 1));
         report.add(&round(200, 2));
         let text = report.to_string();
-        let row = "| kill leader | 2 | 0 | 300 | 3 | 900 ms | 90.00 % |";
+        let row = "| kill leader | 2 | 0 | 300 | 3 | 900 ms | 90.00 % | 4 | 6 |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| all | 2 |"), "{text}");
         assert!(round(1, 1).to_string().ends_with(": ok"));
     }
 
     #[test]
-    fn a_long_run_with_few_sends_or_few_leader_changes_is_worth_nothing() {
-        let report = |send_count, leader_changes| {
+    fn a_long_run_in_which_little_happened_is_worth_nothing() {
+        let long = |round: Round| {
             let mut report = Report::default();
-            for _ in 0..LONG_ROUND_COUNT {
-                report.add(&round(send_count, leader_changes));
-            }
+            (0..LONG_ROUND_COUNT).for_each(|_| report.add(&round));
             report
         };
+        let report = |send_count, leader_changes| long(round(send_count, leader_changes));
+        let mut idle = round(1_000, 1);
+        idle.availability.rewind_count = 0;
+        assert!(long(idle).trouble(false).is_some());
         assert!(report(1, 1).trouble(false).is_some());
         assert!(report(1_000, 0).trouble(false).is_some());
         assert!(report(1_000, 0).trouble(true).is_none());

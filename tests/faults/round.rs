@@ -134,7 +134,11 @@ pub(crate) fn run(
         seed,
         fault,
         done: seen.done,
-        availability: Availability::new(&events, DEAD, seen.stopped_at_us),
+        availability: Availability::new(
+            &events,
+            load::sent_to().map(|(index, _)| index),
+            seen.stopped_at_us,
+        ),
         leader_changes: seen.leader_changes,
         violations,
         took: began.elapsed(),
