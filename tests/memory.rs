@@ -166,7 +166,8 @@ async fn memory_of_messages_in_flight_and_of_lapsed_ones() {
 }
 
 /// Goal: ordered groups take little memory, however many there are. Method: five million messages
-/// in a million groups, five of each, far from each other; then the broker is killed and comes back.
+/// in a million groups, five of each, far from each other; then the broker is killed, and comes
+/// back.
 #[tokio::test]
 async fn memory_of_messages_in_many_groups() {
     let mut broker = Broker::start(Setup::default());
