@@ -27,6 +27,7 @@ pub use restore::RestoreError;
 
 use crate::catalog::Catalog;
 use crate::frozen::{Frozen, FrozenRow, SetRow};
+use crate::limits::RESIDENT_CHUNK_COUNT_MAX;
 use crate::queue::{Queue, Redrive};
 use crate::row_key::RowKey;
 use crate::state_hash::StateHash;
@@ -68,6 +69,10 @@ pub struct Broker {
     gone: Vec<RowKey>,
     /// Queues that have rows which are not in memory.
     evicted: BTreeSet<QueueId>,
+    /// Chunks of delayed messages that may be in memory, about.
+    chunk_count_max: usize,
+    /// Rows that were supplied since chunks were evicted last.
+    supplied_count: usize,
     /// Queues that gained ready messages in the entry at hand.
     gained: Vec<QueueId>,
     /// Queues with messages on their way to another.
@@ -98,6 +103,8 @@ impl Broker {
             frozen: Vec::new(),
             gone: Vec::new(),
             evicted: BTreeSet::new(),
+            chunk_count_max: RESIDENT_CHUNK_COUNT_MAX,
+            supplied_count: 0,
             gained: Vec::new(),
             mailing: BTreeSet::new(),
             redriving: BTreeSet::new(),

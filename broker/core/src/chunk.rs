@@ -55,6 +55,11 @@ impl<T: Value> Chunk<T> {
         u64::from(self.live.count_ones())
     }
 
+    /// A bit for each offset that has a live slot.
+    pub(crate) fn live(&self) -> u64 {
+        self.live
+    }
+
     pub(crate) fn deadline(&self) -> Timestamp {
         self.deadline
     }
@@ -130,6 +135,18 @@ impl<T: Value> Chunk<T> {
         self.live &= !due;
         self.deadline = deadline;
         u64::from(due.count_ones())
+    }
+
+    /// Drops every live slot that is not in `live`, and makes the deadline exact; false when one of
+    /// `live` is missing.
+    pub(crate) fn keep_only(&mut self, live: u64) -> bool {
+        let has_all = self.live & live == live;
+        self.live &= live;
+        if self.is_sparse() {
+            self.compact();
+        }
+        self.tighten();
+        has_all
     }
 
     /// Makes the deadline exact again.

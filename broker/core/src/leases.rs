@@ -15,7 +15,7 @@ use sampan_protocol::{ErrorCode, Handles, MessageId, ReceiptHandle, Timestamp};
 use crate::chunk::{CHUNK_COUNT, Chunk, Slot, Value};
 use crate::fields::{FieldError, Fields};
 use crate::limits::LEASE_NUMBER_MAX;
-use crate::timed::Timed;
+use crate::timed::{Edit, Timed};
 
 const TAG_BITS: u32 = 15;
 
@@ -126,7 +126,7 @@ impl Leases {
             };
             let (secret, next) = (self.secret, self.next);
             let chunk_number = number / CHUNK_COUNT;
-            let edited = self.table.edit(chunk_number, |chunk| {
+            let edited = self.table.edit(chunk_number, Edit::Slots, |chunk| {
                 let mut work = |place, number| match live(chunk, number, now) {
                     Some(slot) => act(chunk, number % CHUNK_COUNT, slot),
                     None => refuse(place, ErrorCode::ReceiptExpired),

@@ -34,7 +34,7 @@ struct Held<T> {
     /// The chunk's; its element in `deadlines` unless it is buried.
     deadline: Timestamp,
     /// The chunk's.
-    live_count: u8,
+    live: u64,
     /// It is listed in `changes`.
     changed: bool,
     /// A freeze has seen it.
@@ -49,7 +49,7 @@ impl<T: Value> Held<T> {
         Held {
             deadline: chunk.deadline(),
             chunk: Some(Arc::new(chunk)),
-            live_count: 0,
+            live: 0,
             changed: false,
             stored: false,
             frozen: false,
@@ -63,6 +63,19 @@ impl<T: Value> Held<T> {
     fn chunk_mut(&mut self) -> &mut Chunk<T> {
         Arc::make_mut(self.chunk.as_mut().expect(RESIDENT))
     }
+
+    fn live_count(&self) -> u64 {
+        self.live.count_ones().into()
+    }
+}
+
+/// What an edit of a chunk changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    /// Slots come, or get another instant.
+    Slots,
+    /// Slots are taken, nothing else.
+    Taking,
 }
 
 #[derive(Debug)]
@@ -140,7 +153,7 @@ impl<T: Value> Timed<T> {
             let (offset, skipped) = (number % CHUNK_COUNT, number - first);
             let make = |index| make(skipped + index);
             held.chunk_mut().push(offset, until - number, at, make);
-            self.settle(chunk_number);
+            self.settle(chunk_number, Edit::Slots);
             number = until;
         }
         self.live_count += count;
@@ -153,7 +166,7 @@ impl<T: Value> Timed<T> {
 
     /// Takes one number, when it is there.
     pub(crate) fn take(&mut self, number: u64) -> Option<Slot<T>> {
-        let taken = self.edit(number / CHUNK_COUNT, |chunk| {
+        let taken = self.edit(number / CHUNK_COUNT, Edit::Taking, |chunk| {
             chunk.take(number % CHUNK_COUNT)
         });
         taken.flatten()
@@ -178,6 +191,7 @@ impl<T: Value> Timed<T> {
     pub(crate) fn edit<R>(
         &mut self,
         chunk_number: u64,
+        edit: Edit,
         change: impl FnOnce(&mut Chunk<T>) -> R,
     ) -> Option<R> {
         let held = self.chunks.get_mut(&chunk_number)?;
@@ -185,7 +199,7 @@ impl<T: Value> Timed<T> {
         let before = chunk.live_count();
         let result = change(chunk);
         self.live_count = self.live_count - before + chunk.live_count();
-        self.settle(chunk_number);
+        self.settle(chunk_number, edit);
         Some(result)
     }
 
@@ -202,7 +216,7 @@ impl<T: Value> Timed<T> {
                 return;
             };
             let first = chunk_number * CHUNK_COUNT;
-            let taken = self.edit(chunk_number, |chunk| {
+            let taken = self.edit(chunk_number, Edit::Taking, |chunk| {
                 chunk.take_due(now, |offset, slot| each(first + offset, slot))
             });
             *work = work.saturating_sub(taken.unwrap_or(0).max(1));
@@ -233,7 +247,7 @@ impl<T: Value> Timed<T> {
     pub(crate) fn bury(&mut self, next: u64, mut each: impl FnMut(u64, Slot<T>)) {
         let shared = next / CHUNK_COUNT;
         let first = shared * CHUNK_COUNT;
-        self.edit(shared, |chunk| {
+        self.edit(shared, Edit::Taking, |chunk| {
             chunk.take_due(Timestamp(u64::MAX), |offset, slot| {
                 each(first + offset, slot);
             })
@@ -262,17 +276,17 @@ impl<T: Value> Timed<T> {
             let slots = held.chunk().slots();
             slots.for_each(|(offset, slot)| each(first + offset, slot));
             self.on_removal(chunk_number, held.stored);
-            *work = work.saturating_sub(u64::from(held.live_count));
+            *work = work.saturating_sub(held.live_count());
         }
     }
 
-    /// After a change of one chunk: drops it when empty, indexes its deadline, lists it as changed.
-    fn settle(&mut self, chunk_number: u64) {
+    /// After an edit of one chunk: drops it when empty, indexes its deadline, lists what differs.
+    fn settle(&mut self, chunk_number: u64, edit: Edit) {
         let Some(held) = self.chunks.get_mut(&chunk_number) else {
             return;
         };
-        let (live_count, deadline) = (held.chunk().live_count(), held.chunk().deadline());
-        if live_count == 0 {
+        let (live, deadline) = (held.chunk().live(), held.chunk().deadline());
+        if live == 0 {
             let stored = held.stored;
             self.deadlines.remove(&(held.deadline, chunk_number));
             self.chunks.remove(&chunk_number);
@@ -281,15 +295,20 @@ impl<T: Value> Timed<T> {
         if held.chunk().is_sparse() {
             held.chunk_mut().compact();
         }
-        held.live_count = u8::try_from(live_count).expect("a chunk is small");
+        let differs = (held.live, held.deadline) != (live, deadline);
+        held.live = live;
         if held.deadline != deadline {
             self.deadlines.remove(&(held.deadline, chunk_number));
             self.deadlines.insert((deadline, chunk_number));
             held.deadline = deadline;
         }
-        if !held.changed {
+        // Of what is taken, a directory knows: the row may stay as it is.
+        let row_differs = edit == Edit::Slots || !held.stored || !T::HAS_DIRECTORY;
+        if row_differs && !held.changed {
             held.changed = true;
             self.changes.on_change(chunk_number);
+        }
+        if differs {
             self.note_in_directory(chunk_number);
         }
     }
@@ -340,7 +359,7 @@ impl<T: Value> Timed<T> {
         }
         let held = Held {
             deadline: chunk.deadline(),
-            live_count: u8::try_from(chunk.live_count()).expect("a chunk is small"),
+            live: chunk.live(),
             chunk: Some(Arc::new(chunk)),
             changed: false,
             stored: true,
@@ -359,7 +378,7 @@ impl<T: Value> Timed<T> {
             return;
         }
         self.evicted_count += is_evicted;
-        self.live_count += u64::from(held.live_count);
+        self.live_count += held.live_count();
         self.deadlines.insert((held.deadline, chunk_number));
         self.chunks.insert(chunk_number, held);
     }

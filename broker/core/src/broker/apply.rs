@@ -48,6 +48,7 @@ impl Broker {
             replies.push(reply);
         }
         self.announce(effects);
+        self.evict_supplied();
         Ok(())
     }
 

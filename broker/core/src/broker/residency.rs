@@ -29,8 +29,9 @@ impl Broker {
                 queue.on_checkpoint();
             }
         }
+        self.chunk_count_max = chunk_count_max;
         self.evict_pages(page_count_max);
-        self.evict_chunks(chunk_count_max);
+        self.evict_chunks();
         let evicted = self.queues.iter().filter(|(_, queue)| queue.has_evicted());
         self.evicted = evicted.map(|(id, _)| *id).collect();
     }
@@ -50,9 +51,19 @@ impl Broker {
         }
     }
 
-    fn evict_chunks(&mut self, resident_count_max: usize) {
+    /// After an entry: once it and those before it were supplied with a quarter of the budget,
+    /// chunks over it leave memory. Waiting for the checkpoint, chunks that fall due one message
+    /// at a time would all gather here.
+    pub(super) fn evict_supplied(&mut self) {
+        if self.supplied_count > self.chunk_count_max / 4 {
+            self.evict_chunks();
+        }
+    }
+
+    fn evict_chunks(&mut self) {
+        self.supplied_count = 0;
         let resident = self.resident_chunk_count();
-        let excess = resident.saturating_sub(resident_count_max);
+        let excess = resident.saturating_sub(self.chunk_count_max);
         if excess == 0 {
             return;
         }
@@ -71,6 +82,7 @@ impl Broker {
         for (_, id, number) in chunks {
             if let Some(queue) = self.queues.get_mut(&id) {
                 queue.waiting_mut().evict(number);
+                self.evicted.insert(id);
             }
         }
     }
@@ -100,6 +112,7 @@ impl Broker {
         let Some(queue) = self.queues.get_mut(&key.queue) else {
             return Ok(());
         };
+        self.supplied_count += 1;
         let supplied = queue.supply(key, row);
         supplied.map_err(|source| RestoreError::Damaged { key, source })?;
         if !queue.has_evicted() {

@@ -206,19 +206,20 @@ impl<'a> Look<'a> {
     /// The message of an id, if it waits for its delay.
     fn find_one_waiting(&mut self, id: MessageId) -> Option<Peeked> {
         let chunk_number = id.0 / CHUNK_COUNT;
-        let (number, _, chunk) = self.queue.waiting.chunks_from(chunk_number).next()?;
-        if number != chunk_number {
+        let (number, live, chunk) = self.queue.waiting.chunks_from(chunk_number).next()?;
+        let offset = id.0 % CHUNK_COUNT;
+        if number != chunk_number || live >> offset & 1 == 0 {
             return None;
         }
         let chunk = chunk.or_else(|| self.row_of_chunk(number))?;
-        let slot = chunk.peek(id.0 % CHUNK_COUNT)?;
+        let slot = chunk.peek(offset)?;
         Some(Peeked::delayed(id.0, slot.at))
     }
 
     /// Adds to `found` the first messages behind `after` that wait for their delay.
     fn find_waiting(&mut self, after: MessageId, found: &mut BTreeMap<u64, Peeked>) {
         let (behind, mut left) = (after.0.saturating_add(1), self.count_left);
-        for (number, live_count, chunk) in self.queue.waiting.chunks_from(behind / CHUNK_COUNT) {
+        for (number, live, chunk) in self.queue.waiting.chunks_from(behind / CHUNK_COUNT) {
             if left == 0 {
                 return;
             }
@@ -226,13 +227,14 @@ impl<'a> Look<'a> {
             let Some(chunk) = chunk.or_else(|| self.row_of_chunk(number)) else {
                 // Of a chunk that begins before, nobody knows how much is wanted.
                 if first >= behind && !self.rows.chunks.contains_key(&number) {
-                    let live_count = usize::try_from(live_count).unwrap_or(usize::MAX);
-                    left = left.saturating_sub(live_count);
+                    left = left.saturating_sub(live.count_ones() as usize);
                 }
                 continue;
             };
+            // A row may still have what was taken since.
             let slots = chunk
                 .slots()
+                .filter(|(offset, _)| live >> offset & 1 == 1)
                 .map(|(offset, slot)| (first + offset, slot.at));
             let wanted = slots.filter(|(id, _)| *id >= behind).take(left);
             let delayed = wanted.map(|(id, at)| (id, Peeked::delayed(id, at)));

@@ -9,6 +9,7 @@ use super::Queue;
 use crate::chunk::CHUNK_COUNT;
 use crate::effect::Effect;
 use crate::reply::Refusal;
+use crate::timed::Edit;
 
 impl Queue {
     /// Makes a delayed message fall due after `delay_ms` from now on. None: removes it.
@@ -25,7 +26,11 @@ impl Queue {
         if self.waiting.peek(id.0).is_none() {
             return Err(ErrorCode::MessageNotFound.into());
         }
-        self.waiting.edit(id.0 / CHUNK_COUNT, |chunk| {
+        let edit = match delay_ms {
+            None | Some(0) => Edit::Taking,
+            Some(_) => Edit::Slots,
+        };
+        self.waiting.edit(id.0 / CHUNK_COUNT, edit, |chunk| {
             let offset = id.0 % CHUNK_COUNT;
             match delay_ms {
                 None | Some(0) => drop(chunk.take(offset)),

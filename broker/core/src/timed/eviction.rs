@@ -1,9 +1,12 @@
 //! Chunks that leave memory: the calendar of delayed messages.
 //!
-//! Of each chunk its number, its deadline and how many are live in it stay here, some 90 bytes, and
-//! are stored in directory rows; the chunk itself may be evicted once its row is durable, those
+//! Of each chunk its number, its deadline and which slots of it are live stay here, some 100 bytes,
+//! and are stored in directory rows; the chunk itself may be evicted once its row is durable, those
 //! that are due last first, and comes back through `Need` and `supply` before anything touches it.
-//! So what is due soon is in memory, and of the rest 1.5 bytes a message.
+//! So what is due soon is in memory, and of the rest 1.6 bytes a message.
+//!
+//! A row is not written again for what is taken of it: the directory knows what is left. Where
+//! neighbours fall due far apart, a checkpoint would otherwise write every chunk for one message.
 //!
 //! Rows by id, not by instant: an id leads to its row, so cancelling, another instant and looking
 //! need no second index, and nothing moves as the time comes near. The order of due work is that of
@@ -12,8 +15,9 @@
 //! one row of half a kilobyte; rows by instant would read 64 due messages at once, but write each
 //! message three times.
 //!
-//! Invariants: deadline and live count in `Held` are the chunk's; only a chunk whose row is stored
-//! and equal is evicted; a directory row is listed as changed when any chunk in it changed.
+//! Invariants: deadline and live slots in `Held` are the chunk's; only a chunk whose row is stored,
+//! and has each live slot as it is, is evicted; a directory row is listed as changed when a deadline
+//! or live slots in it changed.
 //! Spec: spec/state.md, "Delayed messages".
 
 use std::collections::BTreeSet;
@@ -71,17 +75,17 @@ impl<T: Value> Timed<T> {
                 return;
             }
             each(*chunk_number);
-            left = left.saturating_sub(u64::from(held.live_count));
+            left = left.saturating_sub(held.live_count());
         }
     }
 
-    /// Number, live count and chunk, if it is in memory, from a chunk number on.
+    /// Number, live bits and chunk, if it is in memory, from a chunk number on.
     pub(crate) fn chunks_from(
         &self,
         first: u64,
     ) -> impl Iterator<Item = (u64, u64, Option<&Chunk<T>>)> + '_ {
         let chunks = self.chunks.range(first..);
-        chunks.map(|(number, held)| (*number, held.live_count.into(), held.chunk.as_deref()))
+        chunks.map(|(number, held)| (*number, held.live, held.chunk.as_deref()))
     }
 
     /// The last freeze is durable: what it saw may be evicted.
@@ -127,10 +131,10 @@ impl<T: Value> Timed<T> {
         let Some(held) = held.filter(|held| held.chunk.is_none()) else {
             return Ok(());
         };
-        let chunk = Chunk::decode(row)?;
-        let is_the_one = chunk.live_count() == u64::from(held.live_count)
-            && chunk.deadline() == held.deadline
-            && chunk.ends_below(next.saturating_sub(chunk_number * CHUNK_COUNT));
+        let mut chunk = Chunk::decode(row)?;
+        let is_the_one = chunk.ends_below(next.saturating_sub(chunk_number * CHUNK_COUNT))
+            && chunk.keep_only(held.live)
+            && chunk.deadline() == held.deadline;
         if !is_the_one {
             return Err(FieldError::Range);
         }
@@ -159,7 +163,7 @@ impl<T: Value> Timed<T> {
         let chunks = row * DIRECTORY_CHUNK_COUNT..(row + 1) * DIRECTORY_CHUNK_COUNT;
         let entry = |(number, held): (&u64, &Held<T>)| DirectoryEntry {
             low: number.to_le_bytes()[0],
-            live_count: held.live_count,
+            live: held.live,
             deadline: held.deadline,
         };
         // What is buried lies below what is not.
@@ -189,7 +193,7 @@ impl<T: Value> Timed<T> {
             let held = Held {
                 chunk: None,
                 deadline: entry.deadline,
-                live_count: entry.live_count,
+                live: entry.live,
                 changed: false,
                 stored: true,
                 frozen: false,
@@ -212,7 +216,7 @@ impl<T: Value> Timed<T> {
 struct DirectoryEntry {
     /// The low byte of the chunk's number.
     low: u8,
-    live_count: u8,
+    live: u64,
     deadline: Timestamp,
 }
 
@@ -224,7 +228,8 @@ impl ChunkDirectory {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         for entry in &self.0 {
-            out.extend_from_slice(&[entry.low, entry.live_count]);
+            out.push(entry.low);
+            out.extend_from_slice(&entry.live.to_le_bytes());
             out.extend_from_slice(&entry.deadline.0.to_le_bytes());
         }
     }
@@ -236,11 +241,11 @@ impl ChunkDirectory {
         while !fields.is_empty() {
             let entry = DirectoryEntry {
                 low: fields.u8()?,
-                live_count: fields.u8()?,
+                live: fields.u64()?,
                 deadline: fields.timestamp()?,
             };
             let rises = entries.last().is_none_or(|last| last.low < entry.low);
-            if !rises || !(1..=CHUNK_COUNT).contains(&entry.live_count.into()) {
+            if !rises || entry.live == 0 {
                 return Err(FieldError::Range);
             }
             entries.push(entry);

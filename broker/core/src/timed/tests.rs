@@ -15,7 +15,7 @@ impl Value for u8 {
 
 fn take(timed: &mut Timed<u8>, number: u64) -> Option<Slot<u8>> {
     timed
-        .edit(number / CHUNK_COUNT, |chunk| {
+        .edit(number / CHUNK_COUNT, Edit::Slots, |chunk| {
             chunk.take(number % CHUNK_COUNT)
         })
         .flatten()
@@ -111,7 +111,8 @@ fn evictable(timed: &Timed<Delayed>) -> Vec<u64> {
 fn only_what_is_durable_as_it_is_leaves_memory() {
     let (mut timed, rows) = stored(3);
     assert_eq!(evictable(&timed), [0; 0], "not durable yet");
-    timed.take(CHUNK_COUNT);
+    let later = |chunk: &mut Chunk<Delayed>| chunk.move_to(0, Timestamp(7));
+    timed.edit(1, Edit::Slots, later);
     timed.on_checkpoint();
     assert_eq!(evictable(&timed), [0, 2], "1 has changed since");
     timed.freeze(|_, _| ());
@@ -126,6 +127,40 @@ fn only_what_is_durable_as_it_is_leaves_memory() {
     assert_eq!((timed.resident_count(), timed.evicted_count()), (3, 0));
     timed.take_due(Timestamp(9), &mut 999, |_, _| ());
     assert_eq!((timed.chunk_count(), timed.live_count()), (0, 0));
+}
+
+#[test]
+fn a_row_serves_until_an_instant_in_it_changes_whatever_is_taken() {
+    let (mut timed, rows) = stored(3);
+    timed.freeze_directory(|_, _| ());
+    timed.on_checkpoint();
+    timed.take_due(Timestamp(0), &mut 1, |_, _| ());
+    for number in 2 * CHUNK_COUNT..3 * CHUNK_COUNT - 1 {
+        timed.take(number);
+    }
+    let mut differs = Vec::new();
+    timed.freeze(|number, chunk| differs.push((number, chunk.is_some())));
+    assert_eq!(differs, [(0, false)], "gone, and nothing is written again");
+    let mut directory = Vec::new();
+    timed.freeze_directory(|_, table| table.unwrap().encode(&mut directory));
+    let mut back = Timed::<Delayed>::new();
+    back.restore_directory(0, &directory, |_| false).unwrap();
+    assert_eq!((back.live_count(), back.evicted_count()), (65, 2));
+    let next = 3 * CHUNK_COUNT;
+    back.supply(2, &rows[2], next).unwrap();
+    let left: Vec<u64> = back.chunks[&2].chunk().slots().map(|(it, _)| it).collect();
+    assert_eq!(left, [CHUNK_COUNT - 1]);
+    let fewer = back.edit(2, Edit::Slots, |chunk| {
+        let mut row = Vec::new();
+        chunk.encode(&mut row);
+        row
+    });
+    let refused = back.supply(1, &fewer.unwrap(), next);
+    assert_eq!(
+        refused,
+        Err(FieldError::Range),
+        "messages of it are missing"
+    );
 }
 
 #[test]

@@ -158,6 +158,27 @@ fn what_is_due_soonest_stays_in_memory() {
 }
 
 #[test]
+fn chunks_that_fall_due_one_message_at_a_time_do_not_gather_until_the_checkpoint() {
+    let mut disk = Disk::new();
+    let (count, most) = (100 * CHUNK_COUNT, 8);
+    // Neighbours are due far apart, so every chunk is read again and again.
+    disk.send(count, |number| HOUR * (1 + number % 64) + number * 1_000);
+    disk.checkpoint(most);
+    let mut read = 0;
+    for hour in 1..=64 {
+        for minute in 0..60 * 2 {
+            disk.apply(hour * HOUR + minute * 60_000, Vec::new());
+            read += disk.needed_chunks().len();
+            let resident = disk.broker.resident_chunk_count();
+            assert!(resident <= most + most / 4, "{resident}");
+        }
+    }
+    assert!(read > 1_000, "{read}");
+    disk.apply(70 * HOUR, Vec::new());
+    assert_eq!((disk.counts().ready, disk.counts().delayed), (count, 0));
+}
+
+#[test]
 fn a_jump_of_the_clock_brings_every_message_once_and_no_cancelled_one() {
     let mut disk = Disk::new();
     let count = 30_000;
@@ -285,9 +306,10 @@ fn a_row_that_is_not_the_one_that_was_stored_is_refused() {
         assert!(matches!(supplied, Err(RestoreError::Damaged { .. })));
     };
     refused(&mut disk, &first);
-    // Another deadline, and a message that was never sent in place of one that was.
+    // Another first instant, and a message that was never sent in place of one that was.
     let mut sooner = tail.clone();
     sooner[1 + 8] ^= 1;
+    sooner[1 + 8 + 8] ^= 1;
     refused(&mut disk, &sooner);
     let mut never_sent = tail.clone();
     never_sent[1] ^= 1;
