@@ -148,7 +148,14 @@ impl DiskFile {
 
 impl File for DiskFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        let is_read = match &self.direct {
+            Some(direct) => direct.read_exact(buffer, offset)?,
+            None => false,
+        };
+        match is_read {
+            true => Ok(()),
+            false => self.file.read_exact_at(buffer, offset),
+        }
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -318,6 +325,41 @@ mod tests {
             assert!(read == bytes[..len], "{len} bytes at {offset}");
             end = end.max(offset + len as u64);
             assert_eq!(file.len().unwrap(), end);
+        }
+    }
+
+    #[test]
+    fn a_long_read_sees_short_writes_and_no_more_than_the_file_has() {
+        let (_place, folder) = folder();
+        let file = folder.create("a").unwrap();
+        let mut bytes: Vec<u8> = (0..2_500_000u32).map(|n| (n * 3 + n / 249) as u8).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        // Through the page cache, into pages that were written past it.
+        for offset in [0, 70_000, 1_048_570, 2_499_990] {
+            bytes[offset..offset + 10].copy_from_slice(b"ten bytes.");
+            file.write_all_at(b"ten bytes.", offset as u64).unwrap();
+        }
+        let read = |from: usize, len: usize| {
+            let mut read = vec![0; len];
+            let done = file.read_exact_at(&mut read, from as u64);
+            done.map(|()| read)
+        };
+        for (from, to) in [
+            (0, 2_500_000),
+            (1, 1 << 20),
+            (4_095, 69_999),
+            (65_537, 2_500_000),
+        ] {
+            let read = read(from, to - from).unwrap();
+            assert!(read == bytes[from..to], "{from} to {to}");
+        }
+        for (from, len) in [(0, 2_500_001), (2_400_000, 100_001), (2_500_000, 40_000)] {
+            let error = read(from, len).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof,
+                "{len} from {from}"
+            );
         }
     }
 
