@@ -5,6 +5,7 @@
 //! ARCHITECTURE.md shows how the pieces fit.
 
 mod accounts;
+mod allocator;
 mod cli;
 mod connection;
 mod serve;
@@ -13,15 +14,13 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What `serve` exits with when it could not start or stop cleanly.
 const SERVE_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     match cli::parse() {
         cli::Invocation::Serve(arguments) => {
+            allocator::keep_freed_memory();
             log_to_stderr();
             match serve::run(&arguments) {
                 Ok(()) => ExitCode::SUCCESS,
