@@ -100,6 +100,14 @@ pub(crate) struct HashPoint {
     pub(crate) hash: u64,
 }
 
+/// When a replica's latest checkpoint began, and when one last ended, whether it went well or not:
+/// milliseconds since the Unix epoch, by the wall clock; 0 for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CheckpointTimes {
+    pub(crate) begun_ms: u64,
+    pub(crate) ended_ms: u64,
+}
+
 /// What a replica says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SetLine {
@@ -119,6 +127,8 @@ pub(crate) struct SetLine {
     pub(crate) voters: Vec<u64>,
     pub(crate) learners: Vec<u64>,
     pub(crate) overlay_len: u64,
+    /// Peers are not told.
+    pub(crate) checkpoint: CheckpointTimes,
 }
 
 /// A peer that says that it leads a set.

@@ -227,6 +227,10 @@ pub struct SetMetrics {
     pub is_suspect: bool,
     /// Bytes of messages in memory.
     pub overlay_len: u64,
+    /// When its latest checkpoint began, in milliseconds since the Unix epoch; 0 before the first.
+    pub checkpoint_begun_ms: u64,
+    /// When one last ended, well or not, likewise. One is running while this is the earlier.
+    pub checkpoint_ended_ms: u64,
 }
 
 /// Counts of one queue.

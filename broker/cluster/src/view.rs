@@ -194,6 +194,7 @@ mod tests {
             voters: vec![1, 2, 3],
             learners: vec![4],
             overlay_len: 0,
+            checkpoint: crate::board::CheckpointTimes::default(),
         }
     }
 

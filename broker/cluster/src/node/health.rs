@@ -122,6 +122,8 @@ impl Node {
                 lag: last.max(line.last_index).saturating_sub(line.applied_index),
                 is_suspect: member.suspicion.is_suspect(set),
                 overlay_len: line.overlay_len,
+                checkpoint_begun_ms: line.checkpoint.begun_ms,
+                checkpoint_ended_ms: line.checkpoint.ended_ms,
             }
         });
         metrics.collect()

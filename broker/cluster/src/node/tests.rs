@@ -1,6 +1,7 @@
 //! Goal: a new cluster gets the sets that were asked for. Method: nodes of one core without peers,
 //! on a disk in memory.
 
+mod checkpoints;
 mod durability;
 mod faults;
 

@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 
 use super::request::Refused;
 use super::state::SetState;
-use crate::board::Fault;
+use crate::board::{CheckpointTimes, Fault};
+use crate::clock::Reading;
 use crate::raft::types::{Fatal, SetConfig, SetRaft};
 
 /// When a checkpoint is due: whichever comes first.
@@ -109,6 +110,7 @@ pub(super) struct Checkpoints {
     /// On the monotonic clock.
     not_before_ms: u64,
     interval_ends_ms: u64,
+    times: CheckpointTimes,
     asked: Vec<Asked>,
 }
 
@@ -131,6 +133,7 @@ impl Checkpoints {
             is_abandoned: false,
             not_before_ms: 0,
             interval_ends_ms: 0,
+            times: CheckpointTimes::default(),
             asked: Vec::new(),
         }
     }
@@ -187,17 +190,24 @@ impl Checkpoints {
         }
     }
 
+    /// When the latest began and when one last ended.
+    pub(super) fn times(&self) -> CheckpointTimes {
+        self.times
+    }
+
     /// Takes in the outcome of the one under way, and begins the next when it is due.
     pub(super) fn advance(
         &mut self,
         state: &Rc<RefCell<SetState>>,
         raft: &SetRaft,
-        now_ms: u64,
+        now: Reading,
         set: SetId,
     ) {
+        let now_ms = now.monotonic_ms;
         let outcome = self.outcome.borrow_mut().take();
         if let Some(outcome) = outcome {
             self.is_running = false;
+            self.times.ended_ms = now.wall_ms;
             let wait = self.take_in(outcome, state, raft, set);
             self.not_before_ms = now_ms + millis(wait);
             self.interval_ends_ms = now_ms + millis(self.policy.interval);
@@ -219,6 +229,7 @@ impl Checkpoints {
             }
         };
         self.is_running = true;
+        self.times.begun_ms = now.wall_ms;
         let run = run(
             self.checkpointer.clone(),
             job,

@@ -200,11 +200,16 @@ impl Driver {
         self.on_time();
         // Behind whatever may ask for one: a receive whose wait has just ended, for instance.
         self.on_confirmed_reads();
-        let now_ms = self.time.read().monotonic_ms;
-        self.end_late(now_ms);
+        let now = self.time.read();
+        self.end_late(now.monotonic_ms);
+        let times = self.checkpoints.times();
         self.checkpoints
-            .advance(&self.state, &self.raft, now_ms, self.set);
-        self.publish(now_ms);
+            .advance(&self.state, &self.raft, now, self.set);
+        if self.checkpoints.times() != times {
+            // Whoever measures wants to see even a short one.
+            self.leadership.changed.set(true);
+        }
+        self.publish(now.monotonic_ms);
         self.hand_out();
     }
 

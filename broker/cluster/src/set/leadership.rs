@@ -35,8 +35,8 @@ const PUBLISH_INTERVAL_MS: u64 = 100;
 
 /// What the driver remembers between two looks at openraft.
 pub(super) struct Leadership {
-    /// Set when openraft's server metrics changed.
-    changed: Rc<Cell<bool>>,
+    /// Set when openraft's server metrics changed, or something else that is to be published.
+    pub(super) changed: Rc<Cell<bool>>,
     /// Set when nobody is left who could change them.
     is_over: Rc<Cell<bool>>,
     /// openraft has ended.
@@ -258,6 +258,7 @@ impl Driver {
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             overlay_len: state.overlay_len(),
+            checkpoint: self.checkpoints.times(),
         }
     }
 }

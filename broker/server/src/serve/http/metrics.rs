@@ -143,6 +143,25 @@ fn add_sets(text: &mut Text, sets: &[SetMetrics]) {
             text.sample("", &[("set", number)], figure(set));
         }
     }
+    let moments: [(&str, &str, Figure); 2] = [
+        (
+            "sampan_set_checkpoint_begun_timestamp_seconds",
+            "When the latest checkpoint began; 0 before the first.",
+            |set| set.checkpoint_begun_ms,
+        ),
+        (
+            "sampan_set_checkpoint_ended_timestamp_seconds",
+            "When a checkpoint last ended; one is running while this is the earlier.",
+            |set| set.checkpoint_ended_ms,
+        ),
+    ];
+    for (name, help, moment) in moments {
+        text.family(name, Kind::Gauge, help);
+        for (number, set) in &numbered {
+            let at_ms = i64::try_from(moment(set)).unwrap_or(i64::MAX);
+            text.sample("", &[("set", number)], seconds(1_000.0, at_ms));
+        }
+    }
 }
 
 /// `count` parts of which a second has `parts`.

@@ -62,6 +62,8 @@ fn every_figure_of_a_node_is_there_with_its_unit() {
             lag: 1,
             is_suspect: true,
             overlay_len: 5,
+            checkpoint_begun_ms: 1_800_000_000_250,
+            checkpoint_ended_ms: 0,
         }],
         queues: vec![queue("orders", 7, 2_500)],
         log: LogMetrics {
@@ -96,6 +98,8 @@ fn every_figure_of_a_node_is_there_with_its_unit() {
         "sampan_set_lag_entries{set=\"2\"} 1",
         "sampan_set_suspect{set=\"2\"} 1",
         "sampan_set_overlay_bytes{set=\"2\"} 5",
+        "sampan_set_checkpoint_begun_timestamp_seconds{set=\"2\"} 1800000000.25",
+        "sampan_set_checkpoint_ended_timestamp_seconds{set=\"2\"} 0",
         "sampan_queue_messages{queue=\"orders\",set=\"2\",state=\"ready\"} 7",
         "sampan_queue_messages{queue=\"orders\",set=\"2\",state=\"moving\"} 2",
         "sampan_queue_bytes{queue=\"orders\",set=\"2\"} 70",
