@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::access::Access;
 use crate::args::ClusterArguments;
 use crate::node::{Node, NodeOptions};
+use crate::progress;
 use crate::status::Status;
 
 /// How long a cluster may take until it is whole; only a bound for a broken one.
@@ -35,6 +36,7 @@ pub(crate) struct Brokers {
 impl Brokers {
     /// Starts the nodes; a cluster is whole when this returns.
     pub(crate) async fn start(arguments: &ClusterArguments) -> anyhow::Result<Self> {
+        progress::say("starting nodes");
         let folder = tempfile::Builder::new().prefix("sampan-bench-").tempdir()?;
         let shared = folder.path().join("ca");
         let mut brokers = Brokers {
@@ -173,6 +175,11 @@ impl Brokers {
     pub(crate) fn memory_now(&self) -> anyhow::Result<u64> {
         let sizes: Result<Vec<_>, _> = self.nodes.iter().map(Node::memory_now).collect();
         Ok(sizes?.into_iter().max().unwrap_or(0))
+    }
+
+    /// The memory that all nodes together have now, in bytes.
+    pub(crate) fn memory_sum(&self) -> anyhow::Result<u64> {
+        self.nodes.iter().map(Node::memory_now).sum()
     }
 
     /// The most memory that a node has had since its latest start, in bytes.

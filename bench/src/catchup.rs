@@ -15,13 +15,9 @@ use crate::load::{Load, LoadOptions};
 use crate::report::catchup::{CatchingUp, Catchup};
 use crate::report::rounded;
 
-/// Load before anything is measured.
-const WARM_UP: Duration = Duration::from_secs(3);
 /// Most messages between send and delete of the preload and of the paced load: no bound, for
 /// neither waits for it.
 const BACKLOG_MAX: u64 = u64::MAX;
-/// Most sends that a client has under way at a fixed rate.
-const WINDOW: u32 = 4_096;
 /// Bytes in a gigabyte.
 const GIGABYTE: u64 = 1_000_000_000;
 /// How often it is looked how much is stored.
@@ -41,8 +37,8 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Catc
     }
     Ok(Catchup {
         body_bytes: arguments.body,
-        connections: arguments.connections,
-        queues: arguments.queues,
+        connections: arguments.connections(),
+        queues: arguments.queues(),
         rate: arguments.rate(),
         pause_s: arguments.pause,
         backlog_gb: arguments.backlog_gb,
@@ -114,10 +110,9 @@ fn catching_up(took: Duration, installed: usize, before: &Phase, during: &Phase)
 
 /// The load with nothing wrong.
 async fn calm(load: &mut Load, arguments: &ClusterArguments) -> anyhow::Result<Phase> {
-    load.go_on_for(WARM_UP).await?;
+    load.warm_up(arguments.warm_up()).await?;
     drop(load.journal.turn());
-    load.go_on_for(Duration::from_secs(arguments.seconds().into()))
-        .await?;
+    load.go_on_for(arguments.time()).await?;
     Ok(load.journal.turn())
 }
 
@@ -130,14 +125,11 @@ async fn follower(load: &Load, brokers: &Brokers) -> anyhow::Result<u64> {
 /// Stores messages that nobody receives.
 async fn fill(arguments: &ClusterArguments, brokers: &Brokers) -> anyhow::Result<()> {
     let options = LoadOptions {
-        window: arguments.window,
         queue_prefix: "backlog",
-        backlog_max: None,
-        rate: None,
-        ..paced(arguments)
+        ..LoadOptions::full(arguments)
     };
     let mut load = Load::start(brokers, options).await?;
-    let count = u64::from(arguments.backlog_gb) * GIGABYTE / u64::from(arguments.body);
+    let count = u64::from(arguments.backlog_gb) * GIGABYTE / u64::from(arguments.body.mean());
     while load.meter.done() < count {
         load.go_on_for(FILL_POLL).await?;
     }
@@ -147,13 +139,7 @@ async fn fill(arguments: &ClusterArguments, brokers: &Brokers) -> anyhow::Result
 
 fn paced(arguments: &ClusterArguments) -> LoadOptions {
     LoadOptions {
-        connections: arguments.connections,
-        window: WINDOW,
-        queues: arguments.queues,
-        queue_prefix: "bench",
-        queue_options: arguments.queue_options(),
-        body: arguments.body,
         backlog_max: Some(BACKLOG_MAX),
-        rate: Some(arguments.rate()),
+        ..LoadOptions::paced(arguments)
     }
 }

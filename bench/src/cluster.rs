@@ -1,35 +1,35 @@
 //! `sampan-bench cluster`: one workload against nodes of its own, and its report.
 
-use anyhow::bail;
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::args::{ClusterArguments, Workload};
-use crate::report::{Outcome, Report};
-use crate::{catchup, delayed, disturb, drain, idle, throughput};
+use crate::report::{Outcome, Report, Run};
+use crate::{
+    catchup, checkpoint, delayed, disturb, drain, idle, latency, many_queues, parked, progress,
+    ready, single, throughput, wakeup,
+};
 
-/// Runs and prints; a signal ends the run and the nodes.
+/// Runs and prints.
 pub(crate) async fn run(arguments: &ClusterArguments) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let result = tokio::select! {
-        result = measure(arguments) => result?,
-        _ = interrupt.recv() => bail!("interrupted"),
-        _ = terminate.recv() => bail!("interrupted"),
-    };
+    let result = measure(arguments).await?;
+    progress::end();
     Report::new(arguments, result).print(arguments.json)
 }
 
-async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Outcome> {
+async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Run> {
     Ok(match arguments.workload {
-        Workload::Produce | Workload::Pipeline => {
-            Outcome::Throughput(throughput::measure(arguments).await?)
-        }
+        Workload::Produce | Workload::Pipeline => throughput::measure(arguments).await?,
+        Workload::ManyQueues => many_queues::measure(arguments).await?,
+        Workload::Latency => latency::measure(arguments).await?,
+        Workload::Single => single::measure(arguments).await?,
+        Workload::Wakeup => wakeup::measure(arguments).await?,
+        Workload::Parked => Outcome::Parked(parked::measure(arguments).await?).into(),
+        Workload::Backlog => ready::measure(arguments).await?,
+        Workload::Checkpoint => checkpoint::measure(arguments).await?,
         Workload::Failover | Workload::Transfer => {
-            Outcome::Disturbance(disturb::measure(arguments).await?)
+            Outcome::Disturbance(disturb::measure(arguments).await?).into()
         }
-        Workload::Catchup => Outcome::Catchup(catchup::measure(arguments).await?),
-        Workload::Idle => Outcome::Idle(idle::measure(arguments).await?),
-        Workload::Drain => Outcome::Drain(drain::measure(arguments).await?),
-        Workload::Delayed => Outcome::Delayed(delayed::measure(arguments).await?),
+        Workload::Catchup => Outcome::Catchup(catchup::measure(arguments).await?).into(),
+        Workload::Idle => Outcome::Idle(idle::measure(arguments).await?).into(),
+        Workload::Drain => drain::measure(arguments).await?,
+        Workload::Delayed => Outcome::Delayed(delayed::measure(arguments).await?).into(),
     })
 }

@@ -12,12 +12,16 @@ use tokio::task::JoinSet;
 use crate::args::ClusterArguments;
 use crate::backlog::Backlog;
 use crate::brokers::Brokers;
+use crate::charts::{Looks, Series};
 use crate::load;
 use crate::meter::{Latencies, Meter};
+use crate::progress;
 use crate::receiver::{Receiver, Since};
 
 /// How often it is looked how many messages are deleted.
 const POLL: Duration = Duration::from_millis(10);
+/// From one value of the series to the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long nothing may be deleted until the run has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -67,12 +71,16 @@ impl Consumers {
         }
     }
 
-    /// Waits until all messages are deleted; `look` is called again and again meanwhile.
+    /// Waits until all messages are deleted; `look` is called again and again meanwhile. Returns
+    /// how it went on.
     pub(crate) async fn finished(
         &mut self,
+        name: &str,
         mut look: impl FnMut() -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let (mut done, mut deadline) = (0, Instant::now() + PATIENCE);
+    ) -> anyhow::Result<Series> {
+        let began_at = Instant::now();
+        let (mut done, mut deadline) = (0, began_at + PATIENCE);
+        let (mut looks, mut per_s, mut look_at) = (Looks::begin(0), Vec::new(), LOOK_INTERVAL);
         while self.meter.done() < self.count {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => look()?,
@@ -84,11 +92,22 @@ impl Consumers {
             if self.meter.done() > done {
                 (done, deadline) = (self.meter.done(), Instant::now() + PATIENCE);
             }
+            let elapsed = began_at.elapsed();
+            if elapsed >= look_at {
+                let rate = looks.look(self.meter.done(), elapsed.as_secs_f64());
+                per_s.push(rate);
+                look_at += LOOK_INTERVAL;
+                progress::say(format!("{name}: {done} of {}, {rate} msg/s", self.count));
+            }
             if Instant::now() > deadline {
                 bail!("{done} messages of {} came, and no more", self.count);
             }
         }
-        Ok(())
+        Ok(Series {
+            name: name.to_owned(),
+            interval_s: LOOK_INTERVAL.as_secs_f64(),
+            per_s,
+        })
     }
 
     /// Ends the consumers; returns how long messages took.

@@ -14,6 +14,7 @@ use crate::body::Bodies;
 use crate::brokers::Brokers;
 use crate::consumers::Consumers;
 use crate::filler::Filling;
+use crate::mix::fraction;
 use crate::receiver::Since;
 use crate::report::delayed::Delayed;
 use crate::report::{per_second, rounded};
@@ -33,7 +34,7 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
     let began_at = Instant::now();
     let window_at = began_at + Duration::from_secs(arguments.window_after.into());
     let length = Duration::from_secs_f64(count as f64 / rate);
-    let bodies = Bodies::new(usize::try_from(arguments.body)?);
+    let bodies = Bodies::new(arguments.body);
     let all = count + arguments.waiting;
     let mut filling = Filling::new(arguments, all);
     filling.options = filling.options.delayed_count_max(all);
@@ -45,7 +46,11 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
             false => window_at + length.mul_f64(fraction(number)),
             true => later_at + LATER_LEN.mul_f64(fraction(number)),
         };
-        message(&bodies, due_at.saturating_duration_since(Instant::now()))
+        message(
+            &bodies,
+            number,
+            due_at.saturating_duration_since(Instant::now()),
+        )
     };
     let fill = filling.send(&brokers, message).await?;
     let rss_waiting = brokers.memory_now()?;
@@ -56,7 +61,7 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
         let spent = began_at.elapsed().as_secs();
         bail!("sends and restart took {spent} s; --window-after must be longer");
     }
-    consumers.begin(arguments.queues, Since::Due);
+    consumers.begin(arguments.queues(), Since::Due);
     tokio::time::sleep_until(window_at.into()).await;
     let (mut rss_due, mut look_at) = (0, window_at);
     let look = || {
@@ -66,13 +71,13 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
         }
         Ok(())
     };
-    consumers.finished(look).await?;
+    consumers.finished("delayed", look).await?;
     let time = window_at.elapsed();
     let lateness = consumers.end().await?;
     Ok(Delayed {
         body_bytes: arguments.body,
         consumers: arguments.consumers,
-        queues: arguments.queues,
+        queues: arguments.queues(),
         due_rate: arguments.due_rate,
         fill_s: rounded(fill.as_secs_f64()),
         restart_s: rounded(restart.as_secs_f64()),
@@ -89,41 +94,22 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dela
 }
 
 /// A message with a delay of whole milliseconds, which its body tells.
-fn message(bodies: &Bodies, delay: Duration) -> Message {
+fn message(bodies: &Bodies, number: u64, delay: Duration) -> Message {
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1);
-    Message::new(bodies.timed(delay_ms)).delay(Duration::from_millis(delay_ms))
-}
-
-/// A number's place in the window, from 0 to 1: the same in every run, and evenly spread.
-fn fraction(number: u64) -> f64 {
-    // splitmix64.
-    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^= mixed >> 31;
-    // 53 bits, which f64 holds exactly.
-    (mixed >> 11) as f64 / (1_u64 << 53) as f64
+    Message::new(bodies.timed(number, delay_ms)).delay(Duration::from_millis(delay_ms))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::body::stamp;
-
-    #[test]
-    fn due_times_are_spread_over_the_whole_window() {
-        let mut counts = [0; 10];
-        for number in 0..10_000 {
-            counts[(fraction(number) * 10.0) as usize] += 1;
-        }
-        assert!(counts.iter().all(|count| (900..1_100).contains(count)));
-    }
+    use crate::body_len::BodyLen;
 
     #[test]
     fn the_body_tells_the_delay_that_the_message_has() {
-        let bodies = Bodies::new(64);
+        let bodies = Bodies::new(BodyLen::fixed(64));
         for (delay, milliseconds) in [(Duration::ZERO, 1), (Duration::from_micros(7_900), 7)] {
-            let message = message(&bodies, delay);
+            let message = message(&bodies, 1, delay);
             assert_eq!(message.delay, Some(Duration::from_millis(milliseconds)));
             assert_eq!(stamp(&message.body), Some(milliseconds));
         }

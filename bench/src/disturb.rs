@@ -10,23 +10,19 @@ use crate::brokers::Brokers;
 use crate::load::{Load, LoadOptions};
 use crate::report::disturbance::{Disturbance, Spread};
 
-/// Load before the first round.
-const WARM_UP: Duration = Duration::from_secs(3);
 /// Load in each round, at least.
 const ROUND: Duration = Duration::from_secs(4);
 /// A round whose sends do not go on by then has failed.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often it is looked whether they do.
 const ROUND_POLL: Duration = Duration::from_millis(50);
-/// Most sends that the client has under way.
-const WINDOW: u32 = 4_096;
 
 /// Some rounds.
 pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Disturbance> {
     let mut brokers = Brokers::start(arguments).await?;
     let mut load = Load::start(&brokers, options(arguments)).await?;
     let set = load.set().await?;
-    load.go_on_for(WARM_UP).await?;
+    load.warm_up(arguments.warm_up()).await?;
     let mut gaps = Vec::new();
     let mut all = load.journal.turn();
     for _ in 0..arguments.rounds {
@@ -65,13 +61,8 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Dist
 fn options(arguments: &ClusterArguments) -> LoadOptions {
     LoadOptions {
         connections: 1,
-        window: WINDOW,
         queues: 1,
-        queue_prefix: "bench",
-        queue_options: arguments.queue_options(),
-        body: arguments.body,
-        backlog_max: None,
-        rate: Some(arguments.rate()),
+        ..LoadOptions::paced(arguments)
     }
 }
 

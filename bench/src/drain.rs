@@ -10,20 +10,21 @@ use sampan_client::Message;
 use crate::args::ClusterArguments;
 use crate::body::Bodies;
 use crate::brokers::Brokers;
+use crate::charts::Charts;
 use crate::consumers::Consumers;
 use crate::filler::Filling;
 use crate::receiver::Since;
 use crate::report::drain::Drain;
-use crate::report::{cpu_per_million, per_second, rounded};
+use crate::report::{Outcome, Run, cpu_per_million, per_second, rounded};
 
 /// One run.
-pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Drain> {
+pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Run> {
     let mut brokers = Brokers::start(arguments).await?;
-    let count = arguments.backlog;
-    let body = Bodies::new(usize::try_from(arguments.body)?).untimed();
+    let count = arguments.backlog();
+    let bodies = Bodies::new(arguments.body);
     let filling = Filling::new(arguments, count);
     let fill = filling
-        .send(&brokers, |_| Message::new(body.clone()))
+        .send(&brokers, |number| Message::new(bodies.untimed(number)))
         .await?;
     let mut restart = None;
     if arguments.cold {
@@ -32,15 +33,15 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Drai
     let mut consumers = Consumers::connect(&brokers, arguments, count).await?;
     let (rss_before, cpu_before) = (brokers.memory_now()?, brokers.cpu_time()?);
     let began_at = Instant::now();
-    consumers.begin(arguments.queues, Since::Send);
-    consumers.finished(|| Ok(())).await?;
+    consumers.begin(arguments.queues(), Since::Send);
+    let series = consumers.finished("drain", || Ok(())).await?;
     let time = began_at.elapsed();
     let (rss_after, cpu_after) = (brokers.memory_now()?, brokers.cpu_time()?);
     consumers.end().await?;
-    Ok(Drain {
+    let drain = Drain {
         body_bytes: arguments.body,
         consumers: arguments.consumers,
-        queues: arguments.queues,
+        queues: arguments.queues(),
         cold: arguments.cold,
         fill_s: rounded(fill.as_secs_f64()),
         restart_s: restart.map(|restart| rounded(restart.as_secs_f64())),
@@ -52,5 +53,9 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Drai
         server_rss_after_bytes: rss_after,
         server_rss_peak_bytes: brokers.memory_peak()?,
         disk_bytes: brokers.stop().await?,
+    };
+    Ok(Run {
+        outcome: Outcome::Drain(drain),
+        charts: Charts::default().with_series(series),
     })
 }

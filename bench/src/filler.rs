@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 use sampan_client::{Client, Message, Queue, QueueOptions, Sending};
 
 use crate::args::ClusterArguments;
+use crate::body_len::BodyLen;
 use crate::brokers::Brokers;
 use crate::load;
+use crate::progress;
 
 /// What is sent, and where to.
 pub(crate) struct Filling {
     pub(crate) count: u64,
     pub(crate) connections: u32,
     pub(crate) window: u32,
-    pub(crate) body: u32,
+    pub(crate) body: BodyLen,
     /// Names of the queues.
     pub(crate) queues: Vec<String>,
     pub(crate) options: QueueOptions,
@@ -28,10 +30,10 @@ impl Filling {
     pub(crate) fn new(arguments: &ClusterArguments, count: u64) -> Self {
         Filling {
             count,
-            connections: arguments.connections,
+            connections: arguments.connections(),
             window: arguments.window,
             body: arguments.body,
-            queues: (0..arguments.queues).map(load::queue_name).collect(),
+            queues: (0..arguments.queues()).map(load::queue_name).collect(),
             options: arguments.queue_options(),
         }
     }
@@ -48,8 +50,9 @@ impl Filling {
             clients.push(load::connect(&accesses, self.window, self.body).await?);
         }
         for name in &self.queues {
-            clients[0].create_queue(name, self.options).await?;
+            load::create_queue(&clients[0], name, self.options).await?;
         }
+        progress::say(format!("sending {} messages", self.count));
         let began_at = Instant::now();
         let step = clients.len();
         let shares = clients.iter().enumerate().map(|(first, client)| {

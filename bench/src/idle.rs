@@ -8,15 +8,13 @@ use crate::node::Node;
 use crate::report::idle::Idle;
 use crate::report::rounded;
 
-/// From the moment the cluster is whole, so that leaders have found their places.
-const WARM_UP: Duration = Duration::from_secs(10);
-
 /// One run.
 pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Idle> {
     let brokers = Brokers::start(arguments).await?;
-    tokio::time::sleep(WARM_UP).await;
+    // From the moment the cluster is whole, so that leaders have found their places.
+    tokio::time::sleep(arguments.warm_up()).await;
     let (before, began_at) = (cpu_times(&brokers)?, Instant::now());
-    tokio::time::sleep(Duration::from_secs(arguments.seconds().into())).await;
+    tokio::time::sleep(arguments.time()).await;
     let (after, time) = (cpu_times(&brokers)?, began_at.elapsed());
     let used = before.iter().zip(&after);
     let share = used.map(|(before, after)| {

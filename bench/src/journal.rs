@@ -21,6 +21,15 @@ pub(crate) struct Journal(Mutex<State>);
 struct State {
     phase: Phase,
     confirmed_at: Instant,
+    /// Absent: nobody wants each of them.
+    sends: Option<Vec<Send>>,
+}
+
+/// One confirmed send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Send {
+    pub(crate) due_at: Instant,
+    pub(crate) took: Duration,
 }
 
 /// What happened in a phase.
@@ -46,6 +55,11 @@ impl Phase {
     }
 
     /// How long sends took, from when they were due.
+    pub(crate) fn latencies(&self) -> &Latencies {
+        &self.latencies
+    }
+
+    /// The same, in short.
     pub(crate) fn quantiles(&self) -> Option<Quantiles> {
         self.latencies.quantiles()
     }
@@ -66,7 +80,18 @@ impl Journal {
         Journal(Mutex::new(State {
             phase: Phase::new(),
             confirmed_at: Instant::now(),
+            sends: None,
         }))
+    }
+
+    /// Keeps each confirmed send from now on, until they are taken.
+    pub(crate) fn keep_sends(&self) {
+        self.state().sends = Some(Vec::new());
+    }
+
+    /// What was kept.
+    pub(crate) fn take_sends(&self) -> Vec<Send> {
+        self.state().sends.take().unwrap_or_default()
     }
 
     /// Sends that were due at these moments were confirmed.
@@ -76,6 +101,12 @@ impl Journal {
             let latency = now.saturating_duration_since(*due_at);
             state.phase.latencies.record(latency);
             state.phase.confirmed_count += 1;
+            if let Some(sends) = &mut state.sends {
+                sends.push(Send {
+                    due_at: *due_at,
+                    took: latency,
+                });
+            }
         }
         state.close_gap(now);
         state.confirmed_at = now;
@@ -146,6 +177,14 @@ mod tests {
         assert!(p50(&first) < 1_100_000 && p50(&second) > 1_900_000);
         let both = first.and(&second);
         assert_eq!((both.confirmed_count, both.error_count), (3, 1));
+        assert_eq!(journal.take_sends(), []);
+        journal.keep_sends();
+        journal.confirmed(&[now], now + SECOND);
+        let send = Send {
+            due_at: now,
+            took: SECOND,
+        };
+        assert_eq!(journal.take_sends(), [send]);
         assert!(p50(&both) > 1_900_000 && both.error.is_some());
     }
 }

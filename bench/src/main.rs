@@ -8,32 +8,51 @@ mod access;
 mod args;
 mod backlog;
 mod body;
+mod body_len;
 mod brokers;
 mod catchup;
 mod ceiling;
+mod charts;
+mod checkpoint;
 mod cluster;
 mod consumers;
+mod date;
 mod delayed;
 mod disturb;
 mod drain;
+mod figures;
 mod filler;
+mod first_line;
 mod idle;
 mod journal;
+mod latency;
 mod load;
+mod machine;
+mod many_queues;
 mod meter;
+mod mix;
 mod node;
 mod paced_sender;
+mod parked;
+mod progress;
+mod ready;
 mod receiver;
 mod report;
+mod schedule;
 mod sender;
+mod single;
 mod status;
 mod throughput;
+mod ticker;
 mod usage;
+mod wakeup;
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Arguments, Verb};
 
@@ -41,15 +60,16 @@ use crate::args::{Arguments, Verb};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Arguments {
-        verb: Verb::Cluster(arguments),
-    } = Arguments::parse();
-    if let Err(error) = arguments.check() {
+    let verb = Arguments::parse().verb;
+    if let Verb::Cluster(arguments) = &verb
+        && let Err(error) = arguments.check()
+    {
         error.exit();
     }
-    match run(&arguments) {
+    match run(&verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            progress::end();
             // There is nowhere left to say that standard error is closed.
             writeln!(std::io::stderr(), "sampan-bench: {error:#}").unwrap_or(());
             ExitCode::FAILURE
@@ -57,12 +77,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &args::ClusterArguments) -> anyhow::Result<()> {
+fn run(verb: &Verb) -> anyhow::Result<()> {
+    if let Verb::CeilingPart(part) = verb {
+        return part.run();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let done = runtime.block_on(cluster::run(arguments));
-    // The thread that reads a node's output must not keep the process.
+    let done = runtime.block_on(do_verb(verb));
+    // The thread that reads a child's output must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+/// A signal ends it, and with it what was started for it.
+async fn do_verb(verb: &Verb) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let doing = async {
+        match verb {
+            Verb::Cluster(arguments) => cluster::run(arguments).await,
+            Verb::Ceiling(arguments) => ceiling::run(arguments).await,
+            // It has a runtime of its own.
+            Verb::CeilingPart(_) => Ok(()),
+        }
+    };
+    tokio::select! {
+        done = doing => done,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("interrupted"),
+    }
 }

@@ -6,17 +6,17 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use tokio::sync::oneshot;
 
 use crate::access::Access;
 use crate::args::Switch;
+use crate::first_line;
 use crate::usage;
 
 /// How long a node may take until it serves.
@@ -128,7 +128,7 @@ impl Node {
         let id = self.options.id;
         let stdout = self.child.as_mut().and_then(|child| child.stdout.take());
         let stdout = stdout.context("the node has no output")?;
-        let line = match tokio::time::timeout(START_TIMEOUT, read_first_line(stdout)?).await {
+        let line = match tokio::time::timeout(START_TIMEOUT, first_line::read(stdout)?).await {
             Err(_) => bail!(
                 "node {id} did not get ready in time; its log:\n{}",
                 self.log_tail()
@@ -171,6 +171,11 @@ impl Node {
     /// Where the other nodes reach it.
     pub(crate) fn peer_address(&self) -> Option<&String> {
         self.ready.as_ref()?.peer.as_ref()
+    }
+
+    /// Where it tells its figures.
+    pub(crate) fn http_address(&self) -> Option<&str> {
+        self.ready.as_ref()?.http.as_deref()
     }
 
     /// CPU time since its latest start, user and system, all threads.
@@ -286,22 +291,6 @@ fn choose_program(beside: PathBuf, named: Option<&OsStr>, path: &OsStr) -> Optio
 
 fn parse_ready(line: &str) -> Option<Ready> {
     serde_json::from_str(line.trim().strip_prefix("ready ")?).ok()
-}
-
-/// Reads one line on a thread, and then whatever follows, so that the child never blocks on us.
-fn read_first_line(stdout: ChildStdout) -> io::Result<oneshot::Receiver<io::Result<String>>> {
-    let (sender, line) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("broker output".to_owned())
-        .spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            let mut first = String::new();
-            let read = stdout.read_line(&mut first).map(|_| first);
-            // Whoever waited may be gone by now.
-            drop(sender.send(read));
-            io::copy(&mut stdout, &mut io::sink()).unwrap_or(0);
-        })?;
-    Ok(line)
 }
 
 #[expect(unsafe_code, reason = "the standard library can only send SIGKILL")]

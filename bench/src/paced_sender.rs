@@ -15,15 +15,16 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use sampan_client::{Error, Queue, Sending};
-use tokio::time::MissedTickBehavior;
 
 use crate::backlog::Backlog;
 use crate::body::Bodies;
 use crate::journal::Journal;
 use crate::meter::Meter;
+use crate::schedule::Schedule;
+use crate::ticker::Ticker;
 
-/// How often it is looked at what is due.
-const TICK: Duration = Duration::from_millis(1);
+/// How often it is looked at what is due, where a millisecond more or less does not matter.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// See the head of the file.
 const UNCONFIRMED_MAX: usize = 200_000;
 
@@ -33,6 +34,10 @@ pub(crate) struct PacedSender {
     pub(crate) bodies: Bodies,
     /// Messages a second.
     pub(crate) rate: f64,
+    /// How often it is looked at what is due.
+    pub(crate) tick: Duration,
+    /// The first send is due after this time, so that connections do not send all at once.
+    pub(crate) offset: Duration,
     pub(crate) meter: Arc<Meter>,
     pub(crate) journal: Arc<Journal>,
     /// What is sent and not deleted; absent when nothing is received.
@@ -44,9 +49,11 @@ impl PacedSender {
     pub(crate) async fn run(self) -> Result<(), Error> {
         let mut sends = VecDeque::new();
         let mut due_at = Vec::new();
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (began_at, mut sent_count) = (Instant::now(), 0_u64);
+        let began_at = Instant::now() + self.offset;
+        let mut schedule = Schedule::new(self.rate);
+        // A timer of 0 would never tick.
+        let first = self.offset.max(Duration::from_nanos(1));
+        let ticker = Ticker::new(first, self.tick).expect("the kernel has timers");
         loop {
             let may_send = !self.meter.is_stopping();
             tokio::select! {
@@ -56,12 +63,13 @@ impl PacedSender {
                     due_at.clear();
                     failed.into_iter().for_each(|error| self.journal.failed(error));
                 }
-                _ = ticks.tick(), if may_send => {
-                    let due = (began_at.elapsed().as_secs_f64() * self.rate) as u64;
-                    while sent_count < due && sends.len() < UNCONFIRMED_MAX {
-                        let seconds = sent_count as f64 / self.rate;
-                        sends.push_back((self.send(), began_at + Duration::from_secs_f64(seconds)));
-                        sent_count += 1;
+                ticked = ticker.tick(), if may_send => {
+                    ticked.expect("a timer can be read");
+                    let elapsed = began_at.elapsed();
+                    while sends.len() < UNCONFIRMED_MAX
+                        && let Some(due) = schedule.take(elapsed)
+                    {
+                        sends.push_back((self.send(schedule.taken()), began_at + due));
                     }
                 }
                 else => return Ok(()),
@@ -69,12 +77,12 @@ impl PacedSender {
         }
     }
 
-    fn send(&self) -> Sending {
+    fn send(&self, number: u64) -> Sending {
         if let Some(backlog) = &self.backlog {
             // It only counts: a fixed rate leaves no room to wait.
             backlog.enter();
         }
-        self.queue.send(self.bodies.untimed())
+        self.queue.send(self.bodies.untimed(number))
     }
 }
 

@@ -1,36 +1,52 @@
 //! The result of a run: one JSON object for programs, a table for people, both from one value.
 //!
-//! Every result says first what was measured: workload, nodes, sets, TLS, durability, version. The
-//! rest depends on the workload; [`Outcome`] has one type for each kind.
+//! Every result says first what was measured, with what and where: version and revision, date,
+//! machine, workload, nodes, sets, durability, TLS. The rest depends on the workload; [`Outcome`]
+//! has one type for each kind. What there is to draw comes last.
 
+pub(crate) mod backlog;
 pub(crate) mod catchup;
+pub(crate) mod checkpoint;
 pub(crate) mod delayed;
 pub(crate) mod disturbance;
 pub(crate) mod drain;
 pub(crate) mod idle;
+pub(crate) mod latency;
+pub(crate) mod many_queues;
+pub(crate) mod origin;
+pub(crate) mod parked;
 pub(crate) mod throughput;
+pub(crate) mod wakeup;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use self::backlog::Backlog;
 use self::catchup::Catchup;
+use self::checkpoint::Checkpoint;
 use self::delayed::Delayed;
 use self::disturbance::Disturbance;
 use self::drain::Drain;
 use self::idle::Idle;
+use self::latency::Latency;
+use self::many_queues::ManyQueues;
+use self::origin::Origin;
+use self::parked::Parked;
 use self::throughput::Throughput;
+use self::wakeup::Wakeup;
 use crate::args::{ClusterArguments, DurabilityArgument, Switch, Workload};
-use crate::meter::Quantiles;
+use crate::charts::Charts;
 
 /// A line of the table: what, and how much.
-type Row = (&'static str, String);
+pub(crate) type Row = (&'static str, String);
 
 /// The result; its fields, and those of the outcome, are the keys of the JSON object.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    version: &'static str,
+    #[serde(flatten)]
+    origin: Origin,
     workload: Workload,
     nodes: u32,
     /// Sets of queues; `None`: as the node does by itself.
@@ -42,6 +58,22 @@ pub(crate) struct Report {
     tls: Switch,
     #[serde(flatten)]
     outcome: Outcome,
+    #[serde(flatten)]
+    charts: Charts,
+}
+
+/// What a workload has found out.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) outcome: Outcome,
+    pub(crate) charts: Charts,
+}
+
+impl From<Outcome> for Run {
+    fn from(outcome: Outcome) -> Self {
+        let charts = Charts::default();
+        Run { outcome, charts }
+    }
 }
 
 /// What came out, by the kind of workload.
@@ -54,12 +86,18 @@ pub(crate) enum Outcome {
     Idle(Idle),
     Drain(Drain),
     Delayed(Delayed),
+    Latency(Latency),
+    ManyQueues(ManyQueues),
+    Wakeup(Wakeup),
+    Parked(Parked),
+    Backlog(Backlog),
+    Checkpoint(Checkpoint),
 }
 
 impl Report {
-    pub(crate) fn new(arguments: &ClusterArguments, outcome: Outcome) -> Self {
+    pub(crate) fn new(arguments: &ClusterArguments, run: Run) -> Self {
         Report {
-            version: env!("CARGO_PKG_VERSION"),
+            origin: Origin::here(),
             workload: arguments.workload,
             nodes: arguments.nodes,
             sets: arguments.set_count(),
@@ -69,7 +107,8 @@ impl Report {
                 DurabilityArgument::Async => "written",
             },
             tls: arguments.tls,
-            outcome,
+            outcome: run.outcome,
+            charts: run.charts,
         }
     }
 
@@ -86,14 +125,18 @@ impl Report {
     }
 
     fn table(&self) -> String {
+        lines(&self.rows())
+    }
+
+    /// The lines of the table.
+    pub(crate) fn rows(&self) -> Vec<Row> {
         let own =
             |count: Option<u32>| count.map_or("default".to_owned(), |count| count.to_string());
         let text = format!(
-            "{}, {}, TLS {}, version {}",
+            "{}, {}, TLS {}",
             self.workload.name(),
             self.durability,
             self.tls.name(),
-            self.version
         );
         let nodes = format!(
             "{}, sets {}, cores {}",
@@ -102,6 +145,7 @@ impl Report {
             own(self.cores.map(u32::from))
         );
         let mut rows = vec![("workload", text), ("nodes", nodes)];
+        rows.extend(self.origin.rows());
         rows.extend(match &self.outcome {
             Outcome::Throughput(throughput) => throughput.rows(),
             Outcome::Disturbance(disturbance) => disturbance.rows(),
@@ -109,23 +153,27 @@ impl Report {
             Outcome::Idle(idle) => idle.rows(),
             Outcome::Drain(drain) => drain.rows(),
             Outcome::Delayed(delayed) => delayed.rows(),
+            Outcome::Latency(latency) => latency.rows(),
+            Outcome::ManyQueues(many_queues) => many_queues.rows(),
+            Outcome::Wakeup(wakeup) => wakeup.rows(),
+            Outcome::Parked(parked) => parked.rows(),
+            Outcome::Backlog(backlog) => backlog.rows(),
+            Outcome::Checkpoint(checkpoint) => checkpoint.rows(),
         });
-        let lines: Vec<_> = rows
-            .iter()
-            .map(|(name, text)| format!("{name:<15}{text}"))
-            .collect();
-        lines.join("\n")
+        rows
     }
 }
 
-fn quantiles_text(quantiles: Quantiles) -> String {
-    let Quantiles {
-        p50,
-        p99,
-        p999,
-        max,
-    } = quantiles;
-    format!("p50 {p50} us, p99 {p99} us, p99.9 {p999} us, max {max} us")
+/// A table as text.
+pub(crate) fn lines(rows: &[Row]) -> String {
+    let line = |(name, text): &Row| format!("{name:<15}{text}");
+    let lines: Vec<_> = rows.iter().map(line).collect();
+    lines.join("\n")
+}
+
+/// A ratio, to the thousandth.
+pub(crate) fn ratio(over: f64, under: f64) -> f64 {
+    rounded(over / under.max(1e-9))
 }
 
 /// Messages per second, rounded.
@@ -155,9 +203,11 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::args::{Arguments, Verb};
+    use crate::meter::Quantiles;
 
     pub(crate) const QUANTILES: Quantiles = Quantiles {
         p50: 1,
+        p90: 1,
         p99: 2,
         p999: 3,
         max: 4,
@@ -166,8 +216,10 @@ pub(crate) mod tests {
     pub(crate) fn report(line: &str, outcome: Outcome) -> Report {
         let words = ["sampan-bench", "cluster", "--workload"];
         let words = words.into_iter().chain(line.split_whitespace());
-        let Verb::Cluster(arguments) = Arguments::try_parse_from(words).expect("good").verb;
-        Report::new(&arguments, outcome)
+        let Verb::Cluster(arguments) = Arguments::try_parse_from(words).expect("good").verb else {
+            panic!("{line} is not about a cluster");
+        };
+        Report::new(&arguments, outcome.into())
     }
 
     /// The keys of the JSON object beside those of every report.
@@ -177,6 +229,11 @@ pub(crate) mod tests {
         let object = value.as_object().expect("an object");
         let common = [
             "version",
+            "revision",
+            "date",
+            "machine",
+            "series",
+            "curves",
             "workload",
             "nodes",
             "sets",

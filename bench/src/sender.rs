@@ -18,7 +18,10 @@ use crate::meter::{Latencies, Meter, SAMPLE_EVERY};
 
 /// See the head of the file.
 pub(crate) struct Sender {
-    pub(crate) queue: Queue,
+    /// At least one; they have their turns.
+    pub(crate) queues: Vec<Queue>,
+    /// Messages in a row to one of them.
+    pub(crate) burst: u64,
     pub(crate) bodies: Bodies,
     pub(crate) window: usize,
     pub(crate) meter: Arc<Meter>,
@@ -31,11 +34,14 @@ impl Sender {
     pub(crate) async fn run(self) -> Result<Latencies, Error> {
         let mut latencies = Latencies::new();
         let mut sends: VecDeque<(Sending, Option<Instant>)> = VecDeque::with_capacity(self.window);
-        let mut number = 0_u64;
+        let (mut number, mut turn) = (0_u64, 0);
         loop {
             while sends.len() < self.window && self.may_send() {
                 number += 1;
-                sends.push_back(self.send(number.is_multiple_of(SAMPLE_EVERY)));
+                if self.queues.len() > 1 && number.is_multiple_of(self.burst) {
+                    turn = (turn + 1) % self.queues.len();
+                }
+                sends.push_back(self.send(&self.queues[turn], number));
             }
             match (sends.pop_front(), &self.backlog) {
                 (Some((sending, began_at)), backlog) => {
@@ -57,16 +63,16 @@ impl Sender {
         !self.meter.is_stopping() && self.backlog.as_ref().is_none_or(|backlog| backlog.enter())
     }
 
-    fn send(&self, timed: bool) -> (Sending, Option<Instant>) {
-        if !timed {
-            return (self.queue.send(self.bodies.untimed()), None);
+    fn send(&self, queue: &Queue, number: u64) -> (Sending, Option<Instant>) {
+        if !number.is_multiple_of(SAMPLE_EVERY) {
+            return (queue.send(self.bodies.untimed(number)), None);
         }
         let began_at = Instant::now();
         let body = match &self.backlog {
-            Some(_) => self.bodies.timed(self.meter.now_ns()),
-            None => self.bodies.untimed(),
+            Some(_) => self.bodies.timed(number, self.meter.now_ns()),
+            None => self.bodies.untimed(number),
         };
-        (self.queue.send(body), Some(began_at))
+        (queue.send(body), Some(began_at))
     }
 
     fn record(&self, latencies: &mut Latencies, began_at: Instant) {

@@ -4,33 +4,58 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use crate::args::{ClusterArguments, Workload};
+use crate::args::{CeilingArguments, ClusterArguments, Workload};
 use crate::brokers::Brokers;
 use crate::ceiling;
+use crate::charts::Charts;
 use crate::load::{Load, LoadOptions};
 use crate::node::Node;
 use crate::report::throughput::{NodeUsage, Throughput};
-use crate::report::{cpu_per_million, per_second, rounded};
+use crate::report::{Outcome, Run, cpu_per_million, per_second, ratio, rounded};
 
-/// Load before measuring, so that buffers have grown and log files are laid out.
-const WARM_UP: Duration = Duration::from_secs(1);
 /// Messages between send and confirmed delete, in windows of all connections together: the window
 /// of sends, as many again received and not deleted, and as many ready.
 const BACKLOG_WINDOWS: u64 = 3;
 
 /// One run.
-pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Throughput> {
+pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Run> {
     let ceiling = match &arguments.ceiling {
-        Some(command) => Some(ceiling::measure(command).await?),
+        Some(command) => Some(ceiling::by_command(command).await?),
+        None if arguments.with_ceiling => Some(own_ceiling(arguments).await?),
         None => None,
     };
+    let (mut throughput, charts) = load(arguments).await?;
+    throughput.ceiling_msgs_per_s = ceiling;
+    throughput.ceiling_ratio =
+        ceiling.map(|ceiling| ratio(throughput.msgs_per_s as f64, ceiling as f64));
+    Ok(Run {
+        outcome: Outcome::Throughput(throughput),
+        charts,
+    })
+}
+
+async fn own_ceiling(arguments: &ClusterArguments) -> anyhow::Result<u64> {
+    let arguments = CeilingArguments {
+        replicas: arguments.nodes,
+        connections: arguments.connections(),
+        window: arguments.window,
+        body: arguments.body.mean(),
+        seconds: arguments.seconds(),
+        json: true,
+    };
+    Ok(ceiling::measure(&arguments).await?.msgs_per_s)
+}
+
+/// Without any ceiling.
+pub(crate) async fn load(arguments: &ClusterArguments) -> anyhow::Result<(Throughput, Charts)> {
     let brokers = Brokers::start(arguments).await?;
     let mut load = Load::start(&brokers, options(arguments)).await?;
-    load.go_on_for(WARM_UP).await?;
+    load.warm_up(arguments.warm_up()).await?;
     let (done_before, cpu_before, began_at) =
         (load.meter.done(), cpu_times(&brokers)?, Instant::now());
     load.meter.begin();
-    load.go_on_for(Duration::from_secs(arguments.seconds().into()))
+    let series = load
+        .measure_for(arguments.workload.name(), arguments.time())
         .await?;
     let (time, messages) = (began_at.elapsed(), load.meter.done() - done_before);
     let cpu_after = cpu_times(&brokers)?;
@@ -43,42 +68,37 @@ pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Thro
         .map(|(before, after)| after.saturating_sub(*before))
         .collect();
     let usage = node_usage(&brokers, &cpu, messages)?;
-    let msgs_per_s = per_second(messages, time);
-    Ok(Throughput {
+    let charts = Charts::default()
+        .with_series(series)
+        .with_curve("send", &sends)
+        .with_curve("end to end", &end_to_end);
+    let rss_peak = usage.iter().map(|node| node.rss_peak_bytes).max();
+    let throughput = Throughput {
         body_bytes: arguments.body,
-        connections: arguments.connections,
+        connections: arguments.connections(),
         window: arguments.window,
-        queues: arguments.queues,
+        queues: arguments.queues(),
         seconds: rounded(time.as_secs_f64()),
         messages,
-        msgs_per_s,
-        ceiling_msgs_per_s: ceiling,
-        ceiling_ratio: ceiling.map(|ceiling| rounded(msgs_per_s as f64 / ceiling as f64)),
+        msgs_per_s: per_second(messages, time),
+        ceiling_msgs_per_s: None,
+        ceiling_ratio: None,
         send_us: sends.quantiles(),
         end_to_end_us: end_to_end.quantiles(),
         server_cpu_s_per_million: cpu_per_million(cpu.iter().sum(), messages),
-        server_rss_peak_bytes: usage
-            .iter()
-            .map(|node| node.rss_peak_bytes)
-            .max()
-            .unwrap_or(0),
+        server_rss_peak_bytes: rss_peak.unwrap_or(0),
         node_usage: usage,
         disk_bytes: brokers.stop().await?,
-    })
+    };
+    Ok((throughput, charts))
 }
 
 fn options(arguments: &ClusterArguments) -> LoadOptions {
-    let windows = u64::from(arguments.window) * u64::from(arguments.connections);
-    let is_pipeline = arguments.workload == Workload::Pipeline;
+    let windows = u64::from(arguments.window) * u64::from(arguments.connections());
+    let is_produce = arguments.workload == Workload::Produce;
     LoadOptions {
-        connections: arguments.connections,
-        window: arguments.window,
-        queues: arguments.queues,
-        queue_prefix: "bench",
-        queue_options: arguments.queue_options(),
-        body: arguments.body,
-        backlog_max: is_pipeline.then_some(windows * BACKLOG_WINDOWS),
-        rate: None,
+        backlog_max: (!is_produce).then_some(windows * BACKLOG_WINDOWS),
+        ..LoadOptions::full(arguments)
     }
 }
 

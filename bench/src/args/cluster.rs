@@ -1,24 +1,18 @@
-//! The arguments of the load generator: names and defaults, and nothing that acts.
+//! The arguments of `sampan-bench cluster`.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, ValueEnum};
 use sampan_client::{Durability, QueueOptions};
-use serde::Serialize;
 
-/// Load generator for Sampan: starts real nodes, drives them through the SDK, and measures.
-#[derive(Debug, Parser)]
-#[command(name = "sampan-bench", version, about, long_about = None)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    pub(crate) verb: Verb,
-}
+use super::{Arguments, Switch, Workload};
+use crate::body_len::BodyLen;
 
-/// What to measure.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// A cluster on this machine.
-    Cluster(ClusterArguments),
-}
+/// Most receives that one connection of `many-queues` and `parked` has waiting: below what the
+/// broker and the SDK allow, with room for sends.
+const RECEIVES_PER_CONNECTION_MAX: u32 = 4_000;
 
 /// Arguments of `sampan-bench cluster`.
 #[derive(Clone, Debug, Args)]
@@ -29,19 +23,24 @@ pub(crate) struct ClusterArguments {
     /// What is done and measured.
     #[arg(long, value_enum)]
     pub(crate) workload: Workload,
-    /// Length of a body in bytes: 16 to 1048576.
-    #[arg(long, default_value_t = 1_024, value_name = "BYTES",
-        value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
-    pub(crate) body: u32,
-    /// Client connections. failover and transfer have one.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
-    pub(crate) connections: u32,
+    /// Length of a body in bytes, 16 to 1048576; or a range like 64..4096, over which lengths are
+    /// evenly spread, the same in every run.
+    #[arg(long, default_value = "1024", value_name = "BYTES")]
+    pub(crate) body: BodyLen,
+    /// Client connections. Default: 4, for parked 50. failover, transfer and single have one.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) connections: Option<u32>,
     /// Unconfirmed sends per connection, where sends have no fixed rate.
     #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) window: u32,
-    /// Queues; connection n uses queue n modulo this.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
-    pub(crate) queues: u32,
+    /// Queues. Connection n uses queue n modulo this; with more queues than connections each queue
+    /// has one connection, which sends to its queues in turn. Default: 1, for many-queues 1000.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) queues: Option<u32>,
+    /// Messages in a row to one queue, before a connection with several goes on to its next.
+    #[arg(long, default_value_t = 1, value_name = "MESSAGES",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) burst: u32,
     /// Sets of queues. Default for three nodes: 1, and 16 for idle; for one node: its own default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) sets: Option<u32>,
@@ -54,11 +53,16 @@ pub(crate) struct ClusterArguments {
     /// What the queues ask for: sends are confirmed when a majority has synced, or written, them.
     #[arg(long, value_enum, default_value_t = DurabilityArgument::Sync)]
     pub(crate) durability: DurabilityArgument,
-    /// How long to measure, after some warming up. Default: 10, for idle 60.
+    /// How long to load the nodes before measuring. Default: 1, for failover, transfer and catchup
+    /// 3, for parked 5 and for idle 10, both without load.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub(crate) warm_up: Option<u32>,
+    /// How long to measure, after warming up. Default: 10, for parked and checkpoint 30, for idle
+    /// 60.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) seconds: Option<u32>,
     /// Messages a second of all connections together, where sends have a fixed rate. Default:
-    /// 20000 for catchup, otherwise 2000.
+    /// 20000 for catchup and checkpoint, otherwise 2000.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) rate: Option<u32>,
     /// How often failover and transfer do it.
@@ -73,13 +77,18 @@ pub(crate) struct ClusterArguments {
     #[arg(long, default_value_t = 5, value_name = "GB",
         value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub(crate) backlog_gb: u32,
-    /// drain and delayed: connections that receive and delete.
+    /// drain, delayed and wakeup: connections that receive and delete.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub(crate) consumers: u32,
-    /// drain: messages that are sent before.
-    #[arg(long, default_value_t = 3_000_000, value_name = "MESSAGES",
+    /// drain: messages that are sent before. backlog: how many are many. Default: 3000000 for
+    /// drain, 5000000 for backlog.
+    #[arg(long, value_name = "MESSAGES",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    pub(crate) backlog: u64,
+    pub(crate) backlog: Option<u64>,
+    /// parked: receives that wait, of all connections together.
+    #[arg(long, default_value_t = 50_000, value_name = "RECEIVES",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) parked: u32,
     /// drain: start the nodes again before, so that bodies come from their files.
     #[arg(long)]
     pub(crate) cold: bool,
@@ -103,49 +112,19 @@ pub(crate) struct ClusterArguments {
     pub(crate) window_after: u32,
     /// A shell command that measures what the machine can do at most: run before produce and
     /// pipeline; its last line must be a JSON object with msgs_per_s.
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "with_ceiling")]
     pub(crate) ceiling: Option<String>,
+    /// Measure what the machine can do at most just before, as `sampan-bench ceiling` does: for
+    /// produce and pipeline with the same connections, window and body, for latency and single with
+    /// one message at a time.
+    #[arg(long)]
+    pub(crate) with_ceiling: bool,
+    /// Write a page with the result's tables and charts, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// What the connections do, and what happens to the nodes meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Workload {
-    /// Send only.
-    Produce,
-    /// Send, receive and delete at the same time.
-    Pipeline,
-    /// Send at a fixed rate while the leader is killed again and again.
-    Failover,
-    /// Send at a fixed rate while leadership is handed over again and again.
-    Transfer,
-    /// `pipeline` at a fixed rate while a follower is stopped, and while one is replaced.
-    Catchup,
-    /// Nothing.
-    Idle,
-    /// Receive and delete what was sent before.
-    Drain,
-    /// Receive and delete messages that are due at random within a window.
-    Delayed,
-}
-
-impl Workload {
-    /// As it is written on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Workload::Produce => "produce",
-            Workload::Pipeline => "pipeline",
-            Workload::Failover => "failover",
-            Workload::Transfer => "transfer",
-            Workload::Catchup => "catchup",
-            Workload::Idle => "idle",
-            Workload::Drain => "drain",
-            Workload::Delayed => "delayed",
-        }
-    }
 }
 
 /// When sends are confirmed.
@@ -157,36 +136,30 @@ pub(crate) enum DurabilityArgument {
     Async,
 }
 
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Switch {
-    /// Yes.
-    On,
-    /// No.
-    Off,
-}
-
-impl Switch {
-    /// As it is written on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Switch::On => "on",
-            Switch::Off => "off",
-        }
-    }
-}
-
 impl ClusterArguments {
     /// Refuses what does not go together.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
-        let needs_three = matches!(
-            self.workload,
-            Workload::Failover | Workload::Transfer | Workload::Catchup
-        );
-        if needs_three && self.nodes != 3 {
-            let text = format!("--workload {} needs --nodes 3", self.workload.name());
-            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        let conflict = |text: String| {
+            let error = Arguments::command().error(ErrorKind::ArgumentConflict, text);
+            Err(error)
+        };
+        let name = self.workload.name();
+        if self.workload.needs_three_nodes() && self.nodes != 3 {
+            return conflict(format!("--workload {name} needs --nodes 3"));
+        }
+        if self.with_ceiling && !self.workload.has_ceiling() {
+            return conflict(format!("--workload {name} is compared with no ceiling"));
+        }
+        let receives = match self.workload {
+            Workload::Parked => self.parked,
+            Workload::Pipeline | Workload::ManyQueues => self.queues(),
+            _ => 0,
+        };
+        if receives.div_ceil(self.connections()) > RECEIVES_PER_CONNECTION_MAX {
+            return conflict(format!(
+                "{receives} receives need more than {} --connections",
+                self.connections()
+            ));
         }
         Ok(())
     }
@@ -214,26 +187,70 @@ impl ClusterArguments {
         self.cores.or((self.nodes == 3).then_some(1))
     }
 
-    /// How long to measure.
+    /// Client connections.
+    pub(crate) fn connections(&self) -> u32 {
+        let default = match self.workload {
+            Workload::Parked => 50,
+            _ => 4,
+        };
+        self.connections.unwrap_or(default)
+    }
+
+    /// Queues.
+    pub(crate) fn queues(&self) -> u32 {
+        let default = match self.workload {
+            Workload::ManyQueues => 1_000,
+            _ => 1,
+        };
+        self.queues.unwrap_or(default)
+    }
+
+    /// Messages that are stored.
+    pub(crate) fn backlog(&self) -> u64 {
+        let default = match self.workload {
+            Workload::Backlog => 5_000_000,
+            _ => 3_000_000,
+        };
+        self.backlog.unwrap_or(default)
+    }
+
+    /// How long to load the nodes before measuring.
+    pub(crate) fn warm_up(&self) -> Duration {
+        let default = match self.workload {
+            Workload::Idle => 10,
+            Workload::Parked => 5,
+            workload if workload.needs_three_nodes() => 3,
+            _ => 1,
+        };
+        Duration::from_secs(self.warm_up.unwrap_or(default).into())
+    }
+
+    /// How long to measure, in whole seconds.
     pub(crate) fn seconds(&self) -> u32 {
         let default = match self.workload {
             Workload::Idle => 60,
+            Workload::Parked | Workload::Checkpoint => 30,
             _ => 10,
         };
         self.seconds.unwrap_or(default)
     }
 
+    /// How long to measure.
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds().into())
+    }
+
     /// Messages a second.
     pub(crate) fn rate(&self) -> u32 {
         let default = match self.workload {
-            Workload::Catchup => 20_000,
+            Workload::Catchup | Workload::Checkpoint => 20_000,
             _ => 2_000,
         };
         self.rate.unwrap_or(default)
     }
 }
 
-fn parse_node_count(text: &str) -> Result<u32, String> {
+pub(super) fn parse_node_count(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(count @ (1 | 3)) => Ok(count),
         _ => Err("a cluster here has 1 node or 3".to_owned()),
@@ -242,32 +259,56 @@ fn parse_node_count(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::Verb;
     use super::*;
 
     fn parse(line: &str) -> Result<ClusterArguments, clap::Error> {
-        let Arguments {
-            verb: Verb::Cluster(arguments),
-        } = Arguments::try_parse_from(line.split_whitespace())?;
-        arguments.check().map(|()| arguments)
+        let words = line.split_whitespace();
+        let Verb::Cluster(arguments) = Arguments::try_parse_from(words)?.verb else {
+            panic!("{line} is not about a cluster");
+        };
+        arguments.check().map(|()| *arguments)
     }
 
     #[test]
-    fn the_definition_is_sound_and_has_the_documented_defaults() {
-        Arguments::command().debug_assert();
+    fn the_defaults_are_the_documented_ones() {
         let arguments = parse("sampan-bench cluster --workload produce").expect("good");
         assert_eq!(
-            (arguments.nodes, arguments.body, arguments.connections),
-            (1, 1_024, 4)
+            (arguments.nodes, arguments.body, arguments.connections()),
+            (1, BodyLen::fixed(1_024), 4)
         );
         assert_eq!(
-            (arguments.window, arguments.queues, arguments.seconds()),
+            (arguments.window, arguments.queues(), arguments.seconds()),
             (1_024, 1, 10)
         );
         assert_eq!((arguments.tls, arguments.json), (Switch::On, false));
+        assert_eq!(arguments.warm_up(), Duration::from_secs(1));
         assert_eq!(
             (arguments.set_count(), arguments.core_count()),
             (None, None)
         );
+    }
+
+    #[test]
+    fn workloads_have_defaults_of_their_own() {
+        let parse =
+            |rest: &str| parse(&format!("sampan-bench cluster --workload {rest}")).expect("good");
+        let parked = parse("parked");
+        assert_eq!((parked.parked, parked.connections()), (50_000, 50));
+        assert_eq!(parked.seconds(), 30);
+        assert_eq!(parse("many-queues").queues(), 1_000);
+        assert_eq!(parse("many-queues --queues 10000").queues(), 10_000);
+        assert_eq!(parse("backlog").backlog(), 5_000_000);
+        assert_eq!(parse("checkpoint").rate(), 20_000);
+        assert_eq!(
+            (parse("latency").rate(), parse("latency").burst),
+            (2_000, 1)
+        );
+        assert_eq!(parse("idle --warm-up 0").warm_up(), Duration::ZERO);
+        let range = parse("produce --body 64..4096").body;
+        assert_eq!(range.max(), 4_096);
     }
 
     #[test]
@@ -290,7 +331,7 @@ mod tests {
     #[test]
     fn what_is_sent_before_has_a_number_of_its_own() {
         let drain = parse("sampan-bench cluster --workload drain --cold").expect("good");
-        assert_eq!((drain.backlog, drain.consumers), (3_000_000, 4));
+        assert_eq!((drain.backlog(), drain.consumers), (3_000_000, 4));
         assert!(drain.cold);
         let delayed = parse("sampan-bench cluster --workload delayed --count 5").expect("good");
         assert_eq!((delayed.count, delayed.due_rate), (5, 5_000));
@@ -310,21 +351,14 @@ mod tests {
             "--workload produce --sets 0",
             "--workload drain --backlog 0",
             "--workload delayed --due-rate 0",
+            "--workload drain --with-ceiling",
+            "--workload produce --with-ceiling --ceiling true",
+            "--workload many-queues --queues 10000 --connections 2",
+            "--workload parked --connections 10",
+            "--workload produce --queues 10001",
         ] {
             let line = format!("sampan-bench cluster {rest}");
             assert_eq!(parse(&line).expect_err(&line).exit_code(), 2);
-        }
-    }
-
-    #[test]
-    fn workloads_and_switches_have_the_names_that_are_parsed() {
-        for workload in Workload::value_variants() {
-            let value = workload.to_possible_value().expect("none is hidden");
-            assert_eq!(value.get_name(), workload.name());
-        }
-        for switch in Switch::value_variants() {
-            let value = switch.to_possible_value().expect("none is hidden");
-            assert_eq!(value.get_name(), switch.name());
         }
     }
 }

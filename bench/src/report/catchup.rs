@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::{Row, quantiles_text};
+use super::Row;
+use crate::body_len::BodyLen;
 use crate::meter::Quantiles;
 
 /// See the head of the file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Catchup {
-    pub(crate) body_bytes: u32,
+    pub(crate) body_bytes: BodyLen,
     pub(crate) connections: u32,
     pub(crate) queues: u32,
     /// Messages a second.
@@ -42,7 +43,7 @@ pub(crate) struct CatchingUp {
 impl Catchup {
     pub(super) fn rows(&self) -> Vec<Row> {
         let load = format!(
-            "{} msg/s, connections {}, queues {}, body {} B",
+            "{} msg/s, connections {}, queues {}, body {}",
             self.rate, self.connections, self.queues, self.body_bytes
         );
         let mut rows = vec![("load", load)];
@@ -71,7 +72,7 @@ impl CatchingUp {
             ("  send during", self.send_us_during),
         ];
         for (name, quantiles) in sends {
-            rows.extend(quantiles.map(|quantiles| (name, quantiles_text(quantiles))));
+            rows.extend(quantiles.map(|quantiles| (name, quantiles.to_string())));
         }
         rows.extend(
             self.p99_ratio
@@ -99,7 +100,7 @@ mod tests {
             client_errors: 0,
         };
         let catchup = Catchup {
-            body_bytes: 1_024,
+            body_bytes: BodyLen::fixed(1_024),
             connections: 4,
             queues: 1,
             rate: 20_000,

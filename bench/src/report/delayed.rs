@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::{Row, quantiles_text};
+use super::Row;
+use crate::body_len::BodyLen;
 use crate::meter::Quantiles;
 
 /// See the head of the file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delayed {
-    pub(crate) body_bytes: u32,
+    pub(crate) body_bytes: BodyLen,
     pub(crate) consumers: u32,
     pub(crate) queues: u32,
     /// Messages due per second.
@@ -40,7 +41,7 @@ pub(crate) struct Delayed {
 impl Delayed {
     pub(super) fn rows(&self) -> Vec<Row> {
         let load = format!(
-            "consumers {}, queues {}, body {} B, {} due a second",
+            "consumers {}, queues {}, body {}, {} due a second",
             self.consumers, self.queues, self.body_bytes, self.due_rate
         );
         let memory = format!(
@@ -61,7 +62,7 @@ impl Delayed {
             ("rate", format!("{} msg/s", self.msgs_per_s)),
         ];
         if let Some(lateness) = self.lateness_us {
-            rows.push(("lateness", quantiles_text(lateness)));
+            rows.push(("lateness", lateness.to_string()));
         }
         rows.extend([
             ("broker memory", memory),
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn the_json_object_has_exactly_the_documented_keys() {
         let delayed = Delayed {
-            body_bytes: 64,
+            body_bytes: BodyLen::fixed(64),
             consumers: 4,
             queues: 1,
             due_rate: 5_000,

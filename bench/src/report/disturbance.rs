@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Row, milliseconds, quantiles_text};
+use super::{Row, milliseconds};
+use crate::body_len::BodyLen;
 use crate::meter::Quantiles;
 
 /// See the head of the file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Disturbance {
-    pub(crate) body_bytes: u32,
+    pub(crate) body_bytes: BodyLen,
     /// Messages a second.
     pub(crate) rate: u32,
     pub(crate) rounds: u32,
@@ -51,7 +52,7 @@ impl Spread {
 
 impl Disturbance {
     pub(super) fn rows(&self) -> Vec<Row> {
-        let load = format!("{} msg/s, body {} B", self.rate, self.body_bytes);
+        let load = format!("{} msg/s, body {}", self.rate, self.body_bytes);
         let mut rows = vec![
             ("load", load),
             ("rounds", self.rounds.to_string()),
@@ -62,7 +63,7 @@ impl Disturbance {
             rows.push(("longest gap", text));
         }
         if let Some(quantiles) = self.send_us {
-            rows.push(("send", quantiles_text(quantiles)));
+            rows.push(("send", quantiles.to_string()));
         }
         let mut errors = self.client_errors.to_string();
         if let Some(error) = &self.client_error {
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(Spread::of(&times), Some(spread));
         assert_eq!(Spread::of(&[]), None);
         let disturbance = Disturbance {
-            body_bytes: 1_024,
+            body_bytes: BodyLen::fixed(1_024),
             rate: 2_000,
             rounds: 5,
             messages: 40_000,

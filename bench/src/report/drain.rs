@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::Row;
+use crate::body_len::BodyLen;
 
 /// See the head of the file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Drain {
-    pub(crate) body_bytes: u32,
+    pub(crate) body_bytes: BodyLen,
     pub(crate) consumers: u32,
     pub(crate) queues: u32,
     /// Whether the nodes were started again before.
@@ -35,7 +36,7 @@ pub(crate) struct Drain {
 impl Drain {
     pub(super) fn rows(&self) -> Vec<Row> {
         let load = format!(
-            "consumers {}, queues {}, body {} B, {}",
+            "consumers {}, queues {}, body {}, {}",
             self.consumers,
             self.queues,
             self.body_bytes,
@@ -72,7 +73,7 @@ mod tests {
 
     fn example(restart_s: Option<f64>) -> Report {
         let drain = Drain {
-            body_bytes: 1_024,
+            body_bytes: BodyLen::fixed(1_024),
             consumers: 4,
             queues: 1,
             cold: restart_s.is_some(),

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::{Row, quantiles_text};
+use super::Row;
+use crate::body_len::BodyLen;
 use crate::meter::Quantiles;
 
 /// See the head of the file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Throughput {
-    pub(crate) body_bytes: u32,
+    pub(crate) body_bytes: BodyLen,
     pub(crate) connections: u32,
     pub(crate) window: u32,
     pub(crate) queues: u32,
@@ -45,7 +46,7 @@ pub(crate) struct NodeUsage {
 impl Throughput {
     pub(super) fn rows(&self) -> Vec<Row> {
         let load = format!(
-            "connections {}, window {}, queues {}, body {} B",
+            "connections {}, window {}, queues {}, body {}",
             self.connections, self.window, self.queues, self.body_bytes
         );
         let messages = format!("{} in {:.2} s", self.messages, self.seconds);
@@ -59,7 +60,7 @@ impl Throughput {
         }
         for (name, quantiles) in [("send", self.send_us), ("end to end", self.end_to_end_us)] {
             if let Some(quantiles) = quantiles {
-                rows.push((name, quantiles_text(quantiles)));
+                rows.push((name, quantiles.to_string()));
             }
         }
         let cpu = format!("{:.3} s per million", self.server_cpu_s_per_million);
@@ -76,34 +77,42 @@ impl Throughput {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::{QUANTILES, further_keys, report, table};
     use super::super::{Outcome, Report};
     use super::*;
 
-    fn example(ceiling: Option<u64>) -> Report {
+    pub(in super::super) fn example() -> Throughput {
         let usage = |node| NodeUsage {
             node,
             cpu_s: 2.5,
             cpu_s_per_million: 0.5,
             rss_peak_bytes: 1 << 27,
         };
-        let throughput = Throughput {
-            body_bytes: 1_024,
+        Throughput {
+            body_bytes: BodyLen::fixed(1_024),
             connections: 4,
             window: 1_024,
             queues: 1,
             seconds: 10.0,
             messages: 5_000_000,
             msgs_per_s: 500_000,
-            ceiling_msgs_per_s: ceiling,
-            ceiling_ratio: ceiling.map(|_| 0.5),
+            ceiling_msgs_per_s: None,
+            ceiling_ratio: None,
             send_us: Some(QUANTILES),
             end_to_end_us: None,
             server_cpu_s_per_million: 1.5,
             server_rss_peak_bytes: 1 << 27,
             node_usage: vec![usage(1), usage(2), usage(3)],
             disk_bytes: 1 << 28,
+        }
+    }
+
+    fn example_report(ceiling: Option<u64>) -> Report {
+        let throughput = Throughput {
+            ceiling_msgs_per_s: ceiling,
+            ceiling_ratio: ceiling.map(|_| 0.5),
+            ..example()
         };
         report("pipeline --nodes 3", Outcome::Throughput(throughput))
     }
@@ -127,11 +136,11 @@ mod tests {
             "server_rss_peak_bytes",
             "window",
         ];
-        assert_eq!(further_keys(&example(None)), keys);
-        let value = serde_json::to_value(example(None)).expect("plain values");
+        assert_eq!(further_keys(&example_report(None)), keys);
+        let value = serde_json::to_value(example_report(None)).expect("plain values");
         assert_eq!(value["workload"], "pipeline");
         assert_eq!((&value["tls"], &value["nodes"]), (&"on".into(), &3.into()));
-        let quantiles = serde_json::json!({"p50": 1, "p99": 2, "p999": 3, "max": 4});
+        let quantiles = serde_json::json!({"p50": 1, "p90": 1, "p99": 2, "p999": 3, "max": 4});
         assert_eq!(value["send_us"], quantiles);
         assert_eq!(value["end_to_end_us"], serde_json::Value::Null);
         assert_eq!(value["node_usage"][2]["node"], 3);
@@ -139,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_table_leaves_out_what_was_not_measured() {
-        let text = table(&example(None));
+        let text = table(&example_report(None));
         assert!(text.contains("rate           500000 msg/s"), "{text}");
         assert!(text.contains("p99.9 3 us"), "{text}");
         assert!(
             !text.contains("end to end") && !text.contains("ceiling"),
             "{text}"
         );
-        let text = table(&example(Some(1_000_000)));
+        let text = table(&example_report(Some(1_000_000)));
         assert!(
             text.contains("of the ceiling 0.500 of 1000000 msg/s"),
             "{text}"
