@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod cluster;
+mod suite;
 mod workload;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -9,12 +10,14 @@ use serde::Serialize;
 
 pub(crate) use self::ceiling::CeilingArguments;
 pub(crate) use self::cluster::{ClusterArguments, DurabilityArgument};
+pub(crate) use self::suite::{CompareArguments, SuiteArguments};
 pub(crate) use self::workload::Workload;
 use crate::ceiling::Part;
 
 /// Load generator for Sampan: starts real nodes, drives them through the SDK, and measures.
 #[derive(Debug, Parser)]
-#[command(name = "sampan-bench", version, about, long_about = None)]
+#[command(name = "sampan-bench", version, about, long_about = None,
+    args_override_self = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -28,6 +31,10 @@ pub(crate) enum Verb {
     /// Measure what this machine can do at most: framed TCP, a group commit to a preallocated log
     /// with fdatasync, an acknowledgement, and nothing else.
     Ceiling(CeilingArguments),
+    /// Measure the project's targets, each several times, and write a report.
+    Suite(SuiteArguments),
+    /// Show two results side by side, and in what their conditions differ.
+    Compare(CompareArguments),
     /// One process of `ceiling`.
     #[command(subcommand, hide = true)]
     CeilingPart(Part),

@@ -1,5 +1,7 @@
 //! `sampan-bench cluster`: one workload against nodes of its own, and its report.
 
+use anyhow::Context;
+
 use crate::args::{ClusterArguments, Workload};
 use crate::report::{Outcome, Report, Run};
 use crate::{
@@ -11,7 +13,12 @@ use crate::{
 pub(crate) async fn run(arguments: &ClusterArguments) -> anyhow::Result<()> {
     let result = measure(arguments).await?;
     progress::end();
-    Report::new(arguments, result).print(arguments.json)
+    let report = Report::new(arguments, result);
+    if let Some(file) = &arguments.html {
+        let written = std::fs::write(file, report.page());
+        written.with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    report.print(arguments.json)
 }
 
 async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Run> {

@@ -15,6 +15,7 @@ mod ceiling;
 mod charts;
 mod checkpoint;
 mod cluster;
+mod compare;
 mod consumers;
 mod date;
 mod delayed;
@@ -23,6 +24,7 @@ mod drain;
 mod figures;
 mod filler;
 mod first_line;
+mod html;
 mod idle;
 mod journal;
 mod latency;
@@ -42,6 +44,7 @@ mod schedule;
 mod sender;
 mod single;
 mod status;
+mod suite;
 mod throughput;
 mod ticker;
 mod usage;
@@ -98,6 +101,8 @@ async fn do_verb(verb: &Verb) -> anyhow::Result<()> {
         match verb {
             Verb::Cluster(arguments) => cluster::run(arguments).await,
             Verb::Ceiling(arguments) => ceiling::run(arguments).await,
+            Verb::Suite(arguments) => suite::run(arguments).await,
+            Verb::Compare(arguments) => compare::run(arguments),
             // It has a runtime of its own.
             Verb::CeilingPart(_) => Ok(()),
         }

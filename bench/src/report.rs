@@ -38,6 +38,7 @@ use self::throughput::Throughput;
 use self::wakeup::Wakeup;
 use crate::args::{ClusterArguments, DurabilityArgument, Switch, Workload};
 use crate::charts::Charts;
+use crate::html;
 
 /// A line of the table: what, and how much.
 pub(crate) type Row = (&'static str, String);
@@ -122,6 +123,16 @@ impl Report {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}")?;
         Ok(stdout.flush()?)
+    }
+
+    /// The result as a page by itself.
+    pub(crate) fn page(&self) -> String {
+        html::run_page(
+            self.workload.name(),
+            &self.origin,
+            &self.rows(),
+            &self.charts,
+        )
     }
 
     fn table(&self) -> String {
