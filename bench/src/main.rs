@@ -42,6 +42,7 @@ mod receiver;
 mod report;
 mod schedule;
 mod sender;
+mod signals;
 mod single;
 mod status;
 mod suite;

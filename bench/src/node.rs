@@ -6,7 +6,6 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use serde::Deserialize;
 use crate::access::Access;
 use crate::args::Switch;
 use crate::first_line;
+use crate::signals;
 use crate::usage;
 
 /// How long a node may take until it serves.
@@ -203,12 +203,12 @@ impl Node {
 
     /// SIGSTOP.
     pub(crate) fn pause(&self) -> anyhow::Result<()> {
-        signal(self.running()?, libc::SIGSTOP)
+        signals::send(self.running()?, libc::SIGSTOP)
     }
 
     /// SIGCONT.
     pub(crate) fn resume(&self) -> anyhow::Result<()> {
-        signal(self.running()?, libc::SIGCONT)
+        signals::send(self.running()?, libc::SIGCONT)
     }
 
     /// Takes everything away that it has stored; it does not run. The files stay until the end:
@@ -225,7 +225,7 @@ impl Node {
 
     /// Ends it with SIGTERM.
     pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
-        signal(self.running()?, libc::SIGTERM)?;
+        signals::send(self.running()?, libc::SIGTERM)?;
         let status = tokio::time::timeout(STOP_TIMEOUT, self.ended()).await;
         let status = status.context("the node did not end after SIGTERM")??;
         if !status.success() {
@@ -291,16 +291,6 @@ fn choose_program(beside: PathBuf, named: Option<&OsStr>, path: &OsStr) -> Optio
 
 fn parse_ready(line: &str) -> Option<Ready> {
     serde_json::from_str(line.trim().strip_prefix("ready ")?).ok()
-}
-
-#[expect(unsafe_code, reason = "the standard library can only send SIGKILL")]
-fn signal(child: &Child, number: libc::c_int) -> anyhow::Result<()> {
-    let pid = libc::pid_t::try_from(child.id())?;
-    // SAFETY: kill takes no pointers; the child is not reaped yet, so the id is still its own.
-    if unsafe { libc::kill(pid, number) } == 0 {
-        return Ok(());
-    }
-    Err(io::Error::last_os_error()).context("cannot send a signal to the node")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const BOTTOM: f64 = 36.0;
 /// Lines have so many colours; further ones share the last.
 const COLOUR_COUNT: usize = 6;
 /// Shares that are named at the axis, in percent.
-const SHARES: [f64; 6] = [0.0, 50.0, 90.0, 99.0, 99.9, 99.99];
+const SHARES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
 /// From values to places.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +179,7 @@ pub(super) fn latencies(curves: &[Curve]) -> String {
     }
     drawing.x_axis("");
     for share in SHARES {
-        if place(share) < x_max - 0.15 {
+        if place(share) < x_max - 0.5 {
             drawing.x_tick(place(share), &format!("{share} %"));
         }
     }
@@ -210,7 +210,7 @@ fn last_place(points: &[(f64, u64)]) -> f64 {
     let last = shares
         .filter(|percent| *percent < 100.0)
         .fold(0.0, f64::max);
-    place(last) + 0.3
+    place(last) + 0.6
 }
 
 #[cfg(test)]

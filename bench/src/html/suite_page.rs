@@ -1,9 +1,11 @@
 //! The page of a suite: the table of targets, and what is behind each row.
 
+use serde_json::Value;
+
 use super::bullet::{bullet, class};
 use super::{Escaped, charts, facts, page};
 use crate::charts::Charts;
-use crate::suite::{Figure, Results, Row};
+use crate::suite::{Figure, Results, Row, Sample};
 
 /// The whole page.
 pub(crate) fn suite_page(results: &Results) -> String {
@@ -15,6 +17,10 @@ pub(crate) fn suite_page(results: &Results) -> String {
     if let Some(latest) = results.rows.iter().max_by_key(|row| &row.origin.date) {
         let further = [("Targets met", format!("{met} of {count}"))];
         content += &facts(&latest.origin, &further);
+    }
+    if results.rows.iter().any(|row| row.quick) {
+        content += "<p class=\"note\">Some rows were measured with <code>--quick</code>: too few \
+                    and too short to say anything.</p>\n";
     }
     content += &table(results);
     content += "<h2>Behind the figures</h2>\n";
@@ -41,14 +47,9 @@ fn line(row: &Row, figure: &Figure) -> String {
         "ratio" => row.id.clone(),
         name => format!("{}: {name}", row.id),
     };
-    let quick = if row.quick {
-        " (too short to say anything)"
-    } else {
-        ""
-    };
     let beyond = goal.beyond().map(|beyond| goal.text(beyond, unit));
     format!(
-        "<tr><td><a href=\"#{}\">{}</a><small>{}{quick}</small></td>\
+        "<tr><td><a href=\"#{}\">{}</a><small>{}</small></td>\
          <td class=\"n\"><b>{}</b></td><td>{}</td>\
          <td class=\"n\">{} to {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
          <td><span class=\"tag {}\">{}</span></td></tr>\n",
@@ -68,9 +69,7 @@ fn line(row: &Row, figure: &Figure) -> String {
 
 fn details(row: &Row) -> String {
     let mut all = Charts::default();
-    let mut commands = String::new();
     for sample in &row.samples {
-        commands += &format!("{}\n", Escaped(&sample.command));
         // A result without charts has nothing to draw.
         let found = serde_json::from_value::<Charts>(sample.result.clone()).unwrap_or_default();
         all = all.and(match row.samples.len() {
@@ -81,14 +80,40 @@ fn details(row: &Row) -> String {
     let turns: Vec<_> = row.figures.iter().map(turns).collect();
     format!(
         "<div class=\"card\" id=\"{}\"><h3>{}</h3>\n<p class=\"sub\">{}. {}. {}, {}.</p>\n{}\
-         <pre><code>{commands}</code></pre></div>\n",
+         {}</div>\n",
         Escaped(&row.id),
         Escaped(&row.id),
         Escaped(&row.what),
         turns.join("; "),
         Escaped(row.origin.build()),
         Escaped(&row.origin.date),
-        charts(&all)
+        charts(&all),
+        steps(row)
+    )
+}
+
+/// What the steps of that turn measured, and how to repeat them.
+fn steps(row: &Row) -> String {
+    let number = |sample: &Sample, pointer| {
+        let number = sample.result.pointer(pointer).and_then(Value::as_u64);
+        number.map(|number| number.to_string()).unwrap_or_default()
+    };
+    let lines = row.samples.iter().map(|sample| {
+        format!(
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td><code>{}</code></td></tr>\n",
+            Escaped(&sample.name),
+            number(sample, "/msgs_per_s"),
+            number(sample, "/send_us/p50"),
+            number(sample, "/send_us/p99"),
+            Escaped(&sample.command)
+        )
+    });
+    format!(
+        "<table class=\"steps\">\n<tr><th>Step</th><th class=\"n\">msg/s</th>\
+         <th class=\"n\">send p50, us</th><th class=\"n\">send p99, us</th><th>Command</th>\
+         </tr>\n{}</table>\n",
+        lines.collect::<String>()
     )
 }
 
@@ -119,6 +144,7 @@ mod tests {
             "<polyline",
             "1 of 2",
             "0.50 to 0.80",
+            ">400000<",
         ] {
             assert!(page.contains(text), "{text}\n{page}");
         }

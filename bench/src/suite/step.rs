@@ -1,11 +1,17 @@
 //! One run of this program as part of a suite.
 
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::args::SuiteArguments;
+use crate::signals;
+
+/// How often it is looked whether a step has ended.
+const POLL: Duration = Duration::from_millis(50);
 
 /// How long a step is measured.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +65,49 @@ impl Step {
             .arg("--json")
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
-        let output = tokio::task::spawn_blocking(move || command.output()).await?;
-        let output = output.context("cannot start this program again")?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        let child = command.spawn().context("cannot start this program again")?;
+        let mut running = Running(child);
+        let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
+        let stdout = tokio::task::spawn_blocking(move || read(stdout));
+        let stderr = tokio::task::spawn_blocking(move || read(stderr));
+        let status = running.ended().await?;
+        let (stdout, stderr) = (stdout.await?, stderr.await?);
+        if !status.success() {
+            bail!("{}", String::from_utf8_lossy(&stderr).trim());
         }
-        serde_json::from_slice(&output.stdout).context("the step printed no JSON object")
+        serde_json::from_slice(&stdout).context("the step printed no JSON object")
+    }
+}
+
+/// All that comes; what can't be read is as if it had not been said.
+fn read(output: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    output
+        .map_or(Ok(0), |mut output| output.read_to_end(&mut bytes))
+        .unwrap_or(0);
+    bytes
+}
+
+/// A step under way. One that is given up is told to end, and ends what it has started.
+struct Running(Child);
+
+impl Running {
+    async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            // Nothing can be done about a child that takes no signal, and we are ending.
+            drop(signals::send(&self.0, libc::SIGTERM).map(|()| self.0.wait()));
+        }
     }
 }
 
