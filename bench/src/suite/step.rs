@@ -64,6 +64,7 @@ impl Step {
             .args(self.words(arguments))
             .arg("--json")
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = command.spawn().context("cannot start this program again")?;
         let mut running = Running(child);
