@@ -1,8 +1,8 @@
 //! `sampan-bench compare`: two results side by side, and in what their conditions differ.
 //!
-//! A ratio of two figures says something only if the same was measured: another workload, or another
-//! step of a suite, is refused. Other conditions may differ, for that may be the very question; they
-//! are named.
+//! A ratio of two figures says something only if the same was measured: another workload, or
+//! another step of a suite, is refused. Other conditions may differ, for that may be the very
+//! question; they are named.
 
 use std::path::Path;
 

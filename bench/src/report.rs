@@ -127,12 +127,11 @@ impl Report {
 
     /// The result as a page by itself.
     pub(crate) fn page(&self) -> String {
-        html::run_page(
-            self.workload.name(),
-            &self.origin,
-            &self.rows(),
-            &self.charts,
-        )
+        let (name, mut rows) = (self.workload.name(), self.rows());
+        // The page has these at its top.
+        let origin = self.origin.rows();
+        rows.retain(|row| !origin.contains(row));
+        html::run_page(name, &self.origin, &rows, &self.charts)
     }
 
     fn table(&self) -> String {
