@@ -10,6 +10,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::RaftMetrics;
@@ -39,6 +41,12 @@ pub(crate) struct CheckpointPolicy {
 
 /// Messages in memory may reach this many times the length at which a checkpoint begins.
 const OVERLAY_MAX_FACTOR: u64 = 4;
+/// From this many times on, a checkpoint makes no pauses.
+const HURRY_FACTOR: u64 = 2;
+/// A checkpoint makes pauses when the one before began so long ago.
+const CALM_INTERVAL: Duration = Duration::from_secs(2);
+/// After each mebibyte of bodies: 128 MiB then take two thirds of a second.
+const WRITE_PAUSE: Duration = Duration::from_millis(5);
 /// Those who may wait for a checkpoint of one set.
 const ASKED_COUNT_MAX: usize = 16;
 /// Pause when the log cannot be asked to sync.
@@ -112,6 +120,10 @@ pub(super) struct Checkpoints {
     interval_ends_ms: u64,
     times: CheckpointTimes,
     asked: Vec<Asked>,
+    /// When the newest one began, on the monotonic clock.
+    begun_ms: Option<u64>,
+    /// Memory fills up meanwhile: the one that is running is to make no pauses.
+    hurry: Arc<AtomicBool>,
 }
 
 /// Somebody waits until everything up to an entry is written down.
@@ -135,6 +147,8 @@ impl Checkpoints {
             interval_ends_ms: 0,
             times: CheckpointTimes::default(),
             asked: Vec::new(),
+            begun_ms: None,
+            hurry: Arc::default(),
         }
     }
 
@@ -213,12 +227,14 @@ impl Checkpoints {
             self.interval_ends_ms = now_ms + millis(self.policy.interval);
         }
         self.answer(&state.borrow());
+        let is_filling = state.borrow().overlay_len() >= HURRY_FACTOR * self.policy.overlay_len;
+        self.hurry.store(is_filling, Ordering::Relaxed);
         if self.is_running || now_ms < self.not_before_ms || !self.is_due(&state.borrow(), now_ms) {
             return;
         }
         let wake = state.borrow().driver();
         let begun = state.borrow_mut().begin_checkpoint();
-        let job = match begun {
+        let mut job = match begun {
             Ok(Some(job)) => job,
             Ok(None) => return,
             Err(error) => {
@@ -230,6 +246,7 @@ impl Checkpoints {
         };
         self.is_running = true;
         self.times.begun_ms = now.wall_ms;
+        self.pace(&mut job, now_ms);
         let run = run(
             self.checkpointer.clone(),
             job,
@@ -241,6 +258,21 @@ impl Checkpoints {
                 wake.notify_one();
             }
         });
+    }
+
+    /// Written at one go, a checkpoint keeps the disk from the log's syncs for some tens of
+    /// milliseconds. When there was time since the last one, it makes pauses instead.
+    fn pace(&mut self, job: &mut CheckpointJob, now_ms: u64) {
+        let before = self.begun_ms.replace(now_ms);
+        let is_calm = before.is_none_or(|at| now_ms.saturating_sub(at) >= millis(CALM_INTERVAL));
+        if is_calm {
+            let hurry = self.hurry.clone();
+            job.set_pause(move || {
+                if !hurry.load(Ordering::Relaxed) {
+                    std::thread::sleep(WRITE_PAUSE);
+                }
+            });
+        }
     }
 
     /// Whether messages come in so much faster than they can be written down that senders must

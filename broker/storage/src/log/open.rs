@@ -281,12 +281,12 @@ fn first_place<P: Payload>(
         while let Some(file) = state.files.retired.pop_front() {
             maker.give_up(file)?;
         }
-        state.files.ready.push_back(maker.make(0)?);
+        state.files.ready.push_back(maker.make(0, || ())?);
         return Ok((file, offset));
     }
     let first = match state.files.ready.pop_front() {
         Some(first) => first,
-        None => maker.make(0)?,
+        None => maker.make(0, || ())?,
     };
     state.files.used.push_back(first.clone());
     Ok((first, PAGE_LEN))

@@ -42,7 +42,11 @@ pub struct CheckpointJob {
     pub(super) applied: LogId,
     pub(super) membership: Vec<u8>,
     pub(super) rows: Rows,
+    pub(super) pause: Pause,
 }
+
+/// What is called between long writes of bodies.
+pub(super) type Pause = Box<dyn Fn() + Send + Sync>;
 
 /// The changed rows: encoded on the job's thread, kept for when the job must run again.
 pub(super) enum Rows {
@@ -83,6 +87,12 @@ impl CheckpointJob {
         let result = self.write(&rows);
         self.rows = Rows::Encoded(rows);
         CheckpointOutcome { job: self, result }
+    }
+
+    /// Has `pause` called between long writes of bodies: whoever syncs to the same disk meanwhile
+    /// need not wait for all of them.
+    pub fn set_pause(&mut self, pause: impl Fn() + Send + Sync + 'static) {
+        self.pause = Box::new(pause);
     }
 
     /// The log id that the checkpoint stands for.
@@ -196,7 +206,8 @@ impl<'a> Work<'a> {
         let mut index = ExtentIndex::open(self.transaction)?;
         remove_messages(&mut index, frozen.removals(), &mut self.books)?;
         let len_max = shared.options.segment_len_max;
-        let mut writer = SegmentWriter::new(&shared.segments, len_max, &self.books.accounts);
+        let mut writer = SegmentWriter::new(&shared.segments, len_max, &self.books.accounts)
+            .with_pause(&self.job.pause);
         let books = &mut self.books;
         let mut sink = ExtentSink {
             writer: &mut writer,

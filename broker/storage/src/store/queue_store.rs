@@ -230,6 +230,7 @@ impl Store {
             applied,
             membership,
             rows: Rows::Frozen(Box::new(rows)),
+            pause: Box::new(|| ()),
         })
     }
 

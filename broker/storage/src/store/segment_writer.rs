@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use sampan_protocol::QueueId;
 
+use super::checkpoint::Pause;
 use super::error::StoreError;
 use super::extent_entry::{ExtentEntry, Place};
 use super::options::{EXTENT_LEN_MAX, WRITE_LEN};
@@ -24,7 +25,6 @@ use crate::io::File;
 const PAGE_LEN: u64 = 4096;
 
 /// The writer of one checkpoint.
-#[derive(Debug)]
 pub(super) struct SegmentWriter<'a> {
     segments: &'a Segments,
     segment_len_max: u64,
@@ -35,6 +35,8 @@ pub(super) struct SegmentWriter<'a> {
     /// Files with unsynced bytes.
     dirty: BTreeMap<u32, Arc<dyn File>>,
     has_created: bool,
+    /// Called after each long write.
+    pause: Option<&'a Pause>,
 }
 
 impl<'a> SegmentWriter<'a> {
@@ -54,7 +56,13 @@ impl<'a> SegmentWriter<'a> {
             buffer: Vec::with_capacity(WRITE_LEN + EXTENT_LEN_MAX),
             dirty: BTreeMap::new(),
             has_created: false,
+            pause: None,
         }
+    }
+
+    pub(super) fn with_pause(mut self, pause: &'a Pause) -> Self {
+        self.pause = Some(pause);
+        self
     }
 
     /// Appends an extent of `messages` (not empty, ascending); returns its index row.
@@ -70,6 +78,7 @@ impl<'a> SegmentWriter<'a> {
         accounts.set_len(segment, offset + u64::from(len));
         if self.buffer.len() >= WRITE_LEN {
             self.flush_pages()?;
+            self.pause.iter().for_each(|pause| pause());
         }
         let ids: Vec<u64> = messages.iter().map(|message| message.id).collect();
         Ok(ExtentEntry::new(
