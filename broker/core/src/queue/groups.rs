@@ -10,14 +10,15 @@
 //! non-empty and when it was served, and that lies with its front. A queue whose groups were
 //! switched off serves what it has in turns too.
 //!
-//! Every change of a group takes it out of the order and puts it in again: two steps in a tree per
-//! message, and no case can be forgotten.
+//! Every change of a group goes by how it stood before and how it stands after: no case can be
+//! forgotten, and a message that others of its group are before changes no order.
 //!
 //! Invariants: a message of a group is ready or held here exactly when it is ready, in flight or
 //! resting in the queue; no other is here. Spec: spec/semantics.md, "Groups".
 
 mod chunk;
 mod index;
+mod links;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,24 @@ use sampan_protocol::MessageId;
 
 use crate::fields::FieldError;
 use crate::page::Received;
+
+/// Messages that are indexed together after a restore: 4 MiB of them.
+const INDEXED_AT_ONCE: usize = 1 << 18;
+
+/// How a group stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing of it is ready.
+    Empty,
+    Locked {
+        ready: u32,
+    },
+    /// In line, with the ready message that is its front.
+    Next {
+        turn: u64,
+        front: u64,
+    },
+}
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -143,14 +162,14 @@ impl Groups {
         }
     }
 
-    /// Hands out ready messages of the group that is next.
+    /// Hands out the first ready messages of the group that is next.
     pub(super) fn hand_out(
         &mut self,
         group: Group,
         ids: &[u64],
         mut each: impl FnMut(u64, Option<Received>),
     ) {
-        self.detach(group);
+        let before = self.standing(group);
         for id in ids {
             if let Some(member) = self.take(*id) {
                 self.index.hold(group);
@@ -158,7 +177,7 @@ impl Groups {
                 each(*id, member.past);
             }
         }
-        self.attach(group, None);
+        self.rank(group, before, None);
     }
 
     /// Takes up to `count` ready messages below `end`, the lowest ids first; tells how many.
@@ -252,16 +271,28 @@ impl Groups {
                 return false;
             }
         }
-        let ready = self.ready.members_from(0);
-        self.index.ready = ready.map(|(id, member)| (member.group, id)).collect();
-        for (group, _) in &self.index.ready {
-            self.index.counts.entry(*group).or_default().ready += 1;
-        }
+        self.index_ready();
         for (_, member) in self.held.members_from(0) {
             self.index.hold(member.group);
         }
         self.make_order();
         held_count == self.held.count()
+    }
+
+    /// By groups, some messages at a time: one by one by their ids, each would look into another
+    /// part of the index, and all of them sorted would take more memory than the index itself.
+    fn index_ready(&mut self) {
+        let members = self.ready.members_from(0);
+        let mut members = members.map(|(id, member)| (member.group, id)).peekable();
+        let mut some = Vec::new();
+        while members.peek().is_some() {
+            some.clear();
+            some.extend(members.by_ref().take(INDEXED_AT_ONCE));
+            some.sort_unstable();
+            for (group, id) in &some {
+                self.index.add_ready(*group, *id);
+            }
+        }
     }
 
     fn is_held(&self, id: u64) -> bool {
@@ -302,51 +333,61 @@ impl Groups {
 
     /// Lets `work` change a group; it keeps its turn.
     fn change(&mut self, group: Group, work: impl FnOnce(&mut Self)) {
-        let turn = self.detach(group);
+        let before = self.standing(group);
         work(self);
-        self.attach(group, turn);
+        let turn = match before {
+            Standing::Next { turn, .. } => Some(turn),
+            Standing::Locked { .. } | Standing::Empty => None,
+        };
+        self.rank(group, before, turn);
     }
 
-    /// Takes a group out of the order; tells its turn.
-    fn detach(&mut self, group: Group) -> Option<u64> {
+    fn standing(&self, group: Group) -> Standing {
         let counts = self.index.counts(group);
-        let front = self.index.front(group)?;
-        if self.is_ordered && counts.held > 0 {
-            self.index.locked -= u64::from(counts.ready);
-            return None;
+        match self.index.front(group) {
+            None => Standing::Empty,
+            Some(_) if self.is_ordered && counts.held > 0 => Standing::Locked {
+                ready: counts.ready,
+            },
+            Some(front) if self.is_ordered => Standing::Next { turn: 0, front },
+            Some(front) => Standing::Next {
+                turn: self.turn(front),
+                front,
+            },
         }
-        let turn = match self.is_ordered {
-            true => 0,
-            false => self.turn(front),
-        };
-        self.index.order.remove(&(turn, front));
-        Some(turn)
     }
 
-    /// Puts a group into the order, at this turn or behind all others.
-    fn attach(&mut self, group: Group, turn: Option<u64>) {
-        let counts = self.index.counts(group);
-        let Some(front) = self.index.front(group) else {
-            if counts.held == 0 {
-                self.index.counts.remove(&group);
+    /// Ranks a group anew that stood as `before`: in line at this turn, or behind all others.
+    fn rank(&mut self, group: Group, before: Standing, turn: Option<u64>) {
+        let mut after = self.standing(group);
+        if let Standing::Next { turn: place, front } = &mut after
+            && !self.is_ordered
+        {
+            let turn = turn.unwrap_or_else(|| {
+                self.turn_next += 1;
+                self.turn_next - 1
+            });
+            if *place != turn {
+                self.ready.set_turn(*front, turn);
+                *place = turn;
             }
-            return;
-        };
-        if self.is_ordered {
-            match counts.held {
-                0 => drop(self.index.order.insert((0, front))),
-                _ => self.index.locked += u64::from(counts.ready),
-            }
+        }
+        if after == Standing::Empty {
+            self.index.forget_empty(group);
+        }
+        if before == after {
             return;
         }
-        let turn = turn.unwrap_or_else(|| {
-            self.turn_next += 1;
-            self.turn_next - 1
-        });
-        if self.turn(front) != turn {
-            self.ready.set_turn(front, turn);
+        match before {
+            Standing::Empty => (),
+            Standing::Locked { ready } => self.index.locked -= u64::from(ready),
+            Standing::Next { turn, front } => drop(self.index.order.remove(&(turn, front))),
         }
-        self.index.order.insert((turn, front));
+        match after {
+            Standing::Empty => (),
+            Standing::Locked { ready } => self.index.locked += u64::from(ready),
+            Standing::Next { turn, front } => drop(self.index.order.insert((turn, front))),
+        }
     }
 
     #[cfg(test)]

@@ -16,6 +16,12 @@ const VERSION: u8 = 1;
 /// Ids of one chunk.
 pub(super) const CHUNK_COUNT: u64 = 64;
 
+/// The number of an id's chunk, and its place there.
+pub(super) fn place_of(id: u64) -> (u64, u8) {
+    let offset = u8::try_from(id % CHUNK_COUNT).expect("below 64");
+    (id / CHUNK_COUNT, offset)
+}
+
 /// What stands for a group key: the first half of its digest. Two keys with one digest are one
 /// group, by chance one in 2^64 pairs: messages then wait for each other, and nothing is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,7 +218,7 @@ fn take_past(fields: &mut Fields<'_>) -> Result<Received, FieldError> {
 }
 
 /// A lone survivor does not hold the room of 64.
-fn give_back_room<T>(values: &mut Vec<T>) {
+pub(super) fn give_back_room<T>(values: &mut Vec<T>) {
     if values.len() * 4 <= values.capacity() {
         values.shrink_to_fit();
     }

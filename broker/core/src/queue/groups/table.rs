@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chunk::{CHUNK_COUNT, GroupChunk, Member};
+use super::chunk::{CHUNK_COUNT, GroupChunk, Member, place_of};
 use crate::fields::FieldError;
 use crate::row_changes::RowChanges;
 
@@ -29,11 +29,6 @@ pub(crate) struct Table {
     count: u64,
     buried: BTreeMap<u64, Held>,
     changes: RowChanges,
-}
-
-fn place_of(id: u64) -> (u64, u8) {
-    let offset = u8::try_from(id % CHUNK_COUNT).expect("below 64");
-    (id / CHUNK_COUNT, offset)
 }
 
 impl Table {
