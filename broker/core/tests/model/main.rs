@@ -31,7 +31,7 @@ use rand::{Rng, SeedableRng};
 use redrive::Driver;
 use sampan_core::limits::DUE_WORK_MAX;
 use sampan_core::{Broker, Command, Effect, Entry, Fate, Need, Reply, RowKey};
-use sampan_protocol::{QueueId, RedriveState, Timestamp};
+use sampan_protocol::{QueueId, RedriveState, Timestamp, WhenFull};
 
 const ENTRY_COUNT: usize = 300;
 const SOURCE: QueueId = QueueId(3);
@@ -245,6 +245,7 @@ impl Run {
             commands.extend(command);
         }
         commands.shuffle(random);
+        self.leave_one_that_makes_room(&mut commands);
         let purges = |command: &Command| matches!(command, Command::Purge { .. });
         let has_purge = commands.iter().any(purges);
         if has_purge {
@@ -285,6 +286,27 @@ impl Run {
             }
             self.finish_rewind();
         }
+    }
+
+    /// Of two sends in one entry, nobody could tell which one made how much room; but a group that
+    /// the first one empties and fills again has another turn than one that the second one does.
+    fn leave_one_that_makes_room(&self, commands: &mut Vec<Command>) {
+        let changes = |queue, command: &Command| {
+            command.queue() == Some(queue) && matches!(command, Command::QueueSet { .. })
+        };
+        let mut stored = Vec::new();
+        for (queue, naive) in &self.naive {
+            let drops = naive.attributes.when_full == WhenFull::DropOldestToDeadLetter;
+            if drops || commands.iter().any(|command| changes(*queue, command)) {
+                stored.push((*queue, false));
+            }
+        }
+        commands.retain(|command| {
+            let stores = matches!(command, Command::Send { .. } | Command::Deliver { .. });
+            let queue = command.queue().filter(|_| stores);
+            let seen = stored.iter_mut().find(|(other, _)| Some(*other) == queue);
+            seen.is_none_or(|(_, seen)| !std::mem::replace(seen, true))
+        });
     }
 
     fn follow(&mut self, command: &Command, reply: &Reply) {
