@@ -305,7 +305,7 @@ mod tests {
         let mut maker = maker(SimulatedDisk::new().root(), 11);
         let eleventh = maker.make(0, || ()).unwrap();
         // Made for the twelfth, and left by a node that was killed before it was used.
-        let made = maker.make_spare(12, 0).unwrap();
+        let made = maker.make_spare(12, 0, || ()).unwrap();
         maker.spares.push(made);
         // What is given up lies on top, and becomes the twelfth instead.
         maker.give_up(eleventh).unwrap();
