@@ -74,6 +74,8 @@ pub(crate) struct Event {
     pub(crate) outcome: Outcome,
     /// Of a send: the SDK numbers it, and repeats it by itself when its outcome is unknown.
     pub(crate) is_numbered: bool,
+    /// Of a send that succeeded: its acknowledgement says async.
+    pub(crate) is_async: bool,
 }
 
 impl Event {
@@ -93,6 +95,7 @@ impl Event {
             kind,
             outcome: Outcome::Done,
             is_numbered: false,
+            is_async: false,
         }
     }
 

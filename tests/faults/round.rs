@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::checker::{Case, Groups, Past, Still, Violation, check};
+use super::checker::{Case, Cut, Groups, Past, Still, Violation, check, what_lasts};
 use super::fault::Fault;
 use super::history::{Event, History};
 use super::inject::{Scene, carry_out, lasts};
-use super::load::{self, AGAIN, DEAD, GROUP_COUNT, GROUPED, Load, LoadOptions, QUEUES, Stage};
+use super::load::{
+    self, AGAIN, DEAD, GROUP_COUNT, GROUPED, LAZY, Load, LoadOptions, QUEUES, Stage,
+};
 use super::metrics;
 use super::options::Options;
 use super::report::{Availability, Round};
@@ -43,6 +45,7 @@ pub(crate) struct Stand {
 struct Seen {
     done: String,
     disturbed: Vec<(u64, u64)>,
+    cut: Option<Cut>,
     healed_at_us: u64,
     stopped_at_us: u64,
     leader_changes: u64,
@@ -57,6 +60,7 @@ impl Seen {
         Seen {
             done: String::new(),
             disturbed: Vec::new(),
+            cut: None,
             healed_at_us: 0,
             stopped_at_us: 0,
             leader_changes: 0,
@@ -98,8 +102,10 @@ pub(crate) fn run(
         cluster: &mut stand.cluster,
         random: &mut random,
         lasting,
+        history: &history,
+        cut: None,
     };
-    disturb(scene, fault, &history, &mut seen);
+    disturb(scene, fault, &mut seen);
     settle(&stand.cluster, &load, &history, &mut seen);
     load.end();
     look_at_nodes(&stand.cluster, &mut seen);
@@ -123,12 +129,14 @@ pub(crate) fn run(
             queue: GROUPED,
             count: GROUP_COUNT,
         }),
+        lazy: Some(LAZY),
+        cut: seen.cut,
         still: seen.still.clone(),
         left: &seen.left,
     };
     let mut violations = check(&case, &stand.past);
     violations.extend(seen.troubles);
-    stand.past.add(&events);
+    stand.past.add(&what_lasts(&case));
     let round = Round {
         number,
         seed,
@@ -154,7 +162,8 @@ fn moves() -> Vec<(u16, u16)> {
 }
 
 /// Load before, during and after the fault, until the cluster is whole again.
-fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut Seen) {
+fn disturb(mut scene: Scene<'_>, fault: Fault, seen: &mut Seen) {
+    let history = scene.history;
     wait_for_first_events(history);
     lasts(scene.lasting);
     let began_us = history.now_us();
@@ -163,6 +172,7 @@ fn disturb(mut scene: Scene<'_>, fault: Fault, history: &History, seen: &mut See
         Ok(done) => seen.done = done,
         Err(panic) => seen.trouble("the fault can be carried out", text_of(&*panic)),
     }
+    seen.cut = scene.cut;
     seen.healed_at_us = history.now_us();
     let healed = Instant::now();
     if let Err(trouble) = scene.cluster.wait_until_whole(WHOLE_MAX, LAG_MAX) {

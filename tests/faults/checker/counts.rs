@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::history::{Event, Kind, Outcome};
-use super::{Case, Found};
+use super::{Case, Doubt, Found};
 
 /// What the queues said while no call was under way.
 #[derive(Clone, Debug, Default)]
@@ -14,13 +14,14 @@ pub(crate) struct Still {
     pub(crate) present: Vec<u64>,
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Found> {
+/// `lasting`: the events, without what may have been taken back.
+pub(super) fn check(case: &Case<'_>, doubt: &Doubt, lasting: &[Event]) -> Vec<Found> {
     let mut counts = Found::new("counts equal the history");
     for (queue, left) in case.left.iter().enumerate().filter(|(_, left)| **left > 0) {
         counts.add(|| format!("queue {queue} has {left} messages, and none came any more"));
     }
     if let Some(still) = &case.still {
-        let events = &case.events[..still.event_count.min(case.events.len())];
+        let events = &lasting[..still.event_count.min(lasting.len())];
         for queue in 0..case.queue_count {
             if case.moves.iter().any(|(_, target)| *target == queue) {
                 continue;
@@ -35,6 +36,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Found> {
             let in_one = |queue: &u16| still.present.get(usize::from(*queue));
             let present: u64 = queues.iter().filter_map(in_one).sum();
             let Bounds { least, most } = Bounds::new(events, &queues);
+            let least = least.saturating_sub(doubt.mistaken_deletes(queue));
             if !(least..=most).contains(&present) {
                 counts.add(|| format!("queue {queue} has {present} of {least} to {most}"));
             }
@@ -66,7 +68,8 @@ impl Bounds {
             set.insert(event.number);
         }
         let present = known.difference(&deleted).count() as u64;
-        let gone = perhaps_deleted.difference(&deleted).count() as u64;
+        let is_gone = |number: &&u64| !deleted.contains(number) && known.contains(number);
+        let gone = perhaps_deleted.iter().filter(is_gone).count() as u64;
         Bounds {
             least: present - gone,
             most: present + perhaps_sent.difference(&known).count() as u64,

@@ -3,17 +3,17 @@
 use super::super::history::{Event, Kind, Outcome};
 use super::index::{Index, Message};
 use super::lives::lives;
-use super::{Case, Found};
+use super::{Doubt, Found};
 
 const RECEIPT_EXPIRED: u16 = 401;
 
-pub(super) fn check(_: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
+pub(super) fn check(doubt: &Doubt, index: &Index<'_>) -> Vec<Found> {
     let mut stays = Found::new("an acknowledged delete stays deleted");
     let mut expired = Found::new("a receipt is valid as long as its visibility lasts");
     for ((queue, _), message) in &index.messages {
         for life in lives(index, *queue, message) {
             check_stays(&life, &mut stays);
-            check_expired(&life, &mut expired);
+            check_expired(doubt, &life, &mut expired);
         }
     }
     vec![stays, expired]
@@ -35,7 +35,7 @@ fn check_stays(message: &Message<'_>, found: &mut Found) {
     }
 }
 
-fn check_expired(message: &Message<'_>, found: &mut Found) {
+fn check_expired(doubt: &Doubt, message: &Message<'_>, found: &mut Found) {
     let uses = || message.deletes.iter().chain(&message.changes);
     let expired =
         |event: &&&Event| event.code == RECEIPT_EXPIRED && event.outcome == Outcome::Refused;
@@ -49,7 +49,8 @@ fn check_expired(message: &Message<'_>, found: &mut Found) {
         };
         let valid_us = u64::from(delivery.timeout_ms) * 1_000;
         let is_early = event.end_us + super::EARLY_US < delivery.start_us + valid_us;
-        if is_early && uses().filter(of_same).count() == 1 {
+        let is_robbed = doubt.may_be_robbed(delivery, event.end_us);
+        if is_early && !is_robbed && uses().filter(of_same).count() == 1 {
             found.add(|| format!("{event:?} of {delivery:?}"));
         }
     }

@@ -1,7 +1,7 @@
 //! Histories made by hand: a good one, and the means to break it.
 
 use super::super::history::{Event, Kind, Outcome};
-use super::{Case, Groups, Past, Still, Violation, check};
+use super::{Case, Cut, Groups, Past, Still, Violation, check};
 
 pub(super) const SECOND: u64 = 1_000_000;
 /// The visibility timeout of every receive here.
@@ -20,6 +20,8 @@ pub(super) struct Example {
     pub(super) past: Past,
     pub(super) moves: Vec<(u16, u16)>,
     pub(super) groups: Option<Groups>,
+    pub(super) lazy: Option<u16>,
+    pub(super) cut: Option<Cut>,
 }
 
 impl Example {
@@ -35,6 +37,8 @@ impl Example {
             past: Past::default(),
             moves: Vec::new(),
             groups: None,
+            lazy: None,
+            cut: None,
         };
         for number in 1..=10 {
             let at = number * SECOND;
@@ -56,6 +60,8 @@ impl Example {
             queue_count: 1 + self.moves.len() as u16,
             moves: &self.moves,
             groups: self.groups,
+            lazy: self.lazy,
+            cut: self.cut,
             still: self.still.clone(),
             left: &self.left,
         })

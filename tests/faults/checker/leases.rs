@@ -3,7 +3,7 @@
 use super::super::history::{Event, Kind, Outcome};
 use super::index::{Index, Message};
 use super::lives::lives;
-use super::{Case, EARLY_US, Found};
+use super::{Case, Doubt, EARLY_US, Found};
 
 /// The rules, each with what was found.
 struct Rules {
@@ -14,7 +14,7 @@ struct Rules {
     steps: Found,
 }
 
-pub(super) fn check(case: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
+pub(super) fn check(case: &Case<'_>, doubt: &Doubt, index: &Index<'_>) -> Vec<Found> {
     let mut rules = Rules {
         twice: Found::new("each hand-out has its own receive count"),
         order: Found::new("receive counts rise with time"),
@@ -28,7 +28,7 @@ pub(super) fn check(case: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
                 check_first(case, index, first, &mut rules.steps);
             }
             for pair in life.deliveries.windows(2) {
-                check_pair(case, &life, (pair[0], pair[1]), &mut rules);
+                check_pair(case, doubt, &life, (pair[0], pair[1]), &mut rules);
             }
         }
     }
@@ -53,6 +53,7 @@ fn check_first(case: &Case<'_>, index: &Index<'_>, first: &Event, steps: &mut Fo
 
 fn check_pair(
     case: &Case<'_>,
+    doubt: &Doubt,
     message: &Message<'_>,
     (earlier, later): (&Event, &Event),
     rules: &mut Rules,
@@ -68,6 +69,9 @@ fn check_pair(
     let is_next = later.receive_count == earlier.receive_count + 1;
     if !is_next && !case.is_disturbed(earlier.start_us, later.end_us) {
         rules.steps.add(both);
+    }
+    if doubt.may_be_robbed(earlier, later.end_us) {
+        return;
     }
     let hold = Hold::new(earlier, &message.changes);
     if later.handed_at_ms() < hold.until_ms {

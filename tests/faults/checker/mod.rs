@@ -9,6 +9,8 @@
 
 mod counts;
 mod deletes;
+mod doubt;
+mod durability;
 mod errors;
 #[cfg(test)]
 mod example;
@@ -22,6 +24,8 @@ mod sends;
 mod times;
 
 pub(crate) use self::counts::Still;
+pub(crate) use self::doubt::Cut;
+use self::doubt::Doubt;
 use self::index::Index;
 pub(crate) use self::past::Past;
 use super::history::Event;
@@ -32,6 +36,7 @@ const EARLY_US: u64 = 1_000_000;
 const TOLD_COUNT_MAX: usize = 10;
 
 /// A history with everything else that a verdict needs.
+#[derive(Clone)]
 pub(crate) struct Case<'a> {
     pub(crate) events: &'a [Event],
     /// What clients themselves saw to be wrong.
@@ -48,6 +53,10 @@ pub(crate) struct Case<'a> {
     pub(crate) moves: &'a [(u16, u16)],
     /// The queue with ordered groups.
     pub(crate) groups: Option<Groups>,
+    /// The queue whose durability is async.
+    pub(crate) lazy: Option<u16>,
+    /// A majority lost its power.
+    pub(crate) cut: Option<Cut>,
     /// A look at all queues in between, while no call was under way.
     pub(crate) still: Option<Still>,
     /// Messages in each queue after everything was deleted.
@@ -123,22 +132,37 @@ impl Found {
 
 /// All rules on one round; `past` are the rounds before it.
 pub(crate) fn check(case: &Case<'_>, past: &Past) -> Vec<Violation> {
-    let index = Index::new(case.events);
+    let doubt = Doubt::of(case);
+    let (before, after) = (doubt.before(case), doubt.after(case));
     let mut notes = Found::new("what clients saw");
     for note in case.notes {
         notes.add(|| note.clone());
     }
     let mut found = vec![notes];
-    found.extend(sends::check(case, &index, past));
-    found.extend(moves::check(case, &index));
-    found.extend(deletes::check(case, &index));
-    found.extend(lives::check(case, &index));
-    found.extend(leases::check(case, &index));
-    found.extend(groups::check(case, &index));
-    found.extend(times::check(case, &index));
-    found.extend(counts::check(case));
+    found.extend(sends::check(case, &doubt, &after, past));
+    found.extend(durability::check(case));
+    for events in [&before, &after] {
+        let case = &Case {
+            events,
+            ..case.clone()
+        };
+        let index = Index::new(events);
+        found.extend(sends::check_ids(case, &index));
+        found.extend(moves::check(case, &index));
+        found.extend(deletes::check(&doubt, &index));
+        found.extend(lives::check(case, &index));
+        found.extend(leases::check(case, &doubt, &index));
+        found.extend(groups::check(case, &index));
+    }
+    found.extend(times::check(case, &Index::new(case.events)));
+    found.extend(counts::check(case, &doubt, &after));
     found.extend(errors::check(case));
     found.into_iter().flat_map(Found::into_violations).collect()
+}
+
+/// What a round leaves for the later ones.
+pub(crate) fn what_lasts(case: &Case<'_>) -> Vec<Event> {
+    Doubt::of(case).after(case)
 }
 
 #[cfg(test)]

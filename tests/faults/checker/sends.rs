@@ -4,31 +4,49 @@ use std::collections::BTreeMap;
 
 use super::super::history::{Event, Kind, Outcome};
 use super::index::Index;
-use super::{Case, Found, Past};
+use super::{Case, Doubt, Found, Past};
 
-pub(super) fn check(case: &Case<'_>, index: &Index<'_>, past: &Past) -> Vec<Found> {
+/// `lasting`: the same events, without what may have been taken back.
+pub(super) fn check(case: &Case<'_>, doubt: &Doubt, lasting: &[Event], past: &Past) -> Vec<Found> {
+    let index = &Index::new(case.events);
     vec![
-        acknowledged_is_delivered(case, index),
+        acknowledged_is_delivered(case, index, doubt, lasting),
         delivered_was_sent(case, index, past),
-        one_message_per_id(index),
-        stored_once(index),
-        stored_in_order(case),
         id_is_new(index, past),
     ]
 }
 
-fn acknowledged_is_delivered(case: &Case<'_>, index: &Index<'_>) -> Found {
+/// What ids say.
+pub(super) fn check_ids(case: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
+    vec![
+        one_message_per_id(index),
+        stored_once(index),
+        stored_in_order(case),
+    ]
+}
+
+fn acknowledged_is_delivered(
+    case: &Case<'_>,
+    index: &Index<'_>,
+    doubt: &Doubt,
+    lasting: &[Event],
+) -> Found {
     let moved = super::moves::arrived(case, index);
     let mut found = Found::new("an acknowledged send is delivered or still there");
-    for (number, send) in &index.sends {
-        if !send.is_done(Kind::Send) {
-            continue;
-        }
+    let mut mistaken = 0;
+    for send in lasting.iter().filter(|event| event.is_done(Kind::Send)) {
+        let number = &send.number;
         let message = index.messages.get(&(send.queue, send.message));
         let mut deliveries = message.iter().flat_map(|message| &message.deliveries);
         let came = deliveries.any(|delivery| delivery.number == *number);
         // Receives whose replies were lost count, and it was given up for them.
-        if !came && !moved.contains(&(send.queue, *number)) {
+        if came || moved.contains(&(send.queue, *number)) {
+            continue;
+        }
+        mistaken += u64::from(doubt.may_be_mistaken(send));
+        let is_excused =
+            doubt.may_be_mistaken(send) && mistaken <= doubt.mistaken_deletes(send.queue);
+        if !is_excused {
             found.add(|| format!("{number} was acknowledged and never came: {send:?}"));
         }
     }

@@ -16,7 +16,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 pub(crate) use self::storage::USED_LEN_MAX;
+use super::checker::Cut;
 use super::fault::Fault;
+use super::history::History;
 use crate::cluster::Cluster;
 use crate::cluster::node::{Launch, Node};
 use crate::cluster::status::Status;
@@ -31,6 +33,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) random: &'a mut StdRng,
     /// How long the fault lasts at least.
     pub(crate) lasting: Duration,
+    /// Whose clock it is by which a fault says when it came.
+    pub(crate) history: &'a History,
+    /// When a majority lost its power.
+    pub(crate) cut: Option<Cut>,
 }
 
 /// Carries a fault out; the text says what exactly was done.

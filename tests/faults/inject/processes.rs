@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use super::super::checker::Cut;
 use super::{Scene, Victims, lasts};
 use crate::cluster::node::Launch;
 
@@ -12,6 +13,7 @@ const PAUSE_SECONDS: std::ops::RangeInclusive<u64> = 1..=30;
 /// SIGKILL, and a start some time later. `after_power_cut`: with what was synced and no more.
 pub(super) fn kill(scene: &mut Scene<'_>, victims: Victims, after_power_cut: bool) -> String {
     let victims = scene.victims(victims);
+    let from_us = scene.history.now_us();
     for id in &victims {
         scene.node(*id).kill();
     }
@@ -21,6 +23,10 @@ pub(super) fn kill(scene: &mut Scene<'_>, victims: Victims, after_power_cut: boo
         after_power_cut,
         ..Launch::default()
     };
+    if after_power_cut && 2 * victims.len() > scene.cluster.nodes.len() {
+        let until_us = scene.history.now_us();
+        scene.cut = Some(Cut { from_us, until_us });
+    }
     for id in &victims {
         scene.cluster.launch(*id, &launch);
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sampan_client::{Client, GroupMode, Queue, QueueCounts, QueueOptions};
+use sampan_client::{Client, Durability, GroupMode, Queue, QueueCounts, QueueOptions};
 use tokio::sync::watch;
 
 use super::history::History;
@@ -41,11 +41,13 @@ pub(crate) struct QueuePlan {
     pub(crate) is_kept: bool,
     /// Whether its messages are of [`GROUP_COUNT`] ordered groups, by their numbers.
     pub(crate) is_grouped: bool,
+    /// Whether its durability is async.
+    pub(crate) is_async: bool,
 }
 
 /// Long enough that a slewed clock is within the slack of the checker, short enough that what
 /// lapses comes back within a round.
-pub(crate) const QUEUES: [QueuePlan; 9] = [
+pub(crate) const QUEUES: [QueuePlan; 10] = [
     plan("first", 5),
     plan("second", 5),
     plan("hasty", 3),
@@ -67,6 +69,10 @@ pub(crate) const QUEUES: [QueuePlan; 9] = [
         is_grouped: true,
         ..plan("grouped", 3)
     },
+    QueuePlan {
+        is_async: true,
+        ..plan("lazy", 4)
+    },
 ];
 /// The place of the queue that takes what others give up; nobody sends to it.
 pub(crate) const DEAD: u16 = 5;
@@ -78,6 +84,8 @@ pub(crate) const KEPT: u16 = 7;
 /// of the time, and yet all of it is received within a round.
 pub(crate) const GROUPED: u16 = 8;
 pub(crate) const GROUP_COUNT: u64 = 32;
+/// The place of the one whose acknowledgements promise less.
+pub(crate) const LAZY: u16 = 9;
 /// Longer than a round, and shorter than the retention.
 const REWIND_WINDOW: Duration = Duration::from_secs(600);
 /// Receives of a message that comes back before it is given up.
@@ -91,6 +99,7 @@ const fn plan(name: &'static str, visibility_seconds: u64) -> QueuePlan {
         gives_up: false,
         is_kept: false,
         is_grouped: false,
+        is_async: false,
     }
 }
 
@@ -277,6 +286,9 @@ async fn create_queue(client: &Client, plan: QueuePlan) -> Queue {
     }
     if plan.is_grouped {
         options = options.groups(GroupMode::Ordered);
+    }
+    if plan.is_async {
+        options = options.durability(Durability::Async);
     }
     // One that is there already is from an earlier round.
     if let Err(error) = client.create_queue(plan.name, options).await {

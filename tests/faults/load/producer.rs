@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sampan_client::{Message, Queue};
+use sampan_client::{Durability, Message, Queue};
 use tokio::time::MissedTickBehavior;
 
 use super::super::history::{Event, Kind};
@@ -99,22 +99,25 @@ impl Producer {
         let history = &self.shared.history;
         let count = messages.len();
         let start_us = history.now_us();
-        let sent = match messages.pop() {
+        let (sent, durability) = match messages.pop() {
             Some(message) if messages.is_empty() => {
-                let sent = self.queue.send_with(message).await;
-                sent.map(|id| vec![id])
+                let mut sending = self.queue.send_with(message);
+                let sent = (&mut sending).await;
+                (sent.map(|id| vec![id]), sending.durability())
             }
             Some(message) => {
                 messages.push(message);
-                self.queue.send_batch(messages).await
+                let mut sending = self.queue.send_batch(messages);
+                ((&mut sending).await, sending.durability())
             }
-            None => Ok(Vec::new()),
+            None => (Ok(Vec::new()), None),
         };
         let end_us = history.now_us();
         for (place, number) in (0..count).zip(first..) {
             let mut event = Event::new(Kind::Send, self.index, start_us, end_us);
             (event.number, event.timeout_ms) = (number, delay_ms);
             event.is_numbered = self.is_numbered;
+            event.is_async = durability == Some(Durability::Async);
             match &sent {
                 Ok(ids) => event.message = ids[place].0,
                 Err(error) => event = event.failed(error),
