@@ -16,8 +16,8 @@
 //! message three times.
 //!
 //! Invariants: deadline and live slots in `Held` are the chunk's; only a chunk whose row is stored,
-//! and has each live slot as it is, is evicted; a directory row is listed as changed when a deadline
-//! or live slots in it changed.
+//! and has each live slot as it is, is evicted; a directory row is listed as changed when a
+//! deadline or live slots in it changed.
 //! Spec: spec/state.md, "Delayed messages".
 
 use std::collections::BTreeSet;
