@@ -79,10 +79,12 @@ pub(super) fn check(_: &Case<'_>, index: &Index<'_>) -> Vec<Found> {
             let Some(sent_at_ms) = message.deliveries.first().map(|it| it.sent_at_ms) else {
                 continue;
             };
-            let was_deleted = message
-                .deletes
-                .iter()
-                .any(|it| it.is_done(Kind::Delete) && it.end_us < rewind.start_us);
+            // Not one of an earlier life: since then it may have been in flight.
+            let was_deleted = message.deletes.iter().any(|it| {
+                let is_done = it.is_done(Kind::Delete) && it.end_us < rewind.start_us;
+                let mut later = message.deliveries.iter();
+                is_done && !later.any(|delivery| delivery.end_us > it.start_us)
+            });
             let came = || {
                 let mut deliveries = message.deliveries.iter();
                 deliveries.any(|it| it.end_us > rewind.start_us)
