@@ -5,8 +5,7 @@
 //! changes no metadata, and its sync costs about half of that of a growing file.
 //!
 //! Filling takes the disk from the log's own syncs, so while there is no hurry it is done in small
-//! pieces with pauses: written at one go, the files of three nodes made one send in fifty wait for
-//! 10 to 40 ms.
+//! pieces with pauses. That no send waits for a whole file is the aim; a gain was not measurable.
 //!
 //! A full disk is no fault: the file is tried again when another one is given up, and every
 //! second. Any other failure latches the log.
