@@ -179,4 +179,27 @@ mod tests {
         example.events.push(receive(6, 2, 6_160_000));
         assert!(!example.violations().is_empty());
     }
+
+    /// A second rewind, to the last message, which the first one had brought back.
+    fn rewound_twice(at_us: u64) -> Example {
+        let mut example = rewound();
+        let sent_at_ms = example.event(Kind::Receive, 10).sent_at_ms;
+        let rewind = rewind(at_us);
+        example.events.push(Event {
+            sent_at_ms,
+            ..rewind
+        });
+        example
+    }
+
+    #[test]
+    fn what_was_brought_back_and_is_in_flight_at_the_next_rewind_may_stay_away() {
+        assert_eq!(rewound_twice(22_050_000).violations(), []);
+        assert_eq!(rewound_twice(22_090_000).violations(), [], "both at a time");
+    }
+
+    #[test]
+    fn what_was_brought_back_and_deleted_before_the_next_rewind_comes_again() {
+        assert_eq!(rewound_twice(22_200_000).rules(), [AGAIN]);
+    }
 }
