@@ -1,10 +1,16 @@
-//! The allocator, and how long it keeps what was freed.
+//! The allocator, how long it keeps what was freed, and the size of its pages.
 //!
 //! Bodies lie in memory until the next checkpoint, a second or less under load, and are freed all
 //! at once. mimalloc gives freed memory back to the system after a second, so under load each byte
 //! of it was soon asked for again, and cleared by the kernel first: an eighth of the CPU time of
 //! three nodes that only take messages in.
 //! The price of keeping it longer: after a burst the process looks larger for a while.
+//!
+//! The kernel clears a page when it is first touched, while whoever touched it waits: 2 MiB at a
+//! time for a huge page, milliseconds on a virtual machine, and on a core thread every message waits
+//! with it. The broker touches what it asks for once, so it gains nothing by huge pages.
+
+use std::io;
 
 use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 
@@ -21,6 +27,21 @@ const KEEP_FREED_MS: i64 = 10_000;
 pub(crate) fn keep_freed_memory() {
     // SAFETY: any option takes any number at any time; this one is of a kind that exists.
     unsafe { mi_option_set_default(PURGE_DELAY, KEEP_FREED_MS) }
+}
+
+/// Makes the kernel give this process no huge pages, whatever the system's setting and the
+/// allocator's wish. Source: prctl(2), `PR_SET_THP_DISABLE`.
+///
+/// # Errors
+///
+/// The kernel knows no such switch.
+#[expect(unsafe_code, reason = "the standard library has no prctl")]
+pub(crate) fn refuse_huge_pages() -> io::Result<()> {
+    // SAFETY: this operation takes numbers only.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1_u64, 0_u64, 0_u64, 0_u64) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]
@@ -41,5 +62,13 @@ mod tests {
         assert_eq!(delay(), 1_000, "MIMALLOC_PURGE_DELAY is not set");
         keep_freed_memory();
         assert_eq!(delay(), KEEP_FREED_MS);
+    }
+
+    #[test]
+    fn the_kernel_gives_no_huge_pages_when_told_so() {
+        refuse_huge_pages().expect("Linux since 3.15");
+        let status = std::fs::read_to_string("/proc/self/status").expect("this process");
+        let enabled = status.lines().find(|line| line.starts_with("THP_enabled:"));
+        assert_eq!(enabled, Some("THP_enabled:\t0"), "{status}");
     }
 }

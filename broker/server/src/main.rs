@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         cli::Invocation::Serve(arguments) => {
             allocator::keep_freed_memory();
             log_to_stderr();
+            if let Err(error) = allocator::refuse_huge_pages() {
+                tracing::warn!(%error, "huge pages stay on: some messages may take longer");
+            }
             match serve::run(&arguments) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
