@@ -5,8 +5,13 @@
 //! whether a request is the last, so that a heartbeat closes its own stream. All of it happens when
 //! openraft polls: there is no task.
 //!
-//! Invariant: the result of a request is given out once, after those before it; a conflict, a
-//! higher vote or an error is the last.
+//! openraft makes a request without entries of each commit that no entry could carry. Sent at once
+//! it would wake the follower and then the leader for nothing that anybody waits for, so it waits a
+//! little ([`COMMIT_WAIT`]) for a request that says the same and more, and that one's result is its
+//! own: openraft counts results by log id.
+//!
+//! Invariant: the result of a request that was sent is given out once, after those before it; a
+//! conflict, a higher vote or an error is the last.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -31,6 +36,9 @@ use crate::raft::types::SetConfig;
 /// A follower that answers nothing for so long, while its connection is alive, is given up.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Longest time that a follower hears of a commit later because nothing goes with it.
+const COMMIT_WAIT: Duration = Duration::from_millis(5);
+
 type Request = AppendEntriesRequest<SetConfig>;
 type Sending = LocalBoxFuture<'static, Result<(), PeerError>>;
 
@@ -41,6 +49,10 @@ pub(super) struct AppendStream<S> {
     input: Option<S>,
     /// Taken from the input to see whether there is another.
     next: Option<Request>,
+    /// Only tells of a commit, and waits for one that goes the same way. There is an input then.
+    held: Option<Request>,
+    /// Ends the wait of what is held.
+    hold: Option<Pin<Box<Sleep>>>,
     /// A request that waits for room on the connection.
     sending: Option<Sending>,
     /// Length of each request without an answer.
@@ -60,6 +72,8 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
             channel,
             input: Some(input),
             next: None,
+            held: None,
+            hold: None,
             sending: None,
             unanswered: VecDeque::new(),
             unanswered_len: 0,
@@ -91,13 +105,37 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
             {
                 return Ok(());
             }
-            self.look_ahead(context);
-            let Some(request) = self.next.take() else {
+            let Some(request) = self.take_next(context) else {
                 return Ok(());
             };
-            self.look_ahead(context);
             self.send(request)?;
         }
+    }
+
+    /// The request that is to be sent now.
+    fn take_next(&mut self, context: &mut Context<'_>) -> Option<Request> {
+        if self.held.is_none() {
+            self.look_ahead(context);
+        }
+        let mut request = self.held.take().or_else(|| self.next.take())?;
+        self.look_ahead(context);
+        while only_tells_of_a_commit(&request)
+            && let Some(next) = self.next.take_if(|next| goes_with(next, &request))
+        {
+            request = next;
+            self.look_ahead(context);
+        }
+        let may_wait = self.input.is_some() && self.next.is_none();
+        if may_wait && only_tells_of_a_commit(&request) {
+            let new = || Box::pin(sleep(COMMIT_WAIT));
+            let hold = self.hold.get_or_insert_with(new);
+            if hold.poll_unpin(context).is_pending() {
+                self.held = Some(request);
+                return None;
+            }
+        }
+        self.hold = None;
+        Some(request)
     }
 
     /// Makes sure that `next` is there if it is ready, and that the input is gone if it has ended.
@@ -178,6 +216,17 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
         self.is_over = true;
         Poll::Ready(Some(Err(to_rpc_error(error))))
     }
+}
+
+fn only_tells_of_a_commit(request: &Request) -> bool {
+    request.entries.is_empty() && request.leader_commit.is_some()
+}
+
+/// Whether `next` says all that `request`, which has no entries, does.
+fn goes_with(next: &Request, request: &Request) -> bool {
+    next.vote == request.vote
+        && next.prev_log_id == request.prev_log_id
+        && next.leader_commit >= request.leader_commit
 }
 
 type StreamItem = Result<StreamAppendResult<SetConfig>, RpcError>;

@@ -448,32 +448,44 @@ fn long_entry(index: u64) -> RaftEntry {
     }
 }
 
+/// A leader's way to a follower that knows nothing yet, and both ends of it.
+async fn one_way() -> (PeerOf, [Replica; 2]) {
+    let ((one, _), (two, address)) = (Replica::start(1).await, Replica::start(2).await);
+    one.peers.set_members([(2, address)].into());
+    until(|| one.peers.is_connected(2).then_some(())).await;
+    let mut network = PeerNetwork {
+        peers: one.peers.clone(),
+        set: SET,
+        guard: Rc::new(Trusting),
+        snapshots: Rc::new(Trusting),
+        catch_up_pace: Arc::new(Pace::new(u64::MAX)),
+    };
+    let peer = network.new_client(2, &BasicNode::new("")).await;
+    (peer, [one, two])
+}
+
+/// What the leader of term 1 appends behind the first `from` entries.
+fn request(from: u64, entries: Vec<RaftEntry>, committed: Option<u64>) -> Request {
+    let vote = WireVote {
+        term: 1,
+        node: 1,
+        is_committed: true,
+    };
+    let id = |index| from_wire_id(WireLogId { term: 1, index });
+    Request {
+        vote: from_wire_vote(vote),
+        prev_log_id: from.checked_sub(1).map(id),
+        entries,
+        leader_commit: committed.map(id),
+    }
+}
+
 #[test]
 fn a_request_that_fits_no_frame_is_sent_as_far_as_it_does() {
     run(async {
-        let ((one, _), (_two, address)) = (Replica::start(1).await, Replica::start(2).await);
-        one.peers.set_members([(2, address)].into());
-        until(|| one.peers.is_connected(2).then_some(())).await;
-        let mut network = PeerNetwork {
-            peers: one.peers.clone(),
-            set: SET,
-            guard: Rc::new(Trusting),
-            snapshots: Rc::new(Trusting),
-            catch_up_pace: Arc::new(Pace::new(u64::MAX)),
-        };
-        let mut peer = network.new_client(2, &BasicNode::new("")).await;
-        let vote = WireVote {
-            term: 1,
-            node: 1,
-            is_committed: true,
-        };
-        let request = |from: u64| Request {
-            vote: from_wire_vote(vote),
-            prev_log_id: from.checked_sub(1).map(|index| long_entry(index).log_id),
-            entries: (from..from + 4).map(long_entry).collect(),
-            leader_commit: None,
-        };
-        let input = Box::pin(stream::iter([request(0), request(4)]));
+        let (mut peer, _replicas) = one_way().await;
+        let four = |from: u64| request(from, (from..from + 4).map(long_entry).collect(), None);
+        let input = Box::pin(stream::iter([four(0), four(4)]));
         let results = peer.stream_append(input, RPCOption::new(PATIENCE)).await;
         let results: Vec<_> = results
             .unwrap()
@@ -482,5 +494,51 @@ fn a_request_that_fits_no_frame_is_sent_as_far_as_it_does() {
             .await;
         // Two of four, and nothing of what would have followed.
         assert_eq!(results, [Ok(Some(long_entry(1).log_id))]);
+    });
+}
+
+fn short_entry(index: u64) -> RaftEntry {
+    RaftEntry {
+        payload: RaftPayload::Normal(proposal(index)),
+        ..long_entry(index)
+    }
+}
+
+#[test]
+fn a_commit_goes_with_the_entries_that_follow_it() {
+    run(async {
+        let (mut peer, [_one, two]) = one_way().await;
+        let input = stream::iter([
+            request(0, vec![short_entry(0)], None),
+            request(1, vec![], Some(0)),
+            request(1, vec![short_entry(1)], Some(0)),
+        ]);
+        let results = peer.stream_append(Box::pin(input), RPCOption::new(PATIENCE));
+        let results = results.await.unwrap().map(|result| result.unwrap());
+        let results: Vec<_> = results.collect().await;
+        // Each request that was sent has a result: two, and the second told of the commit.
+        let id = |index| Ok(Some(long_entry(index).log_id));
+        assert_eq!(results, [id(0), id(1)]);
+        until(|| (two.collector.0.borrow().entries.len() == 1).then_some(())).await;
+    });
+}
+
+#[test]
+fn a_commit_that_nothing_follows_is_told_by_itself() {
+    run(async {
+        let (mut peer, [_one, two]) = one_way().await;
+        let (sender, input) = futures::channel::mpsc::unbounded();
+        let results = peer.stream_append(Box::pin(input), RPCOption::new(PATIENCE));
+        let mut results = results.await.unwrap();
+        let last = Ok(Some(long_entry(0).log_id));
+        let first = request(0, vec![short_entry(0)], None);
+        sender.unbounded_send(first).unwrap();
+        assert_eq!(results.next().await.unwrap().unwrap(), last);
+        sender.unbounded_send(request(1, vec![], Some(0))).unwrap();
+        // The stream stays open.
+        assert_eq!(results.next().await.unwrap().unwrap(), last);
+        until(|| (two.collector.0.borrow().entries.len() == 1).then_some(())).await;
+        drop(sender);
+        assert!(results.next().await.is_none());
     });
 }
