@@ -7,7 +7,7 @@
 //! The price of keeping it longer: after a burst the process looks larger for a while.
 //!
 //! The kernel clears a page when it is first touched, while whoever touched it waits: 2 MiB at a
-//! time for a huge page, milliseconds on a virtual machine, and on a core thread every message waits
+//! time for a huge page, milliseconds on a virtual machine; on a core thread every message waits
 //! with it. The broker touches what it asks for once, so it gains nothing by huge pages.
 
 use std::io;
