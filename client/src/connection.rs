@@ -35,7 +35,7 @@ use crate::timing::Timing;
 /// No more frames are taken while this many bytes wait for the socket.
 const WRITE_AHEAD_LEN: usize = 512 * 1024;
 /// Pieces handed to the socket with one write.
-const PIECES_MAX: usize = 64;
+const PIECES_MAX: usize = 256;
 /// Space offered to one read.
 const READ_LEN: usize = 256 * 1024;
 /// Less free space than this, and the read buffer is renewed.
@@ -68,12 +68,13 @@ pub(crate) struct Connection {
     socket: Box<dyn Socket>,
     decoder: FrameDecoder,
     read_buffer: BytesMut,
-    writing: VecDeque<(u64, Outgoing)>,
+    writing: VecDeque<(u64, Box<Outgoing>)>,
     writing_len: usize,
     /// Bytes of the first frame of `writing` that are written.
     written_len: usize,
     needs_flush: bool,
-    pub(crate) in_flight: BTreeMap<u64, Outgoing>,
+    /// Boxed, for a tree moves what it holds.
+    pub(crate) in_flight: BTreeMap<u64, Box<Outgoing>>,
     request_id_next: u64,
     in_flight_max: usize,
     frame_len_max: usize,
@@ -243,7 +244,7 @@ impl Connection {
                 _ => None,
             };
             let left = Outgoing::new(Work::Abandoned { received_from }, outgoing.created_at);
-            let mut expired = std::mem::replace(outgoing, left);
+            let mut expired = std::mem::replace(&mut **outgoing, left);
             self.landed.extend(expired.lane_key());
             if expired.number().is_some() {
                 expired.repeated = true;
@@ -295,10 +296,12 @@ impl Connection {
         }
         let took = !self.taken.is_empty();
         self.start_writing();
-        let matters = |outgoing: &Outgoing| outgoing.matters();
-        let finished = closing
-            && !self.in_flight.values().any(matters)
-            && !self.writing.iter().any(|(_, outgoing)| matters(outgoing));
+        let matters = || {
+            let written = self.in_flight.values();
+            let mut all = written.chain(self.writing.iter().map(|(_, outgoing)| outgoing));
+            all.any(|outgoing| outgoing.matters())
+        };
+        let finished = closing && !matters();
         let outstanding = !self.in_flight.is_empty() || !self.writing.is_empty();
         self.timing.on_exchange(self.now, outstanding, retry_at);
         (took, finished)
@@ -327,7 +330,7 @@ impl Connection {
                 continue;
             }
             self.writing_len += len;
-            self.writing.push_back((request_id, outgoing));
+            self.writing.push_back((request_id, Box::new(outgoing)));
         }
         self.taken = taken;
     }
@@ -413,11 +416,11 @@ impl Connection {
         let mut again = Vec::new();
         for (_, outgoing) in std::mem::take(&mut self.in_flight) {
             self.landed.extend(outgoing.lane_key());
-            again.extend(self.settle_written(outgoing, reason));
+            again.extend(self.settle_written(*outgoing, reason));
         }
         for (_, outgoing) in std::mem::take(&mut self.writing) {
             self.landed.extend(outgoing.lane_key());
-            again.push(outgoing);
+            again.push(*outgoing);
         }
         again.append(&mut self.again);
         let shared = Arc::clone(&self.shared);

@@ -50,6 +50,7 @@ impl Connection {
         let Some(outgoing) = self.in_flight.remove(&header.request_id) else {
             return Ok(());
         };
+        let outgoing = *outgoing;
         let is_stored = matches!(reply, Reply::Sent(_));
         let landed = outgoing.lane_key();
         self.landed

@@ -18,7 +18,7 @@
 //! and nowhere while the lane names none; a lane with nothing in it is gone. What is `held` has no
 //! server with a connection; where it goes is being found out, or there is no connection at all.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -62,7 +62,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
-    pub(crate) lanes: BTreeMap<Arc<str>, Lane>,
+    pub(crate) lanes: HashMap<Arc<str>, Lane>,
     pub(crate) servers: Servers,
     pub(crate) routes: Routes,
     /// Complete frames that no server is known for.
@@ -116,7 +116,7 @@ impl State {
     pub(crate) fn new(sends_max: Cost, servers: &[Address], numbers_sends: bool) -> Self {
         State {
             phase: Phase::Open,
-            lanes: BTreeMap::new(),
+            lanes: HashMap::new(),
             servers: Servers::new(servers),
             routes: Routes::default(),
             held: VecDeque::new(),
@@ -253,8 +253,9 @@ impl State {
         now: Instant,
         out: &mut Vec<Outgoing>,
     ) {
+        let mut open_at = 0;
         while room.slots > 0 && room.len > 0 {
-            let Some(outgoing) = self.next(slot, &room, now) else {
+            let Some(outgoing) = self.next(slot, &room, now, &mut open_at) else {
                 return;
             };
             if outgoing.is_dropped() {
@@ -271,7 +272,14 @@ impl State {
         }
     }
 
-    fn next(&mut self, slot: usize, room: &Room, now: Instant) -> Option<Outgoing> {
+    /// Of the open frames, those before `open_at` may not go now, as was seen before.
+    fn next(
+        &mut self,
+        slot: usize,
+        room: &Room,
+        now: Instant,
+        open_at: &mut usize,
+    ) -> Option<Outgoing> {
         let outbox = self.servers.outbox(slot);
         if let Some(outgoing) = outbox.pop_ready() {
             return Some(outgoing);
@@ -281,8 +289,7 @@ impl State {
         {
             return Some(outgoing);
         }
-        let mut at = 0;
-        while let Some(queue) = self.servers.outbox(slot).open.get(at).cloned() {
+        while let Some(queue) = self.servers.outbox(slot).open.get(*open_at).cloned() {
             // Deletes first, for they make room.
             let lane = self.lanes.get_mut(&queue);
             let outgoing = lane.and_then(Lane::close_delete);
@@ -290,13 +297,13 @@ impl State {
             let is_listed = self.lanes.get(&queue).is_some_and(Lane::is_listed);
             let open = &mut self.servers.outbox(slot).open;
             match (&outgoing, is_listed) {
-                (None, true) => at += 1,
+                (None, true) => *open_at += 1,
                 (Some(_), true) => {
-                    open.remove(at);
+                    open.remove(*open_at);
                     open.push_back(queue);
                 }
                 (_, false) => {
-                    open.remove(at);
+                    open.remove(*open_at);
                     if outgoing.is_none() {
                         self.drop_lane_if_empty(&queue);
                     }
