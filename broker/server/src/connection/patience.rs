@@ -8,8 +8,11 @@
 //! set took to the next, however many it refuses in between.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::poll;
 use sampan_cluster::Refused;
 use sampan_protocol::{ErrorCode, SetId};
 use tokio::time::{Instant, timeout_at};
@@ -37,6 +40,12 @@ impl Patience {
     where
         F: Future<Output = Result<(), Refused>>,
     {
+        let mut handed_over = pin!(handed_over);
+        // Nearly always there is room, and no need to look at the time.
+        if let Poll::Ready(taken) = poll!(handed_over.as_mut()) {
+            self.full.remove(&set);
+            return taken;
+        }
         let now = Instant::now();
         let since = self.full.get(&set).copied().unwrap_or(now);
         match timeout_at(since + FULL_WAIT_MAX, handed_over).await {

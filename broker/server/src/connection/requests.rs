@@ -35,6 +35,8 @@ pub(super) struct Requests {
     shared: Arc<Shared>,
     changes: watch::Receiver<Arc<Directory>>,
     directory: Arc<Directory>,
+    /// The queue that was found last, in `directory`: the next request is often for it, too.
+    found: Option<Arc<Route>>,
     patience: Patience,
 }
 
@@ -47,6 +49,7 @@ impl Requests {
             shared,
             changes,
             directory,
+            found: None,
             patience: Patience::default(),
         }
     }
@@ -86,13 +89,22 @@ impl Requests {
             _ => None,
         };
         let mut names = name_of(request).into_iter().chain(target);
-        names.any(|name| self.directory.find(name.as_str()).is_none())
+        names.any(|name| self.look_up(name).is_none())
+    }
+
+    fn look_up(&mut self, name: &Name) -> Option<Arc<Route>> {
+        let known = self.found.as_ref();
+        if known.is_none_or(|route| route.name != name.as_str()) {
+            self.found = self.directory.find(name.as_str()).cloned();
+        }
+        self.found.clone()
     }
 
     fn look_again(&mut self) {
         // A sender that is gone means that set 0 has stopped: what is known stays as it is.
         if self.changes.has_changed().unwrap_or(false) {
             self.directory = self.changes.borrow_and_update().clone();
+            self.found = None;
         }
     }
 
@@ -197,10 +209,8 @@ impl Requests {
 
     fn find(&mut self, name: &Name) -> Result<Arc<Route>, Refused> {
         self.look_again();
-        let route = self.directory.find(name.as_str());
-        route
-            .cloned()
-            .ok_or_else(|| Refused::new(ErrorCode::QueueNotFound))
+        let route = self.look_up(name);
+        route.ok_or_else(|| Refused::new(ErrorCode::QueueNotFound))
     }
 
     /// What a redrive is to do, with its target found.
