@@ -36,6 +36,11 @@ const PLACE_COUNT: usize = REQUESTS_IN_FLIGHT_MAX + 16;
 /// With so many unanswered, nothing more is answered before the writer has come along.
 const ANSWER_COUNT_MAX: usize = PLACE_COUNT - 8;
 
+/// Long enough for an answer without messages, and for what comes before messages.
+const HEAD_LEN: usize = 64;
+/// As long as what a message takes besides its content.
+const RECORD_LEN: usize = 56;
+
 /// Something for the writer.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
@@ -226,7 +231,9 @@ impl Client for Outbox {
     }
 
     fn answer(&self, set: SetId, answers: Vec<Answer>) -> Vec<Received> {
-        let (mut frames, mut count, mut len) = (BytesMut::new(), 0, 0);
+        let frames_len = answers.iter().map(|answer| len_of(&answer.outcome)).sum();
+        let mut frames = BytesMut::with_capacity(OUTBOX_LEN_MAX.min(frames_len));
+        let (mut count, mut len) = (0, 0);
         let mut not_taken = Vec::new();
         for Answer {
             request_id,
@@ -313,6 +320,20 @@ fn unread_of(error: mpsc::error::TrySendError<Outgoing>) -> Option<Received> {
         Outgoing::Unread { received, .. } => Some(received),
         Outgoing::Frames { .. } | Outgoing::Unseen { .. } => None,
     }
+}
+
+/// About how long an answer gets, so that its buffer need not grow.
+fn len_of(outcome: &Outcome) -> usize {
+    let bodies = match outcome {
+        Outcome::Received(received) => &received.bodies[..],
+        _ => &[],
+    };
+    let in_memory = bodies.iter().flat_map(|run| match run {
+        BodyRun::Memory { places, .. } => &places[..],
+        BodyRun::Disk { .. } => &[],
+    });
+    let messages = in_memory.map(|(record, _)| RECORD_LEN + record.content_len());
+    HEAD_LEN + messages.sum::<usize>()
 }
 
 fn is_on_disk(bodies: &[BodyRun]) -> bool {
