@@ -26,6 +26,8 @@ pub(crate) struct Availability {
     pub(crate) longest_gap: Duration,
     pub(crate) rewind_count: u64,
     pub(crate) redrive_count: u64,
+    /// Async sends that were acknowledged and taken back by a power cut: their ids were given again.
+    pub(crate) taken_back_count: u64,
 }
 
 impl Availability {
@@ -56,6 +58,7 @@ impl Availability {
             longest_gap: Duration::from_micros(gaps.max().unwrap_or(0)),
             rewind_count: count(Kind::Rewind),
             redrive_count: count(Kind::Redrive),
+            taken_back_count: taken_back_count(events),
         }
     }
 
@@ -66,12 +69,22 @@ impl Availability {
         self.longest_gap = self.longest_gap.max(other.longest_gap);
         self.rewind_count += other.rewind_count;
         self.redrive_count += other.redrive_count;
+        self.taken_back_count += other.taken_back_count;
     }
 
     fn percent(self) -> f64 {
         // Far below 2^52, where f64 is exact.
         100.0 * self.good_seconds as f64 / self.seconds.max(1) as f64
     }
+}
+
+fn taken_back_count(events: &[Event]) -> u64 {
+    let done = events.iter().filter(|event| event.is_done(Kind::Send));
+    let mut ids: Vec<_> = done.map(|event| (event.queue, event.message)).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    (all - ids.len()) as u64
 }
 
 fn longest_gap(done: &[&Event], queue: u16, from_us: u64, until_us: u64) -> u64 {
@@ -107,12 +120,13 @@ impl fmt::Display for Round {
             longest_gap,
             rewind_count,
             redrive_count,
+            taken_back_count,
         } = self.availability;
         write!(
             f,
             "round {}, seed {}: {} ({}): {send_count} sends, {} leader changes, longest gap {} ms, \
              sends in {good_seconds} of {seconds} s, {rewind_count} rewinds, \
-             {redrive_count} redrives, {} s: {}",
+             {redrive_count} redrives, {taken_back_count} async sends taken back, {} s: {}",
             self.number,
             self.seed,
             self.fault.name(),
@@ -194,14 +208,15 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "| fault | rounds | violations | sends acknowledged | leader changes | longest gap | \
-             seconds with a send | rewinds | redrives |\n|---|---|---|---|---|---|---|---|---|"
+             seconds with a send | rewinds | redrives | async sends taken back |\n\
+             |---|---|---|---|---|---|---|---|---|---|"
         )?;
         let rows = self.rows.iter().map(|(fault, row)| (fault.name(), row));
         let total = self.total();
         for (name, row) in rows.chain([("all", &total)]) {
             writeln!(
                 f,
-                "| {name} | {} | {} | {} | {} | {} ms | {:.2} % | {} | {} |",
+                "| {name} | {} | {} | {} | {} | {} ms | {:.2} % | {} | {} | {} |",
                 row.round_count,
                 row.violation_count,
                 row.availability.send_count,
@@ -210,6 +225,7 @@ impl fmt::Display for Report {
                 row.availability.percent(),
                 row.availability.rewind_count,
                 row.availability.redrive_count,
+                row.availability.taken_back_count,
             )?;
         }
         Ok(())
@@ -221,7 +237,10 @@ mod tests {
     use super::*;
 
     fn sends(ends_ms: &[u64]) -> Vec<Event> {
-        let event = |end: &u64| Event::new(Kind::Send, 0, 0, end * 1_000);
+        let event = |end: &u64| Event {
+            message: *end,
+            ..Event::new(Kind::Send, 0, 0, end * 1_000)
+        };
         ends_ms.iter().map(event).collect()
     }
 
@@ -238,6 +257,7 @@ mod tests {
                 longest_gap: Duration::from_millis(900),
                 rewind_count: 2,
                 redrive_count: 3,
+                taken_back_count: 1,
             },
             leader_changes,
             violations: Vec::new(),
@@ -254,12 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_was_given_again_is_a_send_taken_back() {
+        let mut events = sends(&[1_000, 1_500, 2_100]);
+        assert_eq!(taken_back_count(&events), 0);
+        events[2].message = events[0].message;
+        assert_eq!(taken_back_count(&events), 1);
+        events[2].queue = 1;
+        assert_eq!(taken_back_count(&events), 0);
+    }
+
+    #[test]
     fn the_table_has_a_row_for_each_fault_and_one_for_all() {
         let mut report = Report::default();
         report.add(&round(100, 1));
         report.add(&round(200, 2));
         let text = report.to_string();
-        let row = "| kill leader | 2 | 0 | 300 | 3 | 900 ms | 90.00 % | 4 | 6 |";
+        let row = "| kill leader | 2 | 0 | 300 | 3 | 900 ms | 90.00 % | 4 | 6 | 2 |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| all | 2 |"), "{text}");
         assert!(round(1, 1).to_string().ends_with(": ok"));
