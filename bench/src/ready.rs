@@ -1,8 +1,8 @@
 //! `backlog`: what memory ready messages take: few of them, and then many.
 //!
-//! Memory is looked at once it does not go down any more, for longer than a broker keeps what it has
-//! freed: what was sent last stays in memory until the next checkpoint, by design, and is part of
-//! both figures; what is free is not.
+//! Memory is looked at once it does not go down any more, for longer than a broker keeps what it
+//! has freed: what was sent last stays in memory until the next checkpoint, by design, and is part
+//! of both figures; what is free is not.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub(crate) struct Availability {
     pub(crate) longest_gap: Duration,
     pub(crate) rewind_count: u64,
     pub(crate) redrive_count: u64,
-    /// Async sends that were acknowledged and taken back by a power cut: their ids were given again.
+    /// Async sends that a power cut took back: their ids were given again.
     pub(crate) taken_back_count: u64,
 }
 
