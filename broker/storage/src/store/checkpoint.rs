@@ -184,7 +184,8 @@ impl<'a> Work<'a> {
         before: &SegmentAccounts,
     ) -> Result<(Committed, Vec<RepairKey>), StoreError> {
         let settled = self.messages()?;
-        self.books.accounts.seal_if_dead();
+        let len_max = self.job.shared.options.segment_len_max;
+        self.books.accounts.seal_if_sparse(len_max);
         let tally = &mut self.meta.tallies.segments;
         write_accounts(self.transaction, before, &self.books.accounts, tally)?;
         self.meta.tallies.extents = self.books.tally;
@@ -206,6 +207,8 @@ impl<'a> Work<'a> {
         let mut index = ExtentIndex::open(self.transaction)?;
         remove_messages(&mut index, frozen.removals(), &mut self.books)?;
         let len_max = shared.options.segment_len_max;
+        // It may be the last checkpoint for long: what is sparse now is rewritten now.
+        self.books.accounts.seal_if_sparse(len_max);
         let mut writer = SegmentWriter::new(&shared.segments, len_max, &self.books.accounts)
             .with_pause(&self.job.pause);
         let books = &mut self.books;

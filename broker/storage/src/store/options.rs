@@ -30,8 +30,10 @@ pub(super) const DRAIN_COUNT_MAX: usize = 1_024;
 pub const QUEUE_REMOVAL_COUNT_MAX: usize = 65_536;
 /// Sparse segments that one checkpoint rewrites.
 pub const REWRITE_COUNT_MAX: usize = 4;
-/// A sealed segment is sparse when less than one part in this many is alive.
+/// A segment is sparse when less than one part in this many is alive.
 pub(super) const SPARSE_DIVISOR: u64 = 10;
+/// The newest segment is sealed when it is sparse and as long as this part of the longest.
+pub(super) const SPARSE_LEN_MIN_DIVISOR: u64 = 32;
 /// A chunk of a snapshot takes rows and extents until it is longer than this, unless the options
 /// say less.
 pub const CHUNK_LEN: usize = 256 * 1024;

@@ -15,7 +15,7 @@ use bytes::{Buf, BufMut};
 
 use super::error::StoreError;
 use super::extent_entry::ExtentEntry;
-use super::options::{INDEX_FILE, SPARSE_DIVISOR};
+use super::options::{INDEX_FILE, SPARSE_DIVISOR, SPARSE_LEN_MIN_DIVISOR};
 use super::seal::{Table, seal, unseal};
 
 /// One segment file.
@@ -33,6 +33,11 @@ impl SegmentAccount {
     /// Whether nothing in it is alive.
     pub(super) fn is_dead(&self) -> bool {
         self.extent_count == 0
+    }
+
+    /// Whether so little of it is alive that it is worth copying out.
+    fn is_sparse(&self) -> bool {
+        self.live_len < self.len / SPARSE_DIVISOR
     }
 
     /// The row's sealed value.
@@ -128,13 +133,14 @@ impl SegmentAccounts {
         account.extent_count = account.extent_count.saturating_sub(1);
     }
 
-    /// Ends the newest segment when nothing in it is alive.
-    pub(super) fn seal_if_dead(&mut self) {
-        if self
-            .newest
-            .and_then(|number| self.account(number))
-            .is_some_and(|own| own.is_dead())
-        {
+    /// Ends the newest segment when nothing in it is alive, or so little of so much that it is
+    /// worth copying out.
+    pub(super) fn seal_if_sparse(&mut self, segment_len_max: u64) {
+        let own = self.newest.and_then(|number| self.account(number));
+        let len_min = segment_len_max / SPARSE_LEN_MIN_DIVISOR;
+        let is_over =
+            |own: SegmentAccount| own.is_dead() || (own.len >= len_min && own.is_sparse());
+        if own.is_some_and(is_over) {
             self.newest = None;
         }
     }
@@ -160,7 +166,7 @@ impl SegmentAccounts {
             .filter(|(number, _)| Some(**number) != self.newest);
         sealed
             .filter(|(_, account)| !account.is_dead())
-            .filter(|(_, account)| account.live_len < account.len / SPARSE_DIVISOR)
+            .filter(|(_, account)| account.is_sparse())
             .map(|(number, _)| *number)
             .filter(|number| !left_out.contains(number))
             .take(count_max)
@@ -210,10 +216,24 @@ mod tests {
         assert_eq!(accounts.dead(), vec![first]);
         assert!(accounts.sparse(9, &none).is_empty());
         accounts.subtract(&entry(second, 9_000));
-        accounts.seal_if_dead();
+        accounts.seal_if_sparse(320_000);
         assert_eq!(accounts.dead(), vec![first, second]);
         accounts.strike(first);
         assert_eq!(accounts.account(first), None);
+    }
+
+    #[test]
+    fn the_newest_segment_ends_when_it_is_long_and_a_tenth_of_it_is_not_alive() {
+        let newest = |len, live_len| {
+            let mut accounts = SegmentAccounts::restore(BTreeMap::new(), 1);
+            let number = accounts.begin_segment(len);
+            accounts.add(&entry(number, live_len));
+            accounts.seal_if_sparse(320_000);
+            accounts.newest
+        };
+        assert_eq!(newest(10_000, 900), None);
+        assert_eq!(newest(10_000, 1_100), Some(1));
+        assert_eq!(newest(9_000, 800), Some(1));
     }
 
     #[test]

@@ -46,6 +46,20 @@ fn a_segment_goes_when_nothing_in_it_lives() {
 }
 
 #[test]
+fn the_newest_segment_is_rewritten_by_the_checkpoint_that_finds_it_sparse() {
+    let (disk, mut harness) = open();
+    harness.insert(QUEUE, 25, 900, false);
+    harness.checkpoint(Vec::new()).unwrap();
+    harness.remove_living(QUEUE, |id| id != 5);
+    harness.checkpoint(Vec::new()).unwrap();
+    let after = harness.store.segment_stats();
+    assert_eq!(after.count, 1);
+    assert!(after.len < 4_000, "{after:?}");
+    assert_eq!(segment_names(&*disk.root()).len(), 1);
+    harness.assert_disk_holds_exactly();
+}
+
+#[test]
 fn one_old_message_does_not_keep_its_segment() {
     let (disk, mut harness) = open();
     for _ in 0..20 {
