@@ -43,6 +43,8 @@ mod large_replies;
 mod log_files;
 #[path = "behaviour/looking.rs"]
 mod looking;
+#[path = "behaviour/memory_use.rs"]
+mod memory_use;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/processor_time.rs"]

@@ -76,10 +76,8 @@ const fn load(name: &'static str, line: &'static str) -> Step {
 /// been made fills its first log files with zeros beside the load; the ceiling has its file ready.
 const fn settled(name: &'static str, line: &'static str) -> Step {
     Step {
-        name,
-        line,
         quick: "--warm-up 1",
-        time: Time::Suite,
+        ..load(name, line)
     }
 }
 

@@ -89,11 +89,16 @@ impl<C: AsRef<[u8]>> ReceivedEncoder<C> {
         FrameHeader::LEN + FIXED_LEN + self.count() * RECORD_LEN + self.content_len
     }
 
+    /// What a message of `record` adds to the length of a frame.
+    pub fn len_of(record: &MessageRecord) -> usize {
+        RECORD_LEN + record.content_len()
+    }
+
     /// Whether the frame should be closed before a message of `record` is added: it would pass
     /// [`RECEIVE_FRAME_LEN`], or there are [`BATCH_COUNT_MAX`] messages. A first message always has
     /// room.
     pub fn has_room_for(&self, record: &MessageRecord) -> bool {
-        let len = self.encoded_len() + RECORD_LEN + record.content_len();
+        let len = self.encoded_len() + Self::len_of(record);
         self.is_empty() || (self.count() < BATCH_COUNT_MAX && len <= RECEIVE_FRAME_LEN)
     }
 

@@ -268,6 +268,7 @@ impl Checkpoints {
         if is_calm {
             let hurry = self.hurry.clone();
             job.set_pause(move || {
+                // On the checkpointer's own thread, which writes and syncs as well.
                 if !hurry.load(Ordering::Relaxed) {
                     std::thread::sleep(WRITE_PAUSE);
                 }

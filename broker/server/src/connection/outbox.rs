@@ -20,7 +20,8 @@ use sampan_cluster::{
 };
 use sampan_protocol::limits::REQUESTS_IN_FLIGHT_MAX;
 use sampan_protocol::{
-    ErrorCode, ErrorReply, QueueDescription, RedriveBegun, RedriveStatus, Reply, SetId,
+    ErrorCode, ErrorReply, QueueDescription, ReceivedEncoder, RedriveBegun, RedriveStatus, Reply,
+    SetId,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -38,8 +39,6 @@ const ANSWER_COUNT_MAX: usize = PLACE_COUNT - 8;
 
 /// Long enough for an answer without messages, and for what comes before messages.
 const HEAD_LEN: usize = 64;
-/// As long as what a message takes besides its content.
-const RECORD_LEN: usize = 56;
 
 /// Something for the writer.
 #[derive(Debug)]
@@ -332,7 +331,7 @@ fn len_of(outcome: &Outcome) -> usize {
         BodyRun::Memory { places, .. } => &places[..],
         BodyRun::Disk { .. } => &[],
     });
-    let messages = in_memory.map(|(record, _)| RECORD_LEN + record.content_len());
+    let messages = in_memory.map(|(record, _)| ReceivedEncoder::<Bytes>::len_of(record));
     HEAD_LEN + messages.sum::<usize>()
 }
 

@@ -184,8 +184,7 @@ impl<'a> Work<'a> {
         before: &SegmentAccounts,
     ) -> Result<(Committed, Vec<RepairKey>), StoreError> {
         let settled = self.messages()?;
-        let len_max = self.job.shared.options.segment_len_max;
-        self.books.accounts.seal_if_sparse(len_max);
+        self.books.accounts.seal_if_dead();
         let tally = &mut self.meta.tallies.segments;
         write_accounts(self.transaction, before, &self.books.accounts, tally)?;
         self.meta.tallies.extents = self.books.tally;

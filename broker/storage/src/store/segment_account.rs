@@ -133,16 +133,21 @@ impl SegmentAccounts {
         account.extent_count = account.extent_count.saturating_sub(1);
     }
 
-    /// Ends the newest segment when nothing in it is alive, or so little of so much that it is
-    /// worth copying out.
+    /// Ends the newest segment when nothing in it is alive.
+    pub(super) fn seal_if_dead(&mut self) {
+        self.newest.take_if(|number| {
+            self.segments
+                .get(number)
+                .is_some_and(SegmentAccount::is_dead)
+        });
+    }
+
+    /// Ends the newest segment when so little of so much is alive that it is worth copying out.
     pub(super) fn seal_if_sparse(&mut self, segment_len_max: u64) {
-        let own = self.newest.and_then(|number| self.account(number));
         let len_min = segment_len_max / SPARSE_LEN_MIN_DIVISOR;
-        let is_over =
-            |own: SegmentAccount| own.is_dead() || (own.len >= len_min && own.is_sparse());
-        if own.is_some_and(is_over) {
-            self.newest = None;
-        }
+        let is_over = |own: &SegmentAccount| own.len >= len_min && own.is_sparse();
+        self.newest
+            .take_if(|number| self.segments.get(number).is_some_and(is_over));
     }
 
     /// Sealed segments in which nothing is alive.
@@ -216,7 +221,7 @@ mod tests {
         assert_eq!(accounts.dead(), vec![first]);
         assert!(accounts.sparse(9, &none).is_empty());
         accounts.subtract(&entry(second, 9_000));
-        accounts.seal_if_sparse(320_000);
+        accounts.seal_if_dead();
         assert_eq!(accounts.dead(), vec![first, second]);
         accounts.strike(first);
         assert_eq!(accounts.account(first), None);
