@@ -43,8 +43,10 @@ mod large_replies;
 mod log_files;
 #[path = "behaviour/looking.rs"]
 mod looking;
-#[path = "behaviour/memory_use.rs"]
-mod memory_use;
+#[path = "behaviour/made_again.rs"]
+mod made_again;
+#[path = "behaviour/memory_pages.rs"]
+mod memory_pages;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/processor_time.rs"]

@@ -1,8 +1,7 @@
 //! `backlog`: what memory ready messages take: few of them, and then many.
 //!
-//! Memory is looked at once it does not go down any more, for longer than a broker keeps what it
-//! has freed: what was sent last stays in memory until the next checkpoint, by design, and is part
-//! of both figures; what is free is not.
+//! Memory is looked at once it does not go down any more, for longer than it takes until the next
+//! checkpoint has written down what was sent last, and what it freed has gone back to the system.
 
 use std::time::Duration;
 
@@ -20,11 +19,11 @@ use crate::report::{Outcome, Run, per_second, ratio, rounded};
 const FEW: u64 = 100_000;
 /// From one look at the memory to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// So many looks in a row at which memory does not go down make 14 s; a broker keeps what it has
-/// freed for 10 s.
-const STEADY_LOOK_COUNT: u32 = 7;
+/// So many looks in a row at which memory does not go down make 80 s: a checkpoint comes every
+/// minute, and what it has freed a broker keeps for 10 s.
+const STEADY_LOOK_COUNT: u32 = 40;
 /// After so many looks it counts as it is.
-const LOOK_COUNT_MAX: u32 = 60;
+const LOOK_COUNT_MAX: u32 = 150;
 
 /// One run.
 pub(crate) async fn measure(arguments: &ClusterArguments) -> anyhow::Result<Run> {

@@ -4,20 +4,17 @@
 //! at once. mimalloc gives freed memory back to the system after a second, so under load each byte
 //! of it was soon asked for again, and cleared by the kernel first: an eighth of the CPU time of
 //! three nodes that only take messages in.
-//! The price of keeping it longer: after a burst the process looks larger for a while.
-//!
-//! Bodies are freed by the checkpointer, and what another thread freed a core's heap takes back
-//! only when it allocates again: never, if the burst was the last. So each core looks after its
-//! heap.
+//! The price of keeping it longer: after a burst the process looks larger for a while. Bodies are
+//! freed by the checkpointer, and what another thread freed a core's heap looks at only when it
+//! allocates again: at the next checkpoint, a minute later, if the burst was the last.
 //!
 //! The kernel clears a page when it is first touched, while whoever touched it waits: 2 MiB at a
 //! time for a huge page, milliseconds on a virtual machine; on a core thread every message waits
 //! with it. The broker touches what it asks for once, so it gains nothing by huge pages.
 
 use std::io;
-use std::time::Duration;
 
-use libmimalloc_sys::{mi_collect, mi_option_set_default, mi_option_t};
+use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,21 +29,6 @@ const KEEP_FREED_MS: i64 = 10_000;
 pub(crate) fn keep_freed_memory() {
     // SAFETY: any option takes any number at any time; this one is of a kind that exists.
     unsafe { mi_option_set_default(PURGE_DELAY, KEEP_FREED_MS) }
-}
-
-/// Gives freed memory of the calling thread's heap back, as far as it was kept long enough, every
-/// ten seconds, without end.
-pub(crate) async fn give_back() {
-    loop {
-        tokio::time::sleep(Duration::from_millis(KEEP_FREED_MS.unsigned_abs())).await;
-        collect();
-    }
-}
-
-#[expect(unsafe_code, reason = "the allocator has no safe way to be told")]
-fn collect() {
-    // SAFETY: any thread may do so for its own heap at any time.
-    unsafe { mi_collect(false) }
 }
 
 /// Makes the kernel give this process no huge pages, whatever the system's setting and the

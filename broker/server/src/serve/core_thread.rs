@@ -18,7 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use super::{Phase, Shared};
-use crate::{allocator, connection};
+use crate::connection;
 
 /// Connections of one process; more are closed at once.
 const CONNECTION_COUNT_MAX: usize = 10_000;
@@ -106,7 +106,6 @@ fn run_core(
     local.block_on(&runtime, async {
         let listener = TcpListener::from_std(listener).context("taking the listener over")?;
         let drivers = part.start().await?;
-        tokio::task::spawn_local(allocator::give_back());
         drop(starting.send(Started::Ready));
         accept(&listener, &shared, phases).await;
         for driver in drivers {

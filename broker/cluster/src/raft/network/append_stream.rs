@@ -7,8 +7,8 @@
 //!
 //! openraft makes a request without entries of each commit that no entry could carry. Sent at once
 //! it would wake the follower and then the leader for nothing that anybody waits for, so it waits a
-//! little ([`COMMIT_WAIT`]) for a request that says the same and more, and that one's result is its
-//! own: openraft counts results by log id.
+//! little ([`COMMIT_WAIT`]) for the next request, which says the same and more, and whose result is
+//! its own: commits do not go back, and openraft counts results by log id.
 //!
 //! Invariant: the result of a request that was sent is given out once, after those before it; a
 //! conflict, a higher vote or an error is the last.
@@ -49,7 +49,7 @@ pub(super) struct AppendStream<S> {
     input: Option<S>,
     /// Taken from the input to see whether there is another.
     next: Option<Request>,
-    /// Only tells of a commit, and waits for one that goes the same way. There is an input then.
+    /// Only tells of a commit, and waits for one to go with. There is an input then.
     held: Option<Request>,
     /// Ends the wait of what is held.
     hold: Option<Pin<Box<Sleep>>>,
@@ -120,13 +120,12 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
         let mut request = self.held.take().or_else(|| self.next.take())?;
         self.look_ahead(context);
         while only_tells_of_a_commit(&request)
-            && let Some(next) = self.next.take_if(|next| goes_with(next, &request))
+            && let Some(next) = self.next.take()
         {
             request = next;
             self.look_ahead(context);
         }
-        let may_wait = self.input.is_some() && self.next.is_none();
-        if may_wait && only_tells_of_a_commit(&request) {
+        if self.input.is_some() && only_tells_of_a_commit(&request) {
             let new = || Box::pin(sleep(COMMIT_WAIT));
             let hold = self.hold.get_or_insert_with(new);
             if hold.poll_unpin(context).is_pending() {
@@ -220,13 +219,6 @@ impl<S: Stream<Item = Request> + Unpin> AppendStream<S> {
 
 fn only_tells_of_a_commit(request: &Request) -> bool {
     request.entries.is_empty() && request.leader_commit.is_some()
-}
-
-/// Whether `next` says all that `request`, which has no entries, does.
-fn goes_with(next: &Request, request: &Request) -> bool {
-    next.vote == request.vote
-        && next.prev_log_id == request.prev_log_id
-        && next.leader_commit >= request.leader_commit
 }
 
 type StreamItem = Result<StreamAppendResult<SetConfig>, RpcError>;

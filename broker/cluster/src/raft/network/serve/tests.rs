@@ -25,7 +25,7 @@ use sampan_storage::log::{Log, LogIdentity, LogOptions};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::clock::SystemTime;
@@ -530,15 +530,16 @@ fn a_commit_that_nothing_follows_is_told_by_itself() {
         let (sender, input) = futures::channel::mpsc::unbounded();
         let results = peer.stream_append(Box::pin(input), RPCOption::new(PATIENCE));
         let mut results = results.await.unwrap();
+        let mut next = async || timeout(PATIENCE, results.next()).await.expect("a result");
         let last = Ok(Some(long_entry(0).log_id));
         let first = request(0, vec![short_entry(0)], None);
         sender.unbounded_send(first).unwrap();
-        assert_eq!(results.next().await.unwrap().unwrap(), last);
+        assert_eq!(next().await.unwrap().unwrap(), last);
         sender.unbounded_send(request(1, vec![], Some(0))).unwrap();
         // The stream stays open.
-        assert_eq!(results.next().await.unwrap().unwrap(), last);
+        assert_eq!(next().await.unwrap().unwrap(), last);
         until(|| (two.collector.0.borrow().entries.len() == 1).then_some(())).await;
         drop(sender);
-        assert!(results.next().await.is_none());
+        assert!(next().await.is_none());
     });
 }
