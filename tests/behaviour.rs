@@ -43,10 +43,10 @@ mod large_replies;
 mod log_files;
 #[path = "behaviour/looking.rs"]
 mod looking;
-#[path = "behaviour/made_again.rs"]
-mod made_again;
 #[path = "behaviour/memory_pages.rs"]
 mod memory_pages;
+#[path = "behaviour/names.rs"]
+mod names;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/processor_time.rs"]

@@ -46,6 +46,17 @@ fn a_segment_goes_when_nothing_in_it_lives() {
 }
 
 #[test]
+fn a_segment_that_is_too_short_to_be_rewritten_goes_when_nothing_in_it_lives() {
+    let (disk, mut harness) = open();
+    harness.insert(QUEUE, 1, 10, false);
+    harness.checkpoint(Vec::new()).unwrap();
+    assert!(harness.store.segment_stats().len < 256);
+    harness.remove(QUEUE, 1, 1);
+    harness.checkpoint(Vec::new()).unwrap();
+    assert_eq!(segment_names(&*disk.root()), Vec::<String>::new());
+}
+
+#[test]
 fn the_newest_segment_is_rewritten_by_the_checkpoint_that_finds_it_sparse() {
     let (disk, mut harness) = open();
     harness.insert(QUEUE, 25, 900, false);

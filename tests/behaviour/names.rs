@@ -1,5 +1,6 @@
 //! Goal: a name means the queue that has it now, also on a connection that used it before. Method:
-//! one connection sends to a queue, which goes and is made again; two spellings of the name.
+//! one connection sends to a queue, which goes and is made again, and to another one in between;
+//! two spellings of the name.
 
 use sampan_protocol::{
     AttributeChanges, BatchBuilder, NewMessage, QueueCreate, Reply, Request, Send,
@@ -24,30 +25,39 @@ fn send(name: &str) -> Request {
     })
 }
 
+fn create(wire: &mut Wire, name: &str) {
+    let create = QueueCreate {
+        name: name.into(),
+        changes: AttributeChanges::default(),
+    };
+    let created = wire.ask(&Request::QueueCreate(create));
+    assert!(matches!(created, Reply::QueueCreated), "{created:?}");
+}
+
+fn ready(wire: &mut Wire, name: &str) -> u64 {
+    let name = name.into();
+    match wire.ask(&Request::QueueShow { name }) {
+        Reply::QueueShown(shown) => shown.counts.ready,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn a_queue_that_was_made_again_is_found_by_who_used_the_first() {
+fn a_name_means_its_queue_whatever_was_asked_before() {
     let broker = Broker::start(Setup {
         without_tls: true,
         ..Setup::default()
     });
     let mut wire = Wire::open(&broker);
-    for _ in 0..3 {
-        let create = QueueCreate {
-            name: "Orders".into(),
-            changes: AttributeChanges::default(),
-        };
-        let created = wire.ask(&Request::QueueCreate(create));
-        assert!(matches!(created, Reply::QueueCreated), "{created:?}");
-        for name in ["Orders", "orders", "Orders"] {
+    create(&mut wire, "bills");
+    for round in 1..=3 {
+        create(&mut wire, "Orders");
+        for name in ["Orders", "orders", "bills", "Orders"] {
             let sent = wire.ask(&send(name));
             assert!(matches!(sent, Reply::Sent(_)), "{sent:?}");
         }
-        let name = "Orders".into();
-        let shown = wire.ask(&Request::QueueShow { name });
-        let Reply::QueueShown(shown) = shown else {
-            panic!("{shown:?}")
-        };
-        assert_eq!(shown.counts.ready, 3);
+        assert_eq!(ready(&mut wire, "Orders"), 3);
+        assert_eq!(ready(&mut wire, "bills"), round);
         let name = "Orders".into();
         let deleted = wire.ask(&Request::QueueDelete { name });
         assert!(matches!(deleted, Reply::QueueDeleted), "{deleted:?}");
