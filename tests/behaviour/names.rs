@@ -56,8 +56,8 @@ fn a_name_means_its_queue_whatever_was_asked_before() {
             let sent = wire.ask(&send(name));
             assert!(matches!(sent, Reply::Sent(_)), "{sent:?}");
         }
-        assert_eq!(ready(&mut wire, "Orders"), 3);
         assert_eq!(ready(&mut wire, "bills"), round);
+        assert_eq!(ready(&mut wire, "Orders"), 3);
         let name = "Orders".into();
         let deleted = wire.ask(&Request::QueueDelete { name });
         assert!(matches!(deleted, Reply::QueueDeleted), "{deleted:?}");
